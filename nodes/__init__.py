@@ -1,0 +1,1 @@
+"""ComfyUI nodes: read inputs, call one function of `adapters`, return. No mathematics here."""

@@ -1,0 +1,1 @@
+"""The Gradio panel, the command line and the browser side of the ComfyUI nodes."""
