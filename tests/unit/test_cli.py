@@ -1,0 +1,92 @@
+"""The command line: what it prints, where, and with which exit code."""
+
+import subprocess
+import sys
+
+import pytest
+from palate.adapters.errors import PreferenceError, StoreError
+from palate.ui import cli, commands
+
+
+def test_version_is_printed_and_ends_with_0(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith("palate ")
+
+
+def test_an_expected_error_is_one_line_and_exit_code_2(capsys, monkeypatch):
+    def refuse(arguments):
+        raise StoreError("Cannot open the store:\nfound a file; expected a folder.")
+
+    monkeypatch.setattr(commands, "panel", refuse)
+    assert cli.main(["panel"]) == 2
+    shown = capsys.readouterr()
+    assert shown.err == "palate: Cannot open the store: found a file; expected a folder.\n"
+    assert shown.out == ""
+
+
+def test_an_unknown_study_names_itself(capsys):
+    assert cli.main(["study", "../secrets"]) == 2
+    assert "Cannot run the study '../secrets'" in capsys.readouterr().err
+
+
+def test_study_without_a_name_lists_what_there_is(capsys, monkeypatch):
+    monkeypatch.setattr(commands, "studies", lambda: ["bt-accuracy"])
+    assert cli.main(["study"]) == 0
+    assert "bt-accuracy" in capsys.readouterr().out
+
+
+def test_a_study_gets_the_arguments_behind_its_name(monkeypatch):
+    seen = []
+
+    class Module:
+        @staticmethod
+        def run(argv):
+            seen.extend(argv)
+            return 3
+
+    monkeypatch.setattr(commands, "studies", lambda: ["bt-accuracy"])
+    monkeypatch.setattr(commands.importlib, "import_module", lambda name, package=None: Module)
+    assert cli.main(["study", "bt-accuracy", "--people", "4", "--help"]) == 3
+    assert seen == ["--people", "4", "--help"]
+
+
+def test_panel_options_reach_the_command(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(commands, "panel", lambda arguments: seen.update(vars(arguments)) or 0)
+    assert cli.main(["panel", "--port", "0", "--no-browser", "--store", "s", "--person", "Mara"]) == 0
+    assert (seen["port"], seen["no_browser"], seen["store"], seen["person"]) == (0, True, "s", "Mara")
+    assert seen["model"] == "playground"
+
+
+@pytest.mark.parametrize("port", ["-1", "70000", "many"])
+def test_a_port_that_cannot_be_is_refused(port, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["panel", "--port", port])
+    assert end.value.code == 2
+    assert "--port" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "people", interrupted)
+    assert cli.main(["people"]) == 130
+
+
+def test_people_of_a_store_that_is_not_there(tmp_path, capsys):
+    pytest.importorskip("palate.adapters.places")
+    assert cli.main(["people", "--store", str(tmp_path / "no")]) == 2
+    assert "found no store" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
+def test_command_errors_are_preference_errors():
+    assert issubclass(commands.CommandError, PreferenceError)
+
+
+def test_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "palate.ui.cli", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout[:7]) == (0, "palate ")

@@ -1,0 +1,83 @@
+"""The command line: `palate panel`, `palate study NAME`, `palate people`.
+
+Every error that Palate raises on purpose ends as one line on the error stream and exit code 2, so that scripts can
+tell it from a crash. Commands live in `commands.py` and are imported when one is run: `palate --version` must not
+wait for torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ..adapters.errors import PreferenceError
+
+__all__ = ["main", "parser"]
+
+DEFAULT_PORT = 7861
+
+
+def version() -> str:
+    """Return the installed version, or the one of a checkout that was never installed."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("palate")
+    except PackageNotFoundError:
+        return "0+checkout"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    top = argparse.ArgumentParser(prog="palate", description="Teach an image generator your own taste by clicking.")
+    top.add_argument("--version", action="version", version=f"palate {version()}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    panel = commands.add_parser("panel", help="compare pictures and generate with your taste, in the browser")
+    panel.add_argument("--port", type=_port, default=None, help=f"port on 127.0.0.1 (default {DEFAULT_PORT}; 0: any)")
+    panel.add_argument("--no-browser", action="store_true", help="don't open a browser window")
+    _store_option(panel)
+    panel.add_argument("--model", default="playground", metavar="FOLDER_OR_NAME", help="a diffusers pipeline")
+    panel.add_argument("--encoder", default=None, metavar="SPEC", help="what turns pictures into vectors")
+    panel.add_argument("--person", default="me", metavar="NAME", help="whose answers these are (default: me)")
+    panel.add_argument("--device", default=None, help="cpu, cuda, mps (default: the best there is)")
+
+    study = commands.add_parser("study", help="run a study and print its table", add_help=False)
+    study.add_argument("name", nargs="?", default=None, metavar="NAME", help="for example bt-accuracy")
+    study.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to the study")
+
+    people = commands.add_parser("people", help="who has answered in a store, and how often")
+    _store_option(people)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 2 a mistake that the message explains, 130 interrupted."""
+    from . import commands
+
+    run = {"panel": commands.panel, "study": commands.study, "people": commands.people}
+    try:
+        arguments = parser().parse_args(argv)
+        return run[arguments.command](arguments)
+    except PreferenceError as error:
+        print(f"palate: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _store_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--store", default=None, metavar="FOLDER", help="the answers (default: in PALATE_HOME)")
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{number} is no port; expected 0 to 65535")
+    return number
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,88 @@
+"""What the commands of `palate` do, each a function from parsed arguments to an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from ..adapters.errors import PreferenceError
+
+__all__ = ["panel", "people", "store_folder", "studies", "study"]
+
+
+class CommandError(PreferenceError, ValueError):
+    """A command that can't be run as it was given."""
+
+
+def store_folder(given: str | None) -> Path:
+    """Return the folder of the store: the one given, else `store` in PALATE_HOME."""
+    from ..adapters.places import palate_home
+
+    return Path(given).expanduser() if given else palate_home() / "store"
+
+
+def panel(arguments: argparse.Namespace) -> int:
+    """Open the panel and stay until it is closed with Ctrl-C."""
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        raise CommandError(
+            "Cannot open the panel: Gradio is not installed here; expected gradio 6. Run `python install.py panel`."
+        ) from error
+    from .panel.server import open_panel
+    from .panel.tools import real_tools
+
+    tools = real_tools(arguments.model, arguments.encoder, arguments.device)
+    open_panel(
+        store_folder(arguments.store),
+        tools,
+        person=arguments.person,
+        port=arguments.port,
+        browser=not arguments.no_browser,
+    )
+    return 0
+
+
+def people(arguments: argparse.Namespace) -> int:
+    """Print who has answered in the store, one person a line, with the number of answers."""
+    from ..adapters.comparisons import PreferenceStore
+
+    folder = store_folder(arguments.store)
+    if not folder.exists():
+        raise CommandError(f"Cannot list people: found no store at {folder}; expected a folder. Pass --store FOLDER.")
+    with PreferenceStore(folder) as store:
+        for name in store.people():
+            print(f"{name}\t{len(store.comparisons(name))}")
+    return 0
+
+
+def studies() -> list[str]:
+    """Return the names of all studies, as they are typed."""
+    try:
+        package = importlib.import_module("..adapters.studies", __package__)
+    except ModuleNotFoundError:
+        return []
+    found = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return sorted(name.replace("_", "-") for name in found if not name.startswith("_"))
+
+
+def study(arguments: argparse.Namespace) -> int:
+    """Run the study `adapters/studies/<name>.py` with the remaining arguments."""
+    known = studies()
+    listed = ", ".join(known) or "none in this installation"
+    if arguments.name in (None, "-h", "--help"):
+        print(f"usage: palate study NAME [options]\n\nstudies: {listed}")
+        return 0
+    name = str(arguments.name).replace("_", "-")
+    if name not in known or not re.fullmatch(r"[a-z0-9-]+", name):
+        raise CommandError(f"Cannot run the study {arguments.name!r}: no such study; expected one of: {listed}.")
+    module = importlib.import_module(f"..adapters.studies.{name.replace('-', '_')}", __package__)
+    run = getattr(module, "run", None)
+    if run is None:
+        raise CommandError(f"Cannot run the study {name!r}: it has no run(argv); expected one of: {listed}.")
+    return cast("Callable[[list[str]], int]", run)(list(arguments.arguments))
