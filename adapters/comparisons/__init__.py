@@ -1,0 +1,7 @@
+"""What people chose: comparisons, the pairs still to be decided, and the store that keeps them."""
+
+from .comparison import OUTCOMES, Comparison, Offer
+from .images import MAX_PIXELS, read_image
+from .store import PreferenceStore
+
+__all__ = ["MAX_PIXELS", "OUTCOMES", "Comparison", "Offer", "PreferenceStore", "read_image"]

@@ -1,0 +1,347 @@
+"""The store of all comparisons: a folder with `store.sqlite` and `images/`, shared by every host on the machine."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ..errors import ComparisonError, ImageError, StoreError
+from .comparison import Comparison, Offer, check_outcome
+from .database import Database
+from .folder import ImageFolder, make_folder
+from .images import encode_png, pixel_hash, read_image
+from .vectors import read_vectors, write_vectors
+
+__all__ = ["PreferenceStore"]
+
+_PAIR = "person, left_image, right_image, prompt, left_seed, right_seed, model, source, created"
+_COMPARISON = f"{_PAIR}, outcome, seconds, id"
+_OFFER = f"{_PAIR}, comparison, id"
+
+
+class PreferenceStore:
+    """Comparisons, images, undecided pairs and cached vectors in one folder.
+
+    Every method may be called from any thread, while other processes use the same folder. What a method returned from
+    is on disk: it survives a killed process and a power cut. Every method may raise `StoreError`.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        """Open the store in this folder; the folder is made when missing.
+
+        Raises:
+            NewerStoreError: a newer Palate wrote it; nothing is changed.
+            StoreError: not a store, damaged, or not writable; nothing is changed.
+        """
+        self.path = Path(path).expanduser().absolute()
+        self._images = ImageFolder(self.path / "images")
+        try:
+            make_folder(self._images.folder)
+        except OSError as error:
+            raise StoreError(
+                f"Cannot open the store {self.path}: {error.strerror or error}; expected a folder that can be written. "
+                "Choose another folder."
+            ) from error
+        self._database = Database(self.path / "store.sqlite")
+
+    def __enter__(self) -> PreferenceStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; nothing is lost without it, and closing twice does nothing."""
+        self._database.close()
+
+    # Images
+
+    def add_image(self, image: Any) -> str:
+        """Keep a picture and return its id: the sha256 of its PNG file. The same pixels give the same id.
+
+        Args:
+            image: A PIL image of any mode, a path, or an (H, W, 3) array or tensor of floats in [0, 1].
+
+        Raises:
+            ImageError: it can't be read, is too large, or holds NaN.
+        """
+        rgb = read_image(image)
+        pixels = pixel_hash(rgb)
+        with self._database.read() as connection:
+            row = connection.execute("SELECT id FROM images WHERE pixels = ?", (pixels,)).fetchone()
+        if row and self._images.path(row[0]).exists():
+            return str(row[0])
+        image_id = self._images.write(encode_png(rgb))
+        with self._database.write() as connection:
+            # Another Pillow may have encoded the same pixels to other bytes: the first id stays.
+            connection.execute(
+                "INSERT OR IGNORE INTO images (id, pixels, width, height, created) VALUES (?, ?, ?, ?, ?)",
+                (image_id, pixels, rgb.width, rgb.height, time.time()),
+            )
+            row = connection.execute("SELECT id FROM images WHERE pixels = ?", (pixels,)).fetchone()
+        return str(row[0])
+
+    def has_image(self, image_id: str) -> bool:
+        """Return whether the picture itself is here."""
+        with contextlib.suppress(ImageError):
+            return self._images.path(image_id).is_file()
+        return False
+
+    def image_path(self, image_id: str) -> Path:
+        """Return the PNG file of an image.
+
+        Raises:
+            ImageError: the id is none, or its picture isn't here.
+        """
+        file = self._images.path(image_id)
+        if not file.is_file():
+            raise ImageError(
+                f"Cannot find image {image_id[:12]}…: it isn't in {self._images.folder}; expected one that was added. "
+                "Add the picture again."
+            )
+        return file
+
+    def image(self, image_id: str) -> Image.Image:
+        """Return the picture as RGB.
+
+        Raises:
+            ImageError: the id is none, its picture isn't here, or the file was damaged.
+        """
+        return read_image(self.image_path(image_id))
+
+    # Comparisons
+
+    def add(self, comparison: Comparison) -> Comparison:
+        """Record one answer and return it with its id, once it is on disk.
+
+        Image ids need no picture in this store: comparisons may come with vectors only.
+
+        Raises:
+            ComparisonError: a comparison of this id is already recorded.
+        """
+        with self._database.write() as connection:
+            return _insert(connection, comparison)
+
+    def comparisons(self, person: str | None = None, since: float | None = None) -> list[Comparison]:
+        """Return the answers, oldest first.
+
+        Args:
+            person: Only this person's; None for everybody's.
+            since: Only those created after this time, in seconds since 1970 UTC.
+        """
+        query = (
+            f"SELECT {_COMPARISON} FROM comparisons WHERE (?1 IS NULL OR person = ?1) AND (?2 IS NULL OR created > ?2) "
+            "ORDER BY id"
+        )
+        with self._database.read() as connection:
+            return [_comparison(row) for row in connection.execute(query, (person, since)).fetchall()]
+
+    def undo(self, person: str) -> Comparison | None:
+        """Take back this person's latest answer and return it, None when there is none. Its offer is open again."""
+        query = f"SELECT {_COMPARISON} FROM comparisons WHERE person = ? ORDER BY id DESC LIMIT 1"
+        with self._database.write() as connection:
+            row = connection.execute(query, (person,)).fetchone()
+            if row is None:
+                return None
+            comparison = _comparison(row)
+            connection.execute("UPDATE offers SET comparison = NULL WHERE comparison = ?", (comparison.id,))
+            _remove(connection, comparison)
+        return comparison
+
+    def delete(self, comparison_id: int) -> Comparison | None:
+        """Delete one answer and the offer it came from; return it, None when there is none of this id."""
+        with self._database.write() as connection:
+            comparison = _find(connection, comparison_id)
+            if comparison is None:
+                return None
+            connection.execute("DELETE FROM offers WHERE comparison = ?", (comparison_id,))
+            _remove(connection, comparison)
+        return comparison
+
+    def people(self) -> list[str]:
+        """Return the names of all who answered, sorted."""
+        with self._database.read() as connection:
+            return [row[0] for row in connection.execute("SELECT DISTINCT person FROM comparisons ORDER BY person")]
+
+    def revision(self, person: str) -> int:
+        """Return a number that rises whenever what can be learned of this person changes.
+
+        Adding, changing, undoing and deleting answers raise it; offers and skipped pairs don't.
+        """
+        with self._database.read() as connection:
+            row = connection.execute("SELECT revision FROM revisions WHERE person = ?", (person,)).fetchone()
+        return int(row[0]) if row else 0
+
+    # Offers: pairs that were shown and not decided yet
+
+    def offer(
+        self,
+        person: str,
+        left: str,
+        right: str,
+        prompt: str = "",
+        left_seed: int | None = None,
+        right_seed: int | None = None,
+        model: str = "",
+        source: str = "",
+    ) -> Offer:
+        """Keep a pair for this person to decide, now or later; fields as in `Comparison`."""
+        offer = Offer(
+            str(uuid.uuid4()), person, left, right, prompt, left_seed, right_seed, model, source, created=time.time()
+        )
+        with self._database.write() as connection:
+            _insert_row(connection, "offers", _OFFER, (*_pair_values(offer), None, offer.id))
+        return offer
+
+    def offers(self, person: str | None = None, open_only: bool = True) -> list[Offer]:
+        """Return the pairs that were offered, oldest first; only the undecided ones unless `open_only` is False."""
+        query = (
+            f"SELECT {_OFFER} FROM offers WHERE (?1 IS NULL OR person = ?1) AND (NOT ?2 OR comparison IS NULL) "
+            "ORDER BY created, rowid"
+        )
+        with self._database.read() as connection:
+            return [_offer(row) for row in connection.execute(query, (person, open_only)).fetchall()]
+
+    def answer(self, offer_id: str, outcome: str, seconds: float | None = None) -> Comparison:
+        """Record the answer to an offer. A repeated click changes nothing; another outcome replaces the first.
+
+        Raises:
+            ComparisonError: there is no such offer, or no such outcome.
+        """
+        check_outcome(outcome)
+        with self._database.write() as connection:
+            row = connection.execute(f"SELECT {_OFFER} FROM offers WHERE id = ?", (offer_id,)).fetchone()
+            if row is None:
+                raise ComparisonError(
+                    f"Cannot record the answer: there is no offer {ascii(offer_id)[:60]}; expected a pair that was "
+                    "shown and not deleted since. Ask for the next pair."
+                )
+            offer = _offer(row)
+            before = None if offer.comparison is None else _find(connection, offer.comparison)
+            if before is None:
+                comparison = _insert(connection, _from_offer(offer, outcome, seconds))
+                connection.execute("UPDATE offers SET comparison = ? WHERE id = ?", (comparison.id, offer.id))
+                return comparison
+            if before.outcome == outcome:
+                return before
+            after = replace(before, outcome=outcome, seconds=before.seconds if seconds is None else seconds)
+            connection.execute(
+                "UPDATE comparisons SET outcome = ?, seconds = ? WHERE id = ?", (after.outcome, after.seconds, after.id)
+            )
+            _raise_revision(connection, before.person)
+        return after
+
+    def withdraw(self, offer_id: str) -> bool:
+        """Forget an undecided pair; return whether there was one. An answered offer stays."""
+        with self._database.write() as connection:
+            return (
+                connection.execute("DELETE FROM offers WHERE id = ? AND comparison IS NULL", (offer_id,)).rowcount > 0
+            )
+
+    # Vectors
+
+    def vectors(self, encoder: str, ids: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
+        """Return the cached vectors (D,) float32 of these images for one encoder; images without one are absent.
+
+        Args:
+            encoder: The encoder's identity. Vectors of two identities never meet.
+        """
+        with self._database.read() as connection:
+            return read_vectors(connection, encoder, ids)
+
+    def put_vectors(self, encoder: str, vectors: Mapping[str, Any]) -> None:
+        """Cache vectors (D,) by image id for one encoder, all or none; a cached one is replaced.
+
+        Raises:
+            ShapeError: NaN, infinity, not (D,), or another D than this encoder's vectors have.
+        """
+        with self._database.write() as connection:
+            write_vectors(connection, encoder, vectors)
+
+
+def _insert(connection: sqlite3.Connection, comparison: Comparison) -> Comparison:
+    if comparison.id is not None and _find(connection, comparison.id) is not None:
+        raise ComparisonError(
+            f"Cannot record the comparison: number {comparison.id} is already recorded; expected a new one. "
+            "Delete it first, or leave its id out."
+        )
+    comparison = replace(comparison, created=time.time() if comparison.created is None else comparison.created)
+    values = (*_pair_values(comparison), comparison.outcome, comparison.seconds, comparison.id)
+    comparison = replace(comparison, id=_insert_row(connection, "comparisons", _COMPARISON, values))
+    if comparison.outcome != "skip":
+        _raise_revision(connection, comparison.person)
+    return comparison
+
+
+def _remove(connection: sqlite3.Connection, comparison: Comparison) -> None:
+    connection.execute("DELETE FROM comparisons WHERE id = ?", (comparison.id,))
+    if comparison.outcome != "skip":
+        _raise_revision(connection, comparison.person)
+
+
+def _find(connection: sqlite3.Connection, comparison_id: int) -> Comparison | None:
+    row = connection.execute(f"SELECT {_COMPARISON} FROM comparisons WHERE id = ?", (comparison_id,)).fetchone()
+    return None if row is None else _comparison(row)
+
+
+def _raise_revision(connection: sqlite3.Connection, person: str) -> None:
+    connection.execute("INSERT OR IGNORE INTO revisions (person, revision) VALUES (?, 0)", (person,))
+    connection.execute("UPDATE revisions SET revision = revision + 1 WHERE person = ?", (person,))
+
+
+def _insert_row(connection: sqlite3.Connection, table: str, columns: str, values: Sequence[object]) -> int:
+    marks = ", ".join("?" * len(values))
+    row_id = connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", values).lastrowid
+    assert row_id is not None
+    return row_id
+
+
+def _pair_values(pair: Comparison | Offer) -> tuple[object, ...]:
+    """Values in the order of `_PAIR`."""
+    seeds = [None if seed is None else str(seed) for seed in (pair.left_seed, pair.right_seed)]
+    return (pair.person, pair.left, pair.right, pair.prompt, *seeds, pair.model, pair.source, pair.created)
+
+
+def _pair_fields(row: Sequence[Any]) -> dict[str, Any]:
+    names = ("person", "left", "right", "prompt", "left_seed", "right_seed", "model", "source", "created")
+    fields = dict(zip(names, row, strict=False))
+    for name in ("left_seed", "right_seed"):
+        fields[name] = None if fields[name] is None else int(fields[name])
+    return fields
+
+
+def _comparison(row: Sequence[Any]) -> Comparison:
+    return Comparison(**_pair_fields(row), outcome=row[-3], seconds=row[-2], id=row[-1])
+
+
+def _offer(row: Sequence[Any]) -> Offer:
+    return Offer(**_pair_fields(row), comparison=row[-2], id=row[-1])
+
+
+def _from_offer(offer: Offer, outcome: str, seconds: float | None) -> Comparison:
+    return Comparison(
+        person=offer.person,
+        left=offer.left,
+        right=offer.right,
+        outcome=outcome,
+        prompt=offer.prompt,
+        left_seed=offer.left_seed,
+        right_seed=offer.right_seed,
+        model=offer.model,
+        source=offer.source,
+        seconds=seconds,
+    )

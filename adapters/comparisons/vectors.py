@@ -1,0 +1,72 @@
+"""Cached image vectors in the store: float32 blobs, kept apart by the encoder's identity."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ShapeError
+from .images import as_float32
+
+__all__ = ["read_vectors", "write_vectors"]
+
+_BATCH = 500  # ids in one query; SQLite's oldest limit is 999
+_ON_DISK = "<f4"
+
+
+def read_vectors(
+    connection: sqlite3.Connection, encoder: str, ids: Sequence[str]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return (D,) float32 by image id for those that are cached."""
+    wanted = list(dict.fromkeys(ids))
+    found: dict[str, npt.NDArray[np.float32]] = {}
+    for start in range(0, len(wanted), _BATCH):
+        batch = wanted[start : start + _BATCH]
+        rows = connection.execute(
+            "SELECT image, vector FROM vectors JOIN encoders ON encoders.id = vectors.encoder "
+            f"WHERE identity = ? AND image IN ({', '.join('?' * len(batch))})",
+            (encoder, *batch),
+        )
+        # astype copies: an array over the blob itself could not be written to.
+        found.update((image, np.frombuffer(blob, _ON_DISK).astype(np.float32)) for image, blob in rows.fetchall())
+    return {image: found[image] for image in wanted if image in found}
+
+
+def write_vectors(connection: sqlite3.Connection, encoder: str, vectors: Mapping[str, Any]) -> None:
+    """Insert or replace vectors (D,), inside the caller's transaction.
+
+    Raises:
+        ShapeError: NaN, infinity, not (D,), or another D than this encoder's vectors have.
+    """
+    if not vectors:
+        return
+    arrays = {image: _checked(image, vector) for image, vector in vectors.items()}
+    width = next(iter(arrays.values())).size
+    connection.execute("INSERT OR IGNORE INTO encoders (identity, width) VALUES (?, ?)", (encoder, width))
+    key, width = connection.execute("SELECT id, width FROM encoders WHERE identity = ?", (encoder,)).fetchone()
+    for image, array in arrays.items():
+        if array.size != width:
+            raise ShapeError(
+                f"Cannot keep the vector of image {image[:12]}: its width is {array.size}; encoder {encoder[:12]} has "
+                f"{width}. Two encoders share one identity: load the encoder again."
+            )
+    connection.executemany(
+        "INSERT OR REPLACE INTO vectors (encoder, image, vector) VALUES (?, ?, ?)",
+        [(key, image, array.astype(_ON_DISK).tobytes()) for image, array in arrays.items()],
+    )
+
+
+def _checked(image: str, vector: Any) -> npt.NDArray[np.float32]:
+    array = as_float32(vector)
+    if array.ndim != 1 or array.size == 0:
+        raise ShapeError(f"Cannot keep the vector of image {image[:12]}: its shape is {array.shape}; expected (D,).")
+    if not np.isfinite(array).all():
+        raise ShapeError(
+            f"Cannot keep the vector of image {image[:12]}: it holds NaN or infinity; expected finite numbers. "
+            "Encode it in float32."
+        )
+    return array

@@ -1,0 +1,75 @@
+"""Where Palate's things live on this machine, the same place for every host."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+import unicodedata
+from pathlib import Path
+
+from .errors import ComparisonError, StoreError
+
+__all__ = ["palate_home", "safe_name"]
+
+# Lower case only: "Mara" and "mara" are two people, and one file on macOS and Windows.
+_PLAIN = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*")
+_HASH_TAIL = re.compile(r"-[0-9a-f]{12}$")
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+_PLAIN_LENGTH = 60  # characters
+_READABLE_LENGTH = 40  # characters of the name that stay readable in front of the hash
+
+
+def palate_home() -> Path:
+    """Return the folder of the store and of saved tastes, made when missing.
+
+    `$PALATE_HOME` if it is set, else `palate` in the platform's folder for user data.
+
+    Raises:
+        StoreError: the folder can't be made.
+    """
+    chosen = os.environ.get("PALATE_HOME", "").strip()
+    home = Path(chosen).expanduser().absolute() if chosen else _user_data() / "palate"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"Cannot use {home} as Palate's folder: {error.strerror or error}; expected a folder that can be written. "
+            "Set PALATE_HOME to one."
+        ) from error
+    return home
+
+
+def safe_name(text: str) -> str:
+    """Return a file name, without ending, that stands for this text and for no other.
+
+    A name of lower-case letters, digits, `-` and `_` stays as it is. Any other gets what is readable of it and a hash,
+    so that no name leaves its folder, hides a file, meets a device name of Windows or grows beyond 255 bytes.
+
+    Args:
+        text: A person's or a taste's name, anything but blank.
+
+    Raises:
+        ComparisonError: the text is blank.
+    """
+    if not text.strip():
+        raise ComparisonError(
+            "Cannot make a file name: the name is blank; expected at least one character. Type a name."
+        )
+    if len(text) <= _PLAIN_LENGTH and _PLAIN.fullmatch(text) and not _HASH_TAIL.search(text) and text not in _RESERVED:
+        return text
+    readable = re.sub(r"\W+", "-", unicodedata.normalize("NFC", text[: 4 * _READABLE_LENGTH]))
+    readable = readable[:_READABLE_LENGTH].strip("-_") or "name"
+    return f"{readable}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+
+
+def _user_data() -> Path:
+    """Return the platform's folder for data of this user."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support"
+    configured = os.environ.get("XDG_DATA_HOME", "")
+    # The XDG specification tells programs to ignore a relative path here.
+    return Path(configured) if Path(configured).is_absolute() else Path.home() / ".local" / "share"
