@@ -1,0 +1,182 @@
+"""One encoder of images and texts into the joint space of a CLIP."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import EncoderError, EncoderMismatchError
+from .facts import ClipFacts
+from .identity import clip_identity
+from .layouts import FITTING_FILES, canonical_state, has_text_tower
+from .pictures import as_batches, prepare
+from .towers import TextTower, image_tower, text_model_from_state_dict
+
+__all__ = ["ImageTextEncoder", "encoder_from_state_dict"]
+
+Tokenize = Callable[[list[str]], Tensor]  # texts -> token ids (N, 77)
+
+
+class ImageTextEncoder:
+    """A CLIP: pictures and texts to unit vectors in one space.
+
+    Shapes: N pictures or texts, D joint width, H width of the text tower.
+
+    Attributes:
+        identity: Hash of the image tower (`clip_identity`); vectors of two identities are never mixed.
+        name: For people, never compared.
+        dim: D.
+        logit_scale: What CLIP multiplies cosines with: exp of the stored value; 100 where none is stored.
+        has_text: Whether there is a text tower with its projection.
+        text_projection: (D, H) float32 or None; x = text_projection @ pooled text state.
+        facts: Activation, heads and normalisation as used.
+    """
+
+    def __init__(
+        self,
+        state_dict: Mapping[str, Tensor],
+        name: str = "",
+        facts: ClipFacts | None = None,
+        tokenize: Tokenize | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        """Build from tensors of any layout.
+
+        Raises:
+            EncoderError: no image tower or no projection, or broken weights.
+        """
+        state = canonical_state(state_dict)
+        self.facts = (facts or ClipFacts()).settled(state)
+        self._images = image_tower(state, self.facts).to(device)
+        self.identity = clip_identity(state, self.facts)
+        self.dim = int(state["visual_projection.weight"].shape[0])
+        self.name = name or f"CLIP {self.dim}"
+        self.logit_scale = math.exp(float(state["logit_scale"])) if "logit_scale" in state else 100.0
+        self.has_text = has_text_tower(state)
+        self._device = torch.device(device)
+        self._tokenize = tokenize
+        projection = state.get("text_projection.weight")
+        if projection is not None and projection.shape[0] != self.dim:
+            projection = None  # ComfyUI's square stand-in for a projection that the file doesn't have
+            self.has_text = False
+        self.text_projection = None if projection is None else projection.detach().to("cpu", torch.float32).contiguous()
+        self._texts = text_model_from_state_dict(state, self.facts).to(device) if self.has_text else None
+
+    def __repr__(self) -> str:
+        return f"ImageTextEncoder({self.name!r}, dim={self.dim}, identity={self.identity[:12]}…)"
+
+    @property
+    def text_tower(self) -> TextTower | None:
+        """The text tower, or None; parameters `text_model.…`, frozen."""
+        return self._texts
+
+    def encode_images(self, images: Sequence[Image.Image] | Tensor, batch_size: int = 16) -> Tensor:
+        """Encode pictures of any size.
+
+        Args:
+            images: PIL images, or a tensor (N, H, W, 3) or (H, W, 3) in [0, 1].
+            batch_size: Pictures at a time, >= 1.
+
+        Returns:
+            (N, D) float32 on the CPU, unit norm.
+
+        Raises:
+            ImageError: a picture that can't be used.
+        """
+        pictures = as_batches(images)
+        vectors = []
+        with torch.inference_mode():
+            for start in range(0, len(pictures), batch_size):
+                part = pictures[start : start + batch_size]
+                ready = [prepare(p, self._images.size, self.facts.mean or (), self.facts.std or ()) for p in part]
+                vectors.append(self._images(torch.stack(ready).to(self._device)).cpu())
+        return self._unit(vectors)
+
+    def encode_texts(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
+        """Encode texts, each cut after 77 tokens.
+
+        Returns:
+            (N, D) float32 on the CPU, unit norm.
+
+        Raises:
+            EncoderError: no text tower, no projection or no tokenizer.
+        """
+        if self._texts is None or self.text_projection is None:
+            raise EncoderError(f"Cannot encode text with {self.name}: it holds the image tower only. {FITTING_FILES}.")
+        tokenize = self._tokenize or _open_clip_tokenizer()
+        projection = self.text_projection.to(self._device)
+        vectors = []
+        with torch.inference_mode():
+            for start in range(0, len(texts), batch_size):
+                ids = tokenize(list(texts[start : start + batch_size])).to(self._device)
+                vectors.append((self._texts(ids).pooler_output @ projection.T).cpu())
+        return self._unit(vectors)
+
+    def require(self, identity: str, what: str, name: str = "") -> None:
+        """Refuse vectors, tastes or files of another encoder.
+
+        Args:
+            identity: Of the encoder that made `what`.
+            what: For the message, such as "the taste of mara".
+            name: Of that encoder, for the message.
+
+        Raises:
+            EncoderMismatchError: the identities differ.
+        """
+        if identity != self.identity:
+            theirs = f"{name or 'another encoder'} ({identity[:12]})"
+            raise EncoderMismatchError(
+                f"Cannot use {what} here: it was made with {theirs}; expected {self.name} ({self.identity[:12]}). "
+                "Choose that encoder, or fit the taste again with this one."
+            )
+
+    def _unit(self, vectors: list[Tensor]) -> Tensor:
+        if not vectors:
+            return torch.zeros(0, self.dim)
+        out = torch.cat(vectors).clone().float()
+        if not bool(torch.isfinite(out).all()):
+            raise EncoderError(
+                f"Cannot encode with {self.name}: found NaN in its vectors; expected numbers. Get it again."
+            )
+        return F.normalize(out, dim=-1)
+
+
+def encoder_from_state_dict(
+    state_dict: Mapping[str, Tensor],
+    name: str = "",
+    facts: ClipFacts | None = None,
+    tokenize: Tokenize | None = None,
+    device: str | torch.device = "cpu",
+) -> ImageTextEncoder:
+    """Build an encoder from tensors that a host already holds.
+
+    Args:
+        state_dict: Any layout, one or both towers. For ComfyUI: `clip_vision.model.state_dict()` and, for text, the
+            text tower's `text_model.…` and a *real* `text_projection.weight` (never the one of an SD1.5 checkpoint:
+            ComfyUI leaves that one uninitialised).
+        name: For people.
+        facts: What tensors don't say; None takes the standard for the shapes.
+        tokenize: Texts to token ids (N, 77); None uses open_clip's when installed.
+        device: Where it computes.
+
+    Raises:
+        EncoderError: no projected image tower among the tensors.
+    """
+    return ImageTextEncoder(state_dict, name, facts, tokenize, device)
+
+
+def _open_clip_tokenizer() -> Tokenize:
+    try:
+        from open_clip.tokenizer import SimpleTokenizer
+    except ImportError as missing:
+        raise EncoderError(
+            "Cannot encode text: this CLIP came without a tokenizer; expected tokenizer files beside it. "
+            "Install open_clip_torch or put the tokenizer's files into its folder."
+        ) from missing
+    tokenizer: Tokenize = SimpleTokenizer()
+    return tokenizer

@@ -1,0 +1,1 @@
+"""Moving a prompt along a taste."""
