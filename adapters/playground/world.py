@@ -6,6 +6,7 @@ of one caption differ in ways a person can like or dislike.
 
 from __future__ import annotations
 
+import functools
 import random
 from dataclasses import dataclass, fields
 
@@ -131,14 +132,15 @@ def second_tone(background: str) -> tuple[int, int, int]:
     base = np.array(BACKGROUNDS[background], dtype=float)
     dark = base.mean() < 160
     tone = base + 0.30 * (255 - base) if dark else base * 0.80
-    return tuple(int(round(value)) for value in tone)  # type: ignore[return-value]
+    return tuple(round(float(value)) for value in tone)  # type: ignore[return-value]
 
 
+@functools.lru_cache(maxsize=256)
 def pattern_mask(pattern: str, period: int, direction: str, phase: tuple[float, float], scale: int = 1) -> np.ndarray:
     """Where a pattern shows its second tone.
 
     Returns:
-        (SIZE * scale, SIZE * scale) of bool.
+        (SIZE * scale, SIZE * scale) of bool; kept for the next call, so not to be written to.
     """
     steps = (np.arange(SIZE * scale) + 0.5) / scale
     x, y = np.meshgrid(steps + phase[0], steps + phase[1])
@@ -164,10 +166,10 @@ def draw(card: Card, size: int = SIZE) -> Image.Image:
         An RGB image; the same card gives the same pixels.
     """
     big = SIZE * _SMOOTH
-    canvas = np.empty((big, big, 3), dtype=np.uint8)
-    canvas[:] = BACKGROUNDS[card.background]
-    canvas[pattern_mask(card.pattern, card.period, card.direction, card.phase, _SMOOTH)] = second_tone(card.background)
-    image = Image.fromarray(canvas)
+    image = Image.new("RGB", (big, big), BACKGROUNDS[card.background])
+    if card.pattern != "plain":
+        mask = pattern_mask(card.pattern, card.period, card.direction, card.phase, _SMOOTH)
+        image.paste(second_tone(card.background), mask=Image.fromarray(mask))
 
     centre = (card.centre[0] * _SMOOTH, card.centre[1] * _SMOOTH)
     polygons = outline_of(card.subject, centre, SIZES[card.size] * _SMOOTH, card.tilt)
@@ -184,15 +186,16 @@ def draw(card: Card, size: int = SIZE) -> Image.Image:
     if card.frame:
         pen = ImageDraw.Draw(image)
         pen.rectangle((0, 0, big - 1, big - 1), outline="white", width=FRAME * _SMOOTH)
-    return image.resize((size, size), Image.Resampling.BOX if size == SIZE else Image.Resampling.LANCZOS)
+    return image.reduce(_SMOOTH) if size == SIZE else image.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def _paint(card: Card, big: int) -> Image.Image:
-    """The subject's colour over the whole card: even, or darker towards the subject's lower end."""
-    colour = np.array(COLOURS[card.colour], dtype=float)
-    rows = np.ones(big)
-    if card.shaded:
-        radius = SIZES[card.size]
-        depth = (np.arange(big) / _SMOOTH - (card.centre[1] - radius)) / (2 * radius)
-        rows = 1 - (1 - SHADE) * np.clip(depth, 0, 1)
-    return Image.fromarray(np.broadcast_to(rows[:, None, None] * colour, (big, big, 3)).round().astype(np.uint8))
+def _paint(card: Card, big: int) -> Image.Image | tuple[int, int, int]:
+    """What the subject is filled with: its colour, or that colour darkening towards the subject's lower end."""
+    colour = COLOURS[card.colour]
+    if not card.shaded:
+        return colour
+    radius = SIZES[card.size]
+    depth = (np.arange(big) / _SMOOTH - (card.centre[1] - radius)) / (2 * radius)
+    rows = 1 - (1 - SHADE) * np.clip(depth, 0, 1)
+    column = (rows[:, None, None] * np.array(colour, dtype=float)).round().astype(np.uint8)
+    return Image.fromarray(column).resize((big, big), Image.Resampling.NEAREST)

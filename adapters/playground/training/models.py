@@ -136,6 +136,7 @@ def write_folder(models: Models, folder: Path, dtype: torch.dtype = torch.float1
         beta_schedule="scaled_linear",
         prediction_type="v_prediction",
         timestep_spacing="trailing",
+        steps_offset=1,
     ).save_pretrained(folder / "scheduler")
     index = {
         "_class_name": "StableDiffusionPipeline",

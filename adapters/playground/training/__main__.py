@@ -1,0 +1,58 @@
+"""Train the playground's models again: `python -m palate.adapters.playground.training [PART ...] --folder FOLDER`.
+
+The parts are `vae`, `clip`, `unet`, `export` and `card`, in this order; without any, all of them. A run that was
+stopped goes on where its last checkpoint was. `vae` and `clip` may run at the same time.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..folder import playground_folder
+from .clip import train_clip
+from .models import Models, write_folder
+from .tokenizer import write_tokenizer
+from .unet import train_unet
+from .vae import train_vae
+
+PARTS = ("vae", "clip", "unet", "export", "card")
+
+
+def main() -> None:
+    """Train what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m palate.adapters.playground.training", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="what to do; all when left out")
+    parser.add_argument("--folder", type=Path, default=Path("playground-training"), help="where checkpoints lie")
+    parser.add_argument("--models", type=Path, default=None, help="where `export` writes; the package's own by default")
+    parser.add_argument("--threads", type=int, default=2, help="processor threads")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    parts = options.parts or PARTS
+
+    from transformers import CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(write_tokenizer(options.folder / "tokenizer"))
+    trained: dict[str, Any] = {}
+    models = options.models or Path(__file__).resolve().parents[1] / "models"
+    # A finished part's training returns at once from its checkpoint.
+    if {"vae", "unet", "export"} & set(parts):
+        trained["vae"] = train_vae(options.folder)
+    if {"clip", "unet", "export"} & set(parts):
+        trained["clip"] = train_clip(options.folder, tokenizer)
+    if {"unet", "export"} & set(parts):
+        trained["unet"] = train_unet(options.folder, trained["vae"], trained["clip"], tokenizer)
+    if "export" in parts:
+        write_folder(Models(vae=trained["vae"], unet=trained["unet"], clip=trained["clip"]), models)
+    if "card" in parts:
+        from .card import write_card
+
+        write_card(options.models or playground_folder())
+
+
+if __name__ == "__main__":
+    main()

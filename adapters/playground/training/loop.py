@@ -1,0 +1,89 @@
+"""The loop that every part of the playground is trained with: it can be stopped at any moment and goes on later.
+
+What a step sees depends only on the seed and the step's number, so a stopped run sees what one in one piece sees.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+__all__ = ["train"]
+
+_SAVE_EVERY = 60.0  # seconds
+
+
+def train(
+    name: str,
+    model: torch.nn.Module,
+    step_loss: Callable[[random.Random, torch.Generator], torch.Tensor],
+    *,
+    steps: int,
+    learning_rate: float,
+    folder: Path,
+    averaging: float = 0.999,
+    seed: int = 0,
+) -> torch.nn.Module:
+    """Train a model and return its averaged copy.
+
+    AdamW; the learning rate rises over 100 steps and falls along a cosine to zero.
+
+    Args:
+        name: Of the checkpoint, `<name>.pt` in `folder`; one that is there is gone on from.
+        model: Its parameters that require gradients are trained.
+        step_loss: One step's loss, given the step's own sources of chance.
+        steps: How many steps in all.
+        learning_rate: At the top.
+        folder: Where checkpoints lie.
+        averaging: Decay of the exponential average of the weights, in [0, 1).
+        seed: Fixes what every step sees.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    average = copy.deepcopy(model).requires_grad_(False)
+    checkpoint = folder / f"{name}.pt"
+    done = 0
+    if checkpoint.is_file():
+        saved = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(saved["model"])
+        average.load_state_dict(saved["average"])
+        optimizer.load_state_dict(saved["optimizer"])
+        done = saved["step"]
+    model.train()
+    started = last_saved = time.monotonic()
+    shown, first = 0.0, done
+    for step in range(done, steps):
+        rate = learning_rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = step_loss(random.Random(f"{seed}/{step}"), torch.Generator().manual_seed(seed * 1_000_003 + step))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        decay = min(averaging, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
+                slow.lerp_(fast, 1 - decay)
+        shown = loss.item() if step == first else 0.98 * shown + 0.02 * loss.item()
+        if (step + 1) % 50 == 0:
+            pace = (time.monotonic() - started) / (step + 1 - first)
+            print(f"{name} {step + 1}/{steps} loss {shown:.4f} {pace:.2f} s/step", flush=True)
+        if time.monotonic() - last_saved > _SAVE_EVERY or step + 1 == steps:
+            state = {
+                "model": model.state_dict(),
+                "average": average.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step + 1,
+            }
+            torch.save(state, checkpoint.with_suffix(".part"))
+            os.replace(checkpoint.with_suffix(".part"), checkpoint)
+            last_saved = time.monotonic()
+    return average.eval()
