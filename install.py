@@ -189,7 +189,9 @@ def make_venv() -> None:
 
 def pip(*arguments: str) -> None:
     """Install into the environment; pip's complaints come through, and a line on what to do."""
-    command = [str(venv_python()), "-m", "pip", "install", "--disable-pip-version-check", *arguments]
+    # --no-compile: Python compiles what it imports, once, which is a small part of all that is installed.
+    options = ["--disable-pip-version-check", "--no-compile"]
+    command = [str(venv_python()), "-m", "pip", "install", *options, *arguments]
     if not sys.stdout.isatty():
         command.insert(4, "--quiet")
     code, errors = run_and_keep(command, "stderr")
