@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     _store_option(panel)
     panel.add_argument("--model", default="playground", metavar="FOLDER_OR_NAME", help="a diffusers pipeline")
     panel.add_argument("--encoder", default=None, metavar="SPEC", help="what turns pictures into vectors")
-    panel.add_argument("--person", default="me", metavar="NAME", help="whose answers these are (default: me)")
+    panel.add_argument("--person", default=None, metavar="NAME", help="whose answers these are (default: me)")
     panel.add_argument("--device", default=None, help="cpu, cuda, mps (default: the best there is)")
 
     study = commands.add_parser("study", help="run a study and print its table", add_help=False)

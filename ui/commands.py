@@ -20,7 +20,7 @@ class CommandError(PreferenceError, ValueError):
 
 
 def store_folder(given: str | None) -> Path:
-    """Return the folder of the store: the one given, else `store` in PALATE_HOME."""
+    """Return the folder of the store: the one given, else the one in PALATE_HOME that the nodes use too."""
     from ..adapters.places import palate_home
 
     return Path(given).expanduser() if given else palate_home() / "store"

@@ -1,0 +1,102 @@
+"""A quick stand-in for the panel's model and encoder; run as a script it is a whole panel for the browser tests.
+
+python tests/panel_fakes.py STORE      prints the panel's address, and ends when its standard input is closed
+"""
+
+import hashlib
+import random
+import sys
+import threading
+
+import numpy as np
+import torch
+from palate.adapters.comparisons import Comparison
+from palate.ui.panel.tools import Tools, real_tools
+from PIL import Image
+
+PROMPTS = ("a red star", "a blue fish", "two green trees")
+
+
+class FakePainter:
+    """Paints a plain colour that depends on prompt and seed; a taste makes it brighter."""
+
+    name = "fake"
+
+    def __init__(self, steps: int = 3) -> None:
+        self.steps = steps
+        self.asked: list[tuple[str, int]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def images(self, prompt, seeds, taste=None, strength=1.0, on_step=None, cancelled=None, **options):
+        for step in range(self.steps):
+            self.gate.wait(10)
+            if cancelled and cancelled():
+                return []
+            if on_step:
+                on_step(step + 1, self.steps)
+        self.asked += [(prompt, seed) for seed in seeds]
+        return [self._paint(prompt, seed, 40 if taste is not None and strength else 0) for seed in seeds]
+
+    def _paint(self, prompt, seed, brighter):
+        digest = hashlib.sha256(f"{prompt}/{seed}".encode()).digest()
+        low, high = np.array([list(digest[:3]), list(digest[3:6])], dtype=np.float64)
+        ramp = np.linspace(0, 1, 64)[:, None, None]
+        pixels = np.broadcast_to(low * (1 - ramp) + high * ramp + brighter, (64, 64, 3))
+        return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+class FakeEncoder:
+    """A picture's four corner colours, unit norm."""
+
+    identity = "fa4e" * 8
+    name = "fake"
+    dim = 12
+    logit_scale = 10.0
+    has_text = False
+
+    def encode_images(self, images):
+        small = [
+            np.asarray(image.convert("RGB").resize((2, 2)), dtype=np.float32).reshape(-1) - 127 for image in images
+        ]
+        return torch.nn.functional.normalize(torch.tensor(np.stack(small)) + 1e-3, dim=1)
+
+
+def fake_tools(painter=None, **changes):
+    """The real learning on a fake model and a fake encoder."""
+    painter = painter or FakePainter()
+    real = real_tools("playground", None, "cpu")
+    values = {name: getattr(real, name) for name in Tools.__dataclass_fields__}
+    values |= {
+        "painter": lambda: painter,
+        "encoder": FakeEncoder,
+        "prompts": lambda: PROMPTS,
+        "moved": lambda painter, prompt, taste, strength: 12.0 * strength,
+    }
+    return Tools(**(values | changes))
+
+
+def picture(seed: int) -> Image.Image:
+    """Some picture, another one for every seed."""
+    return FakePainter()._paint("picture", seed, 0)
+
+
+def answer_some(store, person="me", number=12, seed=0):
+    """Store answers of somebody who likes red."""
+    chance = random.Random(seed)
+    for _ in range(number):
+        left, right = (picture(chance.randrange(10_000)) for _ in range(2))
+        redder = np.asarray(left)[..., 0].mean() > np.asarray(right)[..., 0].mean()
+        ids = store.add_image(left), store.add_image(right)
+        store.add(Comparison(person, *ids, "left" if redder else "right"))
+
+
+if __name__ == "__main__":
+    from palate.ui.panel.server import Panel
+    from palate.ui.panel.studio import Studio
+
+    panel = Panel(Studio(sys.argv[1], fake_tools()), port=0)
+    threading.Thread(target=lambda: (sys.stdin.read(), panel.stop()), daemon=True).start()
+    sys.stdout.write(f"{panel.url}\n")
+    sys.stdout.flush()
+    panel.run()

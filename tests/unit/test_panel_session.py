@@ -1,0 +1,291 @@
+"""A session and what feeds it: pairs ahead, prompts, folders, answers, undo. No Gradio, no real model."""
+
+import runpy
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from palate.adapters.errors import ComparisonError, ImageError, StoreError
+from palate.ui.panel.ahead import PairsAhead
+from palate.ui.panel.maker import PairMaker
+from palate.ui.panel.pair import Pair
+from palate.ui.panel.sources import FolderSource, PromptSource
+from palate.ui.panel.studio import Studio
+
+fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
+LONG = 30.0  # s, only ever waited for when something is broken
+
+
+def never():
+    return False
+
+
+def numbered():
+    """Make pairs 1, 2, 3, ..."""
+    number = iter(range(1, 10_000))
+    return lambda hurry, cancelled: Pair(f"left{next(number)}", "right")
+
+
+@pytest.fixture
+def ahead():
+    queue = PairsAhead(numbered())
+    yield queue
+    queue.close()
+
+
+@pytest.fixture
+def studio(tmp_path):
+    studio = Studio(tmp_path / "store", fakes.fake_tools())
+    yield studio
+    studio.close()
+
+
+@pytest.fixture
+def session(studio):
+    return studio.session("tab")
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    (folder / "inner").mkdir(parents=True)
+    for number in range(4):
+        fakes.picture(number).save(folder / "inner" / f"{number}.png")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8 not a picture")
+    (folder / "notes.txt").write_text("not a picture either")
+    return folder
+
+
+def test_pairs_come_in_the_order_they_were_made(ahead):
+    assert [ahead.take(LONG).left for _ in range(3)] == ["left1", "left2", "left3"]
+
+
+def test_the_next_pair_is_made_before_it_is_asked_for():
+    made = threading.Semaphore(0)
+    make = numbered()
+
+    def counted(hurry, cancelled):
+        pair = make(hurry, cancelled)
+        made.release()
+        return pair
+
+    queue = PairsAhead(counted, depth=2)
+    queue.take(LONG)
+    assert all(made.acquire(timeout=LONG) for _ in range(3))  # the one taken, and two more that nobody asked for
+    queue.close()
+
+
+def test_a_pair_put_back_comes_first(ahead):
+    first = ahead.take(LONG)
+    ahead.put_back(first)
+    assert ahead.take(LONG) is first
+
+
+def test_a_restart_drops_what_was_being_made():
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(hurry, cancelled):
+        begun.set()
+        go_on.wait(LONG)
+        return Pair("stale", "right")
+
+    queue = PairsAhead(slow)
+    assert queue.take(0) is None
+    assert begun.wait(LONG)
+    queue.restart(lambda hurry, cancelled: Pair("fresh", "right"))
+    go_on.set()
+    assert queue.take(LONG).left == "fresh"
+    queue.close()
+
+
+def test_a_failure_is_told_once_and_then_tried_again():
+    results = iter([ImageError("no pictures"), Pair("left", "right")])
+
+    def make(hurry, cancelled):
+        result = next(results, None) or Pair("more", "right")
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    queue = PairsAhead(make)
+    with pytest.raises(ImageError, match="no pictures"):
+        queue.take(LONG)
+    assert queue.take(LONG).left == "left"
+    queue.close()
+
+
+def test_prompts_are_painted_with_two_different_seeds():
+    painter = fakes.FakePainter()
+    source = PromptSource(lambda: painter, ["a cat"], seed=1)
+    pool = source.pool(True, never)
+    assert (pool.prompt, pool.model, len(pool.candidates)) == ("a cat", "fake", 2)
+    assert len({candidate.seed for candidate in pool.candidates}) == 2
+
+
+def test_pictures_that_were_not_shown_meet_the_next_ones():
+    source = PromptSource(fakes.FakePainter, ["a cat"], seed=1)
+    first = source.pool(False, never)
+    source.done(first, 0, 1)
+    second = source.pool(True, never)
+    names = [candidate.name for candidate in second.candidates]
+    assert len(names) == 4
+    assert names[:2] == [candidate.name for candidate in first.candidates[2:]]
+
+
+def test_a_cancelled_prompt_paints_nothing():
+    assert PromptSource(fakes.FakePainter, ["a cat"]).pool(True, lambda: True) is None
+
+
+def test_a_folder_skips_and_counts_what_it_cannot_read(pictures):
+    source = FolderSource(pictures, seed=0)
+    assert len(source.pool(False, never).candidates) == 4
+    assert (source.count, source.broken) == (4, 1)
+
+
+def test_a_folder_shows_every_pair_once_then_says_so(pictures):
+    source, seen = FolderSource(pictures, seed=0), set()
+    for _ in range(6):
+        pool = source.pool(True, never)
+        seen.add(frozenset(candidate.name for candidate in pool.candidates))
+        source.done(pool, 0, 1)
+    assert len(seen) == 6
+    with pytest.raises(ImageError, match="seen every pair of the 4 pictures"):
+        source.pool(True, never)
+
+
+@pytest.mark.parametrize("folder", ["", "   ", "/no/such/folder", __file__])
+def test_what_is_no_folder_is_refused(folder):
+    with pytest.raises(ImageError, match="is no folder"):
+        FolderSource(folder)
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(ImageError, match="at least two pictures"):
+        FolderSource(tmp_path).pool(True, never)
+
+
+def test_a_folder_of_one_picture_twice_makes_no_pair(studio, tmp_path):
+    for name in ("a.png", "b.png"):
+        fakes.picture(1).save(tmp_path / name)
+    session = studio.session("tab")
+    session.use_folder(str(tmp_path))
+    with pytest.raises(ImageError):
+        session.show(LONG)
+
+
+def test_an_answer_is_stored_with_all_that_is_known(session, studio):
+    session.use_prompts("a cat")
+    pair = session.show(LONG)
+    session.answer(pair.ticket, "right", seconds=1.25)
+    (stored,) = studio.store.comparisons("me")
+    assert (stored.chosen, stored.rejected) == (pair.right, pair.left)
+    assert (stored.prompt, stored.model, stored.source, stored.seconds) == ("a cat", "fake", "panel", 1.25)
+    assert (stored.left_seed, stored.right_seed) == (pair.left_seed, pair.right_seed)
+    assert studio.store.has_image(pair.left)
+
+
+def test_a_double_click_is_one_answer(session, studio):
+    session.use_prompts()
+    pair = session.show(LONG)
+    assert session.answer(pair.ticket, "left") is not None
+    session.show(LONG)
+    assert session.answer(pair.ticket, "left") is None
+    assert len(studio.store.comparisons()) == 1
+
+
+def test_an_answer_that_is_none_is_refused(session):
+    session.use_prompts()
+    with pytest.raises(ComparisonError, match="'maybe'"):
+        session.answer(session.show(LONG).ticket, "maybe")
+
+
+def test_the_pair_stays_when_its_answer_cannot_be_stored(session, studio, monkeypatch):
+    session.use_prompts()
+    pair = session.show(LONG)
+
+    def full(comparison):
+        raise StoreError("Cannot write: the disk is full; expected room. Delete something.")
+
+    with monkeypatch.context() as patch, pytest.raises(StoreError):
+        patch.setattr(studio.store, "add", full)
+        session.answer(pair.ticket, "left")
+    assert session.show(0) is pair
+    assert session.answer(pair.ticket, "left") is not None
+
+
+def test_undo_shows_the_pair_again_and_keeps_the_one_on_screen(session, studio):
+    session.use_prompts()
+    first = session.show(LONG)
+    session.answer(first.ticket, "left")
+    second = session.show(LONG)
+    again = session.undo()
+    assert (again.left, again.right, again.prompt) == (first.left, first.right, first.prompt)
+    assert studio.store.comparisons() == []
+    session.answer(again.ticket, "tie")
+    assert session.show(LONG) is second
+
+
+def test_undo_with_no_answer_changes_nothing(session):
+    session.use_prompts()
+    pair = session.show(LONG)
+    assert session.undo() is None
+    assert session.show(0) is pair
+
+
+def test_another_prompt_replaces_the_pair_and_those_ahead(session):
+    session.use_prompts("a cat")
+    session.show(LONG)
+    session.use_prompts("a dog")
+    for _ in range(4):
+        pair = session.show(LONG)
+        assert pair.prompt == "a dog"
+        session.answer(pair.ticket, "skip")
+
+
+def test_two_people_keep_their_answers_apart(session, studio):
+    session.use_prompts()
+    for name, outcome in (("Ada", "left"), ("Ben/../x", "right")):
+        session.use_person(name)
+        session.answer(session.show(LONG).ticket, outcome)
+    assert studio.store.people() == ["Ada", "Ben/../x"]
+    assert session.answers() == 1
+
+
+def test_skipped_pairs_are_not_counted(session):
+    session.use_prompts()
+    for outcome in ("skip", "tie", "both_bad"):
+        session.answer(session.show(LONG).ticket, outcome)
+    assert session.answers() == 2
+
+
+def test_sides_are_tossed(tmp_path):
+    painter = fakes.FakePainter()
+    studio = Studio(tmp_path / "store", fakes.fake_tools(painter, choose=lambda model, vectors: (0, 1)))
+    fakes.answer_some(studio.store)
+    make, sides = PairMaker(studio, PromptSource(studio.painter, ["a cat"]), "me", seed=0), set()
+    for _ in range(20):
+        pair = make(False, never)
+        painted = [seed for _, seed in painter.asked]
+        sides.add(painted.index(pair.left_seed) < painted.index(pair.right_seed))
+    assert sides == {True, False}
+    studio.close()
+
+
+def test_once_there_are_answers_the_most_informative_pair_is_asked(tmp_path):
+    pools = []
+
+    def choose(model, vectors):
+        pools.append(len(vectors))
+        return 1, 3
+
+    studio = Studio(tmp_path / "store", fakes.fake_tools(choose=choose))
+    make = PairMaker(studio, PromptSource(studio.painter, ["a cat"]), "me")
+    make(False, never)
+    assert pools == []
+    fakes.answer_some(studio.store)
+    pair = make(False, never)
+    assert pools == [4]
+    assert set(studio.store.vectors(fakes.FakeEncoder.identity, [pair.left, pair.right])) == {pair.left, pair.right}
+    studio.close()

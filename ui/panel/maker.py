@@ -1,0 +1,91 @@
+"""From a pool of pictures to the pair worth asking about."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+
+from ...adapters.errors import ImageError, NotEnoughAnswersError
+from .pair import Candidate, Pair, Pool
+from .sources import Source
+
+if TYPE_CHECKING:
+    from .studio import Studio
+
+__all__ = ["PairMaker"]
+
+logger = logging.getLogger(__name__)
+
+KEPT_VECTORS = 4096
+ATTEMPTS = 8
+
+
+class PairMaker:
+    """Makes pairs for one person: random before the first answers, then the most informative one of the pool.
+
+    Args:
+        studio: Store, encoder and tastes.
+        source: Where pictures come from.
+        person: Whose taste decides what is worth asking.
+        seed: Fixes sides and random choices.
+    """
+
+    def __init__(self, studio: Studio, source: Source, person: str, seed: int | None = None) -> None:
+        self._studio = studio
+        self._source = source
+        self._person = person
+        self._random = random.Random(seed)
+        self._vectors: OrderedDict[str, torch.Tensor] = OrderedDict()
+
+    def __call__(self, hurry: bool, cancelled: Callable[[], bool]) -> Pair | None:
+        """Make one pair and store its pictures; None when cancelled.
+
+        Raises:
+            ImageError: the source has no two different pictures.
+        """
+        for _ in range(ATTEMPTS):
+            pool = self._source.pool(hurry, cancelled)
+            if pool is None or cancelled():
+                return None
+            first, second = self._choose(pool)
+            self._source.done(pool, first, second)
+            pair = self._stored(pool, first, second)
+            if pair.left != pair.right:
+                return pair
+        raise ImageError("Cannot make a pair: the pictures are all the same; expected two different ones.")
+
+    def _choose(self, pool: Pool) -> tuple[int, int]:
+        if len(pool.candidates) > 2:
+            try:
+                model = self._studio.taste(self._person).model
+            except NotEnoughAnswersError:
+                logger.debug("nothing learned yet: a random pair")
+            else:
+                vectors = torch.stack([self._vector(candidate) for candidate in pool.candidates])
+                first, second = self._studio.tools.choose(model, vectors)
+                return int(first), int(second)
+        first, second = self._random.sample(range(len(pool.candidates)), 2)
+        return first, second
+
+    def _vector(self, candidate: Candidate) -> torch.Tensor:
+        if candidate.name not in self._vectors:
+            self._vectors[candidate.name] = self._studio.encoder().encode_images([candidate.open()])[0]
+            while len(self._vectors) > KEPT_VECTORS:
+                self._vectors.popitem(last=False)
+        return self._vectors[candidate.name]
+
+    def _stored(self, pool: Pool, first: int, second: int) -> Pair:
+        if self._random.random() < 0.5:
+            first, second = second, first
+        left, right = pool.candidates[first], pool.candidates[second]
+        store = self._studio.store
+        ids = {candidate.name: store.add_image(candidate.open()) for candidate in (left, right)}
+        known = {ids[name]: self._vectors[name] for name in ids if name in self._vectors}
+        if known:
+            store.put_vectors(self._studio.encoder().identity, known)
+        return Pair(ids[left.name], ids[right.name], pool.prompt, left.seed, right.seed, pool.model)

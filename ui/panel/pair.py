@@ -1,0 +1,44 @@
+"""What is shown, and what it was made of."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["Candidate", "Pair", "Pool"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures of the store, as they lie on the screen, and the ticket that an answer must carry."""
+
+    left: str
+    right: str
+    prompt: str = ""
+    left_seed: int | None = None
+    right_seed: int | None = None
+    model: str = ""
+    ticket: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A picture that could be shown: `open` gives it in RGB, `name` tells it from the others of its source."""
+
+    name: str
+    open: Callable[[], Image.Image]
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Pictures to choose one pair from; they share a prompt, or come from one folder."""
+
+    candidates: tuple[Candidate, ...]
+    prompt: str = ""
+    model: str = ""

@@ -1,0 +1,175 @@
+"""The panel's web server: on this machine only, pictures of the store beside Gradio's page."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+import threading
+import webbrowser
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...adapters.errors import PreferenceError
+from .shelf import Shelf
+from .studio import Studio
+from .tools import Tools
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+__all__ = ["Gate", "Panel", "PanelError", "open_panel"]
+
+logger = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+PORT = 7861
+TRIED = 10  # ports from PORT on, when none was asked for
+FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # an id's picture never changes
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+
+class PanelError(PreferenceError, OSError):
+    """The panel can't be opened on this machine as asked."""
+
+
+class Gate:
+    """Lets in only what this machine's own browser asks of this address.
+
+    A page of somebody else's in another tab can send requests to 127.0.0.1, or point its own name there. The first
+    carry a foreign Origin, the second a foreign Host; both are turned away before Gradio sees them.
+    """
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+            host, origin = headers.get(b"host", ""), headers.get(b"origin")
+            local = re.fullmatch(r"(127\.0\.0\.1|localhost)(:\d+)?", host) is not None
+            if not local or (origin is not None and origin != f"http://{host}"):
+                if scope["type"] == "http":
+                    await send({"type": "http.response.start", "status": 403, "headers": []})
+                    await send({"type": "http.response.body", "body": b"This panel answers only its own page."})
+                else:
+                    await send({"type": "websocket.close", "code": 1008})
+                return
+        await self._app(scope, receive, send)
+
+
+class Panel:
+    """A running panel.
+
+    Args:
+        studio: What the panel works on; closed with the panel.
+        port: Port on 127.0.0.1; None: the first free one from 7861 on; 0: any.
+    """
+
+    def __init__(self, studio: Studio, port: int | None = None) -> None:
+        import uvicorn
+
+        self.studio = studio
+        self._socket = _bind(port)
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"http://{HOST}:{self.port}/"
+        # A browser keeps its connection open; waiting for it would make Ctrl-C seem dead.
+        config = uvicorn.Config(Gate(web_app(studio)), log_level="warning", timeout_graceful_shutdown=1)
+        self._server = uvicorn.Server(config)
+
+    def run(self) -> None:
+        """Serve until Ctrl-C or `stop`."""
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            self._socket.close()
+            self.studio.close()
+
+    def stop(self) -> None:
+        """Ask `run` to return."""
+        self._server.should_exit = True
+
+
+def web_app(studio: Studio) -> FastAPI:
+    """Return the web application: Gradio's page, and the pictures it shows."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    os.environ.setdefault("GRADIO_RUN_HISTORY", "False")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    import gradio as gr
+    from fastapi import FastAPI, HTTPException
+    from fastapi.responses import FileResponse, Response
+
+    from .app import build
+    from .theme import head, style, theme
+
+    shelf = Shelf()
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/palate/pictures/{image_id}")
+    def picture(image_id: str) -> FileResponse:
+        try:
+            path = studio.store.image_path(image_id)
+        except PreferenceError as error:
+            raise HTTPException(404, "no such picture") from error
+        return FileResponse(path, media_type="image/png", headers=FOREVER)
+
+    @app.get("/palate/painted/{key}")
+    def painted(key: str) -> Response:
+        data = shelf.get(key)
+        if data is None:
+            raise HTTPException(404, "no such picture")
+        return Response(data, media_type="image/png", headers=FOREVER)
+
+    return gr.mount_gradio_app(
+        app,
+        build(studio, shelf),
+        path="",
+        server_name=HOST,
+        footer_links=[],
+        allowed_paths=[str(studio.tastes_folder)],
+        max_file_size="64mb",
+        ssr_mode=False,
+        theme=theme(),
+        css=style(),
+        head=head(),
+    )
+
+
+def open_panel(
+    store: str | Path, tools: Tools, person: str | None = None, port: int | None = None, browser: bool = True
+) -> None:
+    """Open the panel and serve it until Ctrl-C.
+
+    Raises:
+        PanelError: the port is taken.
+        StoreError: the store can't be opened.
+    """
+    panel = Panel(Studio(store, tools, person), port)
+    announce = f"Palate is open at {panel.url}  (Ctrl-C closes it; answers are in {panel.studio.store.path})"
+    os.write(1, f"{announce}\n".encode())
+    if browser:
+        threading.Timer(0.5, webbrowser.open, (panel.url,)).start()
+    panel.run()
+
+
+def _bind(port: int | None) -> socket.socket:
+    wanted = range(PORT, PORT + TRIED) if port is None else (port,)
+    for number in wanted:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        if os.name == "posix":  # on Windows the option would let two panels share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, number))
+        except OSError:
+            listener.close()
+            continue
+        return listener
+    raise PanelError(
+        f"Cannot open the panel: port {wanted[0]} of {HOST} is taken; expected a free one. Close the other panel, or "
+        "choose another port with --port."
+    )

@@ -1,0 +1,173 @@
+"""Where the pictures to compare come from: a model and prompts, or a folder of your own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ...adapters.comparisons.images import read_image
+from ...adapters.errors import ImageError
+from .pair import Candidate, Pool
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["FolderSource", "Painter", "PromptSource", "Source"]
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
+LARGEST_SIDE = 1024  # px: what is shown and stored of a photo; encoders look at 224 to 384
+MOST_FILES = 20_000
+LEFTOVERS = 6  # pictures of one prompt that are kept for its next pair
+
+
+class Painter(Protocol):
+    """A model that makes one picture a seed."""
+
+    name: str
+
+    def images(self, prompt: str, seeds: Sequence[int], **options: Any) -> list[Image.Image]: ...
+
+
+class Source(Protocol):
+    """Gives pools of pictures; `done` says which two of a pool were shown."""
+
+    def pool(self, hurry: bool, cancelled: Callable[[], bool]) -> Pool | None: ...
+
+    def done(self, pool: Pool, first: int, second: int) -> None: ...
+
+
+class PromptSource:
+    """Paints a few seeds of one prompt at a time, and keeps what was not shown for the prompt's next turn.
+
+    Args:
+        painter: Loads the model, or gives the one that is loaded.
+        prompts: One prompt of your own, or many to go through in random order.
+        seed: Fixes the order of prompts and the seeds of pictures.
+    """
+
+    def __init__(self, painter: Callable[[], Painter], prompts: Sequence[str], seed: int | None = None) -> None:
+        self._painter = painter
+        self._random = random.Random(seed)
+        self._turns = self._shuffled(list(prompts))
+        self._left: dict[str, deque[Candidate]] = {}
+
+    def pool(self, hurry: bool, cancelled: Callable[[], bool]) -> Pool | None:
+        """Paint two pictures when somebody waits, four when there is time; None when cancelled."""
+        prompt = next(self._turns)
+        left = self._left.setdefault(prompt, deque(maxlen=LEFTOVERS))
+        seeds = [self._random.randrange(2**32) for _ in range(2 if hurry or len(left) >= 2 else 4)]
+        painter = self._painter()
+        painted = painter.images(prompt, seeds, cancelled=cancelled)
+        if cancelled() or len(painted) < len(seeds):
+            return None
+        fresh = [
+            Candidate(f"{prompt}\n{seed}", lambda image=image: image, seed)  # type: ignore[misc]
+            for seed, image in zip(seeds, painted, strict=True)
+        ]
+        left.extend(fresh)
+        return Pool(tuple(left), prompt, painter.name)
+
+    def done(self, pool: Pool, first: int, second: int) -> None:
+        """Forget the two that were shown."""
+        shown = {pool.candidates[first].name, pool.candidates[second].name}
+        kept = [candidate for candidate in pool.candidates if candidate.name not in shown]
+        self._left[pool.prompt] = deque(kept, maxlen=LEFTOVERS)
+
+    def _shuffled(self, prompts: list[str]) -> Iterator[str]:
+        for _ in itertools.count():
+            self._random.shuffle(prompts)
+            yield from prompts
+
+
+class FolderSource:
+    """Pairs from a folder of pictures; files that can't be read are skipped and counted.
+
+    Args:
+        folder: Searched with its subfolders; hidden ones are left out.
+        seed: Fixes which pictures meet.
+    """
+
+    def __init__(self, folder: str | Path, seed: int | None = None) -> None:
+        self.folder = Path(folder).expanduser()
+        if not str(folder).strip() or not self.folder.is_dir():
+            raise ImageError(f"Cannot compare your pictures: {folder!s} is no folder. Give the path of a folder.")
+        self._files = list(itertools.islice(self._pictures(), MOST_FILES))
+        self._random = random.Random(seed)
+        self._broken: set[Path] = set()
+        self._shown: set[frozenset[str]] = set()
+
+    @property
+    def count(self) -> int:
+        """How many files may be pictures and were not found broken so far."""
+        return len(self._files) - len(self._broken)
+
+    @property
+    def broken(self) -> int:
+        """How many files could not be read so far."""
+        return len(self._broken)
+
+    def pool(self, hurry: bool, cancelled: Callable[[], bool]) -> Pool | None:
+        """Read two pictures when somebody waits, eight when there is time.
+
+        Raises:
+            ImageError: fewer than two pictures can be read, or every pair of them was shown already.
+        """
+        order = [path for path in self._files if path not in self._broken]
+        self._random.shuffle(order)
+        found: list[Candidate] = []
+        for first, path in enumerate(order):
+            if cancelled():
+                return None
+            found = self._around(path, order[first + 1 :], 2 if hurry else 8)
+            if len(found) >= 2:
+                break
+        if self.count < 2:
+            raise ImageError(
+                f"Cannot make pairs from {self.folder}: found {self.count} readable pictures and {self.broken} broken "
+                "files; expected at least two pictures. Choose another folder."
+            )
+        if len(found) < 2:
+            raise ImageError(
+                f"You have seen every pair of the {self.count} pictures in {self.folder}. Add pictures, or choose "
+                "another folder."
+            )
+        return Pool(tuple(found))
+
+    def done(self, pool: Pool, first: int, second: int) -> None:
+        """Don't show these two together again."""
+        self._shown.add(frozenset((pool.candidates[first].name, pool.candidates[second].name)))
+
+    def _around(self, path: Path, others: list[Path], most: int) -> list[Candidate]:
+        """Return pictures of which no two were shown together, this one first; broken ones are left out."""
+        found: list[Candidate] = []
+        for other in [path, *others]:
+            if all(frozenset((str(other), one.name)) not in self._shown for one in found):
+                candidate = self._candidate(other)
+                if candidate is not None:
+                    found.append(candidate)
+                elif not found:
+                    return found
+            if len(found) == most:
+                break
+        return found
+
+    def _pictures(self) -> Iterator[Path]:
+        for folder, inner, names in os.walk(self.folder):
+            inner[:] = sorted(name for name in inner if not name.startswith("."))
+            for name in sorted(names):
+                if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+                    yield Path(folder, name)
+
+    def _candidate(self, path: Path) -> Candidate | None:
+        try:
+            image = read_image(path)
+        except ImageError:
+            self._broken.add(path)
+            return None
+        image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+        return Candidate(str(path), lambda: image)

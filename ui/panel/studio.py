@@ -1,0 +1,232 @@
+"""What all tabs share: the store, the model, the encoder, tastes by person, and generating with and without one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...adapters.comparisons import PreferenceStore
+from ...adapters.errors import NotEnoughAnswersError
+from ...adapters.places import palate_home, safe_name
+from .session import Session
+from .sources import Painter
+from .tools import Tools
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ...adapters.taste import LearningReport, Taste
+
+__all__ = ["Cancelled", "Learned", "Rendering", "Studio"]
+
+logger = logging.getLogger(__name__)
+
+SHOWN = 8  # pictures in each of the two rows of "Learned"
+
+
+class Cancelled(Exception):  # noqa: N818 - not an error: the person asked for it
+    """Generating was stopped by the person."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What is known about one person: how well it predicts them, and the ends of their scale."""
+
+    person: str
+    answers: int
+    report: LearningReport
+    best: tuple[str, ...]
+    worst: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """Pictures of the same seeds without and with a taste.
+
+    Attributes:
+        moved: Angle in degrees between the prompt's direction before and after, 0 when the strength is 0; None when
+            the model does not say.
+    """
+
+    prompt: str
+    seeds: tuple[int, ...]
+    strength: float
+    plain: tuple[Image.Image, ...]
+    yours: tuple[Image.Image, ...]
+    moved: float | None
+
+
+class Studio:
+    """Store, model and encoder of one running panel; everything heavy is loaded when first used.
+
+    Args:
+        store_folder: Folder of the store, made when missing.
+        tools: The functions that do the work; `tools.real_tools` or fakes.
+        person: Whose answers a new tab collects; None: "me", or whom the browser remembers.
+    """
+
+    def __init__(self, store_folder: str | Path, tools: Tools, person: str | None = None) -> None:
+        self.store = PreferenceStore(store_folder)
+        self.tools = tools
+        self.person = person or "me"
+        self.person_given = person is not None
+        self._sessions: dict[str, Session] = {}
+        self._tastes: dict[str, tuple[Any, Taste]] = {}
+        self._painter: Painter | None = None
+        self._encoder: Any = None
+        self._lock = threading.RLock()
+        self._loading = {"painter": threading.Lock(), "encoder": threading.Lock()}
+        self._brush = threading.Lock()  # one picture at a time: a pipeline is not safe to share
+
+    # -- sessions
+
+    def session(self, key: str) -> Session:
+        """Return the session of a browser tab, a new one when the tab is new."""
+        with self._lock:
+            if key not in self._sessions:
+                self._sessions[key] = Session(self, self.person)
+            return self._sessions[key]
+
+    def leave(self, key: str) -> None:
+        """End the session of a tab that was closed."""
+        with self._lock:
+            session = self._sessions.pop(key, None)
+        if session is not None:
+            session.close()
+
+    def close(self) -> None:
+        """End all sessions and close the store."""
+        for key in list(self._sessions):
+            self.leave(key)
+        self.store.close()
+
+    # -- model and encoder
+
+    def painter(self) -> Painter:
+        """Return the model, loaded on first use, which paints for one caller at a time."""
+        with self._loading["painter"]:
+            if self._painter is None:
+                self._painter = _OneAtATime(self.tools.painter(), self._brush)
+            return self._painter
+
+    def encoder(self) -> Any:
+        """Return the encoder, loaded on first use."""
+        with self._loading["encoder"]:
+            if self._encoder is None:
+                self._encoder = self.tools.encoder()
+            return self._encoder
+
+    def example_prompts(self) -> tuple[str, ...]:
+        """Return prompts that suit the model, for somebody who has none of their own."""
+        return self.tools.prompts()
+
+    # -- what was learned
+
+    def taste(self, person: str) -> Taste:
+        """Return the person's taste after their last answer; fitted again only when there is a new one.
+
+        Raises:
+            NotEnoughAnswersError: nothing to learn from yet.
+        """
+        revision = self.store.revision(person)
+        with self._lock:
+            kept = self._tastes.get(person)
+        if kept is not None and kept[0] == revision:
+            return kept[1]
+        taste = self.tools.fit(self.store, self.encoder(), person)
+        with self._lock:
+            self._tastes[person] = (revision, taste)
+        return taste
+
+    def learned(self, person: str) -> Learned:
+        """Return what was learned about a person.
+
+        Raises:
+            NotEnoughAnswersError: nothing to learn from yet.
+        """
+        comparisons = [one for one in self.store.comparisons(person) if one.outcome != "skip"]
+        if not comparisons:
+            raise NotEnoughAnswersError("There is nothing to show yet. Answer a few pairs under Compare first.")
+        taste = self.taste(person)
+        report = self.tools.report(self.store, self.encoder(), person)
+        ids = list(dict.fromkeys(side for one in comparisons for side in (one.left, one.right)))
+        utility = taste.utility(self.tools.vectors(self.store, self.encoder(), ids))
+        order = [ids[i] for i in sorted(range(len(ids)), key=lambda i: float(utility[i]), reverse=True)]
+        shown = min(SHOWN, len(order) // 2)
+        return Learned(person, len(comparisons), report, tuple(order[:shown]), tuple(reversed(order[-shown:])))
+
+    # -- generating
+
+    def generate(
+        self,
+        taste: Taste,
+        prompt: str,
+        seeds: tuple[int, ...],
+        strength: float,
+        progress: Callable[[float], None],
+        cancelled: Callable[[], bool],
+    ) -> Rendering:
+        """Paint each seed without and with the taste.
+
+        Args:
+            progress: Told the share that is done, 0 to 1.
+            cancelled: Asked between steps.
+
+        Raises:
+            Cancelled: `cancelled()` turned true.
+            PreferenceError: model and taste don't fit.
+        """
+        painter = self.painter()
+        halves: list[tuple[Image.Image, ...]] = []
+        for half, wanted in enumerate((None, taste)):
+
+            def on_step(step: int, steps: int, half: int = half) -> None:
+                progress((half + step / max(steps, 1)) / 2)
+
+            painted = painter.images(
+                prompt, list(seeds), taste=wanted, strength=strength, on_step=on_step, cancelled=cancelled
+            )
+            if cancelled() or len(painted) < len(seeds):
+                raise Cancelled
+            halves.append(tuple(painted))
+        moved = self.tools.moved(painter, prompt, taste, strength)
+        return Rendering(prompt, seeds, strength, halves[0], halves[1], moved)
+
+    # -- taste files
+
+    @property
+    def tastes_folder(self) -> Path:
+        """Folder that taste files are saved to."""
+        return palate_home() / "tastes"
+
+    def save_taste(self, person: str) -> Path:
+        """Save the person's taste as a file in `tastes_folder` and return its path."""
+        taste = self.taste(person)
+        self.tastes_folder.mkdir(parents=True, exist_ok=True)
+        return self.tools.save(taste, self.tastes_folder / f"{safe_name(person)}.safetensors")
+
+    def load_taste(self, path: str | Path) -> Taste:
+        """Load a taste that fits this panel's encoder.
+
+        Raises:
+            FileFormatError: the file is not a taste.
+            EncoderMismatchError: it was learned with another encoder.
+        """
+        return self.tools.load(Path(path), self.encoder().identity)
+
+
+class _OneAtATime:
+    """A painter behind a lock, so that comparing and generating can share one model."""
+
+    def __init__(self, painter: Painter, brush: threading.Lock) -> None:
+        self.painter = painter
+        self.name = painter.name
+        self._brush = brush
+
+    def images(self, prompt: str, seeds: Any, **options: Any) -> list[Image.Image]:
+        with self._brush:
+            return self.painter.images(prompt, seeds, **options)
