@@ -1,1 +1,30 @@
-"""ComfyUI nodes: read inputs, call one function of `adapters`, return. No mathematics here."""
+"""ComfyUI's face of Palate: nodes, and the routes that their buttons call. No mathematics here."""
+
+from __future__ import annotations
+
+from comfy_api.v0_0_2 import ComfyExtension, io
+
+from . import routes  # noqa: F401 - importing it registers the routes, once
+from .adapt import PalateAdaptConditioning
+from .collect import PalateCollectPairs
+from .loaders import PalateLoadEncoder, PalateLoadPlayground
+from .rank import PalateRankImages
+from .tastes import PalateFitTaste, PalateLoadTaste, PalateSaveTaste
+
+__all__ = ["PalateExtension"]
+
+
+class PalateExtension(ComfyExtension):
+    """All of Palate's nodes. Their ids are in people's workflows and never change."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            PalateLoadPlayground,
+            PalateLoadEncoder,
+            PalateCollectPairs,
+            PalateFitTaste,
+            PalateAdaptConditioning,
+            PalateRankImages,
+            PalateSaveTaste,
+            PalateLoadTaste,
+        ]

@@ -1,0 +1,90 @@
+"""Nodes that load models: the playground, and encoders of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import comfy.model_management
+import folder_paths
+import torch
+from comfy_api.v0_0_2 import io
+
+from ..adapters.encoders import ImageTextEncoder, load_encoder
+from ..adapters.playground import playground_folder
+from .diffusers_folder import load_diffusers_folder
+from .sockets import CATEGORY, Encoder
+
+_FOLDERS = ("clip_vision", "text_encoders")
+
+
+class PalateLoadPlayground(io.ComfyNode):
+    """Load the small models that come with Palate."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PalateLoadPlayground",
+            display_name="Load Playground",
+            category=CATEGORY,
+            description="Load the small postcard models that come with Palate: nothing to download, quick on any "
+            "computer. Made for 128 x 128 pixels, 20 steps, cfg 3.",
+            inputs=[],
+            outputs=[
+                io.Model.Output(tooltip="The denoiser (v-prediction, latents of 4 x 16 x 16 for 128 x 128 pixels)."),
+                io.Clip.Output(tooltip="The text encoder; it knows captions such as 'a large red star on the left'."),
+                io.Vae.Output(tooltip="Turns latents into images; 8 pixels to a latent."),
+                Encoder.Output(display_name="encoder", tooltip="The playground's CLIP with both towers."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        folder = playground_folder()
+        model, clip, vae = load_diffusers_folder(folder)
+        return io.NodeOutput(model, clip, vae, _load(folder))
+
+
+class PalateLoadEncoder(io.ComfyNode):
+    """Load a full CLIP file as encoder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        files = [f"{kind}/{name}" for kind in _FOLDERS for name in folder_paths.get_filename_list(kind)]
+        return io.Schema(
+            node_id="PalateLoadEncoder",
+            display_name="Load Encoder",
+            category=CATEGORY,
+            description="Load a CLIP that turns images into vectors. To steer SD1.5 take a full CLIP ViT-L/14 file "
+            "with both towers: checkpoints have no text projection. To rank, any CLIP image tower does.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=files,
+                    tooltip="A file in models/clip_vision or models/text_encoders. With both towers it ranks and "
+                    "steers, with the image tower alone it ranks.",
+                ),
+            ],
+            outputs=[Encoder.Output(display_name="encoder", tooltip="Image tower, text projection if there is one.")],
+        )
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        return io.NodeOutput(_load(_path(file)))
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str) -> tuple[int, int]:
+        info = _path(file).stat()
+        return info.st_mtime_ns, info.st_size
+
+
+def _path(file: str) -> Path:
+    kind, _, name = file.partition("/")
+    if kind not in _FOLDERS:
+        raise ValueError(f"Cannot load the encoder {file!r}: expected a file of {' or '.join(_FOLDERS)}.")
+    return Path(folder_paths.get_full_path_or_raise(kind, name))
+
+
+def _load(path: Path) -> ImageTextEncoder:
+    # ComfyUI runs nodes in inference mode; tensors made there could never take part in gradients.
+    with torch.inference_mode(False):
+        return load_encoder(path, device=comfy.model_management.text_encoder_device())

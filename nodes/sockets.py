@@ -1,0 +1,64 @@
+"""What all nodes share: the pack's own socket types, the store, and where taste files are."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import folder_paths
+from comfy_api.v0_0_2 import io
+
+from ..adapters.comparisons import PreferenceStore
+from ..adapters.places import palate_home
+
+CATEGORY = "palate"
+SOURCE = "comfyui"  # of the comparisons made here
+TASTES = "palate_tastes"  # ComfyUI's name of the folder, for extra_model_paths.yaml
+
+Encoder = io.Custom("PALATE_ENCODER")
+Taste = io.Custom("PALATE_TASTE")
+
+_stores: dict[Path, PreferenceStore] = {}
+_lock = threading.Lock()
+
+
+def open_store() -> PreferenceStore:
+    """The store in Palate's folder, opened once per process; safe from the executor's and the server's thread."""
+    folder = palate_home() / "store"
+    with _lock:
+        if folder not in _stores:
+            _stores[folder] = PreferenceStore(folder)
+        return _stores[folder]
+
+
+def tastes_folder() -> Path:
+    """Where taste files are saved; made when missing, and known to ComfyUI as a model folder."""
+    folder = palate_home() / "tastes"
+    folder.mkdir(parents=True, exist_ok=True)
+    folder_paths.add_model_folder_path(TASTES, str(folder), is_default=True)
+    folder_paths.folder_names_and_paths[TASTES][1].add(".safetensors")  # else it would list every file
+    return folder
+
+
+def person_input() -> io.String.Input:
+    """The input that says whose taste it is."""
+    return io.String.Input(
+        "person",
+        default="me",
+        tooltip="Whose taste this is: any name. Answers of different people never mix. Not case-blind: 'Me' is "
+        "somebody else than 'me'.",
+    )
+
+
+def encoder_input() -> io.Custom.Input:
+    """The input for what turns images into vectors."""
+    return Encoder.Input(
+        "encoder",
+        tooltip="What turns images into vectors, from Load Encoder or Load Playground. A taste works only with the "
+        "encoder it was learned with.",
+    )
+
+
+def taste_input() -> io.Custom.Input:
+    """The input for a taste."""
+    return Taste.Input("taste", tooltip="A taste from Fit Taste or Load Taste.")

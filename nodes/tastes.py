@@ -1,0 +1,159 @@
+"""Nodes that learn a taste, save it and load it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import torch
+from comfy_api.v0_0_2 import io
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..adapters.encoders import ImageTextEncoder
+from ..adapters.errors import NotEnoughAnswersError
+from ..adapters.files import load_taste, save_taste
+from ..adapters.places import safe_name
+from ..adapters.taste import Taste as LearnedTaste
+from ..adapters.taste import fit_taste
+from .sockets import (
+    CATEGORY,
+    TASTES,
+    Encoder,
+    Taste,
+    encoder_input,
+    open_store,
+    person_input,
+    taste_input,
+    tastes_folder,
+)
+
+_STOP, _WAIT = "stop and say so", "skip what follows"
+
+
+class PalateFitTaste(io.ComfyNode):
+    """Learn a person's taste from their answers."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PalateFitTaste",
+            display_name="Fit Taste",
+            category=CATEGORY,
+            description="Learn a person's taste from all of their answers so far (Bradley-Terry). Takes milliseconds "
+            "and runs again by itself when there are new answers.",
+            inputs=[
+                person_input(),
+                encoder_input(),
+                io.Float.Input(
+                    "prior_variance",
+                    default=1.0,
+                    min=0.01,
+                    max=100.0,
+                    step=0.01,
+                    tooltip="How strong a taste is expected, 0.01 to 100. Smaller is more cautious with few answers. "
+                    "0 would learn nothing and can't be set.",
+                ),
+                io.Combo.Input(
+                    "without_answers",
+                    options=[_STOP, _WAIT],
+                    default=_STOP,
+                    tooltip="What happens while this person has no answers yet: stop with a message, or leave out the "
+                    "nodes that need the taste.",
+                ),
+            ],
+            outputs=[
+                Taste.Output(display_name="taste", tooltip="For Adapt Conditioning, Rank Images and Save Taste."),
+                io.Int.Output(display_name="answers", tooltip="How many answers it was learned from."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, person: str | None = None, **_: Any) -> tuple[tuple[str, int], ...]:
+        # A linked name isn't known here: then everybody's answers count.
+        store = open_store()
+        return tuple((name, store.revision(name)) for name in ([person] if person else store.people()))
+
+    @classmethod
+    def execute(
+        cls, person: str, encoder: ImageTextEncoder, prior_variance: float, without_answers: str
+    ) -> io.NodeOutput:
+        try:
+            with torch.inference_mode(False):
+                taste = fit_taste(open_store(), encoder, person, prior_variance=prior_variance)
+        except NotEnoughAnswersError:
+            if without_answers == _STOP:
+                raise
+            return io.NodeOutput(ExecutionBlocker(None), ExecutionBlocker(None))
+        return io.NodeOutput(taste, taste.answers)
+
+
+class PalateSaveTaste(io.ComfyNode):
+    """Save a taste as a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PalateSaveTaste",
+            display_name="Save Taste",
+            category=CATEGORY,
+            description="Save a taste as a small file that others can load: numbers only, no images and no prompts.",
+            is_output_node=True,
+            inputs=[
+                taste_input(),
+                io.String.Input(
+                    "name",
+                    default="my taste",
+                    tooltip="Name of the file in Palate's tastes folder. A file of the same name is replaced.",
+                ),
+            ],
+            outputs=[
+                Taste.Output(display_name="taste", tooltip="The same taste, to go on with."),
+                io.String.Output(display_name="file", tooltip="Name of the file in Palate's tastes folder."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, taste: LearnedTaste, name: str) -> io.NodeOutput:
+        path = save_taste(taste, tastes_folder() / f"{safe_name(name)}.safetensors")
+        return io.NodeOutput(taste, path.name, ui={"text": [f"Saved as {path.name}"]})
+
+
+class PalateLoadTaste(io.ComfyNode):
+    """Load a taste from a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        tastes_folder()
+        return io.Schema(
+            node_id="PalateLoadTaste",
+            display_name="Load Taste",
+            category=CATEGORY,
+            description="Load a taste that was saved here or by somebody else. With an encoder connected, a taste of "
+            "another encoder is refused at once.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=folder_paths.get_filename_list(TASTES),
+                    tooltip="A file in Palate's tastes folder; press R to see new ones.",
+                ),
+                Encoder.Input(
+                    "encoder", optional=True, tooltip="The encoder it will be used with; checked when connected."
+                ),
+            ],
+            outputs=[Taste.Output(display_name="taste", tooltip="For Adapt Conditioning and Rank Images.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str, **_: Any) -> tuple[int, int]:
+        info = _taste_path(file).stat()
+        return info.st_mtime_ns, info.st_size
+
+    @classmethod
+    def execute(cls, file: str, encoder: ImageTextEncoder | None = None) -> io.NodeOutput:
+        with torch.inference_mode(False):
+            return io.NodeOutput(load_taste(_taste_path(file), encoder=encoder.identity if encoder else None))
+
+
+def _taste_path(file: str) -> Path:
+    return Path(folder_paths.get_full_path_or_raise(TASTES, file))
