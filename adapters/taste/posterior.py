@@ -1,0 +1,91 @@
+"""What is still unknown after a fit: the Laplace approximation's covariance.
+
+    covariance = factor (I - gain gain') factor'      gain (D, r): what r answers took from the prior
+               = factor kept kept' factor'            kept (D, D): what they left of it
+
+The first form costs little for few answers, the second for more answers than dimensions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .likelihood import Array, Likelihood
+from .solve import precision
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Covariance of the weights.
+
+    Attributes:
+        factor: the prior's standard deviation, a number or the lower Cholesky factor (D, D) of its covariance.
+        gain: (D, r), r = 0 when nothing was learned.
+        kept: (D, D) or None; takes the place of gain.
+    """
+
+    factor: float | Array
+    gain: Array
+    kept: Array | None = None
+
+    def covariance(self, vectors: Array) -> Array:
+        """Covariance (M, M) of the utilities of `vectors` (M, D), in nats squared."""
+        whitened = self._whiten(vectors)
+        if self.kept is not None:
+            left = whitened @ self.kept
+            return np.asarray(left @ left.T)
+        learned = whitened @ self.gain
+        return np.asarray(whitened @ whitened.T - learned @ learned.T)
+
+    def variance(self, vectors: Array) -> Array:
+        """The diagonal (M,) of `covariance`, without forming it."""
+        whitened = self._whiten(vectors)
+        if self.kept is not None:
+            return _squares(whitened @ self.kept)
+        return np.maximum(_squares(whitened) - _squares(whitened @ self.gain), 0.0)
+
+    def leading_gain(self, count: int) -> Array:
+        """The `count` directions (D, r <= count) in which most was learned; without the rest, less seems known."""
+        if self.kept is not None:
+            values, vectors = np.linalg.eigh(self.kept @ self.kept.T)
+            gain = vectors * np.sqrt(np.maximum(1.0 - values, 0.0))
+            return np.asarray(gain[:, :count])
+        if self.gain.shape[1] <= count:
+            return self.gain
+        vectors, values, _ = np.linalg.svd(self.gain, full_matrices=False)
+        return np.asarray((vectors * values)[:, :count])
+
+    def _whiten(self, vectors: Array) -> Array:
+        return np.asarray(vectors @ self.factor if isinstance(self.factor, np.ndarray) else vectors * self.factor)
+
+
+def laplace(factor: float | Array, likelihood: Likelihood, rows: Array, log_odds: Array) -> Posterior:
+    """Return the posterior around the minimum; rows (M, D) are in units of the prior."""
+    count, width = rows.shape
+    if count <= width:
+        weighted = likelihood.curvature(log_odds).root().times(rows)
+        return Posterior(factor, np.linalg.solve(np.linalg.cholesky(_one_plus(weighted @ weighted.T)), weighted).T)
+    lower = np.linalg.cholesky(precision(likelihood, rows, log_odds))
+    return Posterior(factor, np.zeros((width, 0)), np.linalg.inv(lower).T)
+
+
+def log_determinant(likelihood: Likelihood, rows: Array, log_odds: Array) -> float:
+    """log |I + rows' curvature rows|: twice the nats by which the answers shrank the prior's volume."""
+    count, width = rows.shape
+    if count <= width:
+        weighted = likelihood.curvature(log_odds).root().times(rows)
+        inner = _one_plus(weighted @ weighted.T)
+    else:
+        inner = precision(likelihood, rows, log_odds)
+    return float(2.0 * np.log(np.diag(np.linalg.cholesky(inner))).sum())
+
+
+def _one_plus(matrix: Array) -> Array:
+    matrix[np.diag_indices_from(matrix)] += 1.0
+    return matrix
+
+
+def _squares(matrix: Array) -> Array:
+    return np.asarray(np.einsum("ij,ij->i", matrix, matrix))
