@@ -11,7 +11,8 @@
     ├── EncoderError (ValueError)       an encoder can't be loaded or lacks what was asked of it
     │   └── EncoderMismatchError        vectors, tastes or files of two encoders were about to be mixed
     ├── FileFormatError (ValueError)    a file that isn't what it should be
-    └── SteeringError (ValueError)      a prompt can't be moved along a taste
+    ├── SteeringError (ValueError)      a prompt can't be moved along a taste
+    └── CancelledError (RuntimeError)   the person stopped what was running
 
 Each message says what can't be done, what was found, what was expected, and one thing to do: the hosts show
 `str(error)` to the person, so it is written for them.
@@ -20,6 +21,7 @@ Each message says what can't be done, what was found, what was expected, and one
 from __future__ import annotations
 
 __all__ = [
+    "CancelledError",
     "ComparisonError",
     "EncoderError",
     "EncoderMismatchError",
@@ -81,3 +83,7 @@ class FileFormatError(PreferenceError, ValueError):
 
 class SteeringError(PreferenceError, ValueError):
     """A prompt's embedding can't be moved along a taste as asked."""
+
+
+class CancelledError(PreferenceError, RuntimeError):
+    """The person stopped what was running; nothing was kept of it."""

@@ -48,17 +48,17 @@ class ClipFacts:
             text_heads=text.get("num_attention_heads"),
             mean=tuple(look["image_mean"]) if "image_mean" in look else None,
             std=tuple(look["image_std"]) if "image_std" in look else None,
-            eos_token_id=None
-            if eos == 2
-            else int(eos),  # 2: the wrong id of old configs, which transformers ignores too
+            # 2 is the wrong id of old configs, which transformers ignores, too.
+            eos_token_id=None if eos == 2 else int(eos),
         )
 
     def settled(self, state: Mapping[str, Tensor]) -> ClipFacts:
         """Fill what is None with the standard for a canonical state's shapes.
 
-        Source: the model configurations of OpenAI's CLIP and open_clip. Heads are 64 wide, except in image towers
-        beyond ViT-L, which have 16 heads; OpenAI trained up to ViT-L (width 1024) with quick_gelu, larger towers are
-        LAION's, with gelu. LAION's own ViT-L and ViT-B look like OpenAI's: say `activation="gelu"` for them.
+        Source: the model configurations of OpenAI's CLIP and open_clip. Heads are 64 wide (32 in towers under 256,
+        which only small models of one's own have), and image towers beyond ViT-L have 16. OpenAI trained up to ViT-L
+        (width 1024) with quick_gelu; larger towers are LAION's, with gelu. LAION's own ViT-L and ViT-B look like
+        OpenAI's: say `activation="gelu"` for them.
         """
         patches = state.get("vision_model.embeddings.patch_embedding.weight")
         tokens = state.get("text_model.embeddings.token_embedding.weight")
@@ -84,7 +84,5 @@ class ClipFacts:
 
 
 def _heads(width: int) -> int:
-    for head in (64, 32, 16, 8):
-        if width and width % head == 0:
-            return width // head
-    return 1
+    sizes = (64, 32, 16, 8) if width >= 256 else (32, 16, 8)
+    return next((width // head for head in sizes if width and width % head == 0), 1)

@@ -129,8 +129,8 @@ class TextTower(nn.Module):
         self.text_model = _TextCore(vocabulary, positions, layers, width, inner, facts)
         self.eos_token_id = facts.eos_token_id
 
-    def forward(self, input_ids: Tensor) -> TextStates:
-        """Encode token ids (N, T), T at most the number of positions (77)."""
+    def forward(self, input_ids: Tensor, output_hidden_states: bool = True) -> TextStates:
+        """Encode token ids (N, T), T at most the number of positions (77); all hidden states are always given."""
         states = self.text_model.encoder(self.text_model.embeddings(input_ids), True)
         last: Tensor = self.text_model.final_layer_norm(states[-1])
         rows = torch.arange(last.shape[0], device=last.device)

@@ -1,1 +1,27 @@
-"""Moving a prompt along a taste."""
+"""Moving a prompt along a taste, and generating with it.
+
+adapt_text_embedding   x moved by the closed form, no model
+adapt_text_weights     a text encoder's weights moved for one prompt; any host
+TextConditioner        the text side of a diffusers pipeline, plain and steered
+Generator              pictures by seed, plain and steered
+"""
+
+from .conditioner import TextConditioner
+from .embedding import adapt_text_embedding
+from .generator import Defaults, Generator
+from .objective import TasteObjective
+from .settings import Movement, SteeringSettings
+from .weights import Adapted, adapt_text_weights, recommended_learning_rate
+
+__all__ = [
+    "Adapted",
+    "Defaults",
+    "Generator",
+    "Movement",
+    "SteeringSettings",
+    "TasteObjective",
+    "TextConditioner",
+    "adapt_text_embedding",
+    "adapt_text_weights",
+    "recommended_learning_rate",
+]

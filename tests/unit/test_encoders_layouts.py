@@ -35,8 +35,8 @@ def open_clip_clip(quick_gelu: bool = True):
     import open_clip
 
     torch.manual_seed(1)
-    vision = {"image_size": 32, "layers": 2, "width": 128, "patch_size": 8, "head_width": 64}
-    text = {"context_length": 77, "vocab_size": 64, "width": 64, "heads": 1, "layers": 2}
+    vision = {"image_size": 32, "layers": 2, "width": 128, "patch_size": 8, "head_width": 32}
+    text = {"context_length": 77, "vocab_size": 64, "width": 64, "heads": 2, "layers": 2}
     model = open_clip.CLIP(48, vision, text, quick_gelu=quick_gelu).eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -154,7 +154,7 @@ def test_identity_ignores_text_and_notices_images_and_activation() -> None:
     moved = state | {"visual_projection.weight": state["visual_projection.weight"] + 0.01}
     assert clip_identity(other_text) == clip_identity(state)
     assert clip_identity(moved) != clip_identity(state)
-    assert clip_identity(state, ClipFacts("quick_gelu", vision_heads=2)) == clip_identity(state)
+    assert clip_identity(state, ClipFacts("quick_gelu", vision_heads=4)) == clip_identity(state)
     assert clip_identity(state, ClipFacts("gelu")) != clip_identity(state)
 
 
@@ -178,7 +178,7 @@ def test_true_shapes_of_vit_l_14() -> None:
 
 @pytest.mark.parametrize(
     ("width", "heads", "activation"),
-    [(768, 12, "quick_gelu"), (1280, 16, "gelu"), (1664, 16, "gelu"), (96, 3, "quick_gelu")],
+    [(768, 12, "quick_gelu"), (1280, 16, "gelu"), (1664, 16, "gelu"), (96, 3, "quick_gelu"), (128, 4, "quick_gelu")],
 )
 def test_standards_by_width(width: int, heads: int, activation: str) -> None:
     facts = ClipFacts().settled({"vision_model.embeddings.patch_embedding.weight": torch.empty(width, 3, 8, 8)})

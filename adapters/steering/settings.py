@@ -1,0 +1,77 @@
+"""How to steer, and how far a prompt was moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import SteeringError
+from .objective import STEERING_OBJECTIVES
+
+__all__ = ["METHODS", "Movement", "SteeringSettings"]
+
+METHODS = ("encoder",)
+STRONGEST = 2.0
+
+
+@dataclass(frozen=True)
+class SteeringSettings:
+    """Settings of steering.
+
+    Attributes:
+        method: "encoder": a few Adam steps on a copy of the text encoder's weights, made for one prompt.
+        objective: "bradley_terry", "positive" or "direction" (`TasteObjective.of`).
+        steps: Adam steps, >= 0; the paper takes 5 to 7. 0 is off.
+        learning_rate: Of Adam, > 0; None takes `recommended_learning_rate`.
+        strength: 0 is off (the same bits), 1 as adapted, up to 2 further the same way.
+        logit_scale: s; None takes the encoder's own (CLIP: 100).
+        limit: Degrees, in (0, 180], by which the text embedding may turn at strength 1; steps that lead further are
+            shortened. Prompts about other things are 45 to 70 degrees apart in CLIP.
+    """
+
+    method: str = "encoder"
+    objective: str = "bradley_terry"
+    steps: int = 5
+    learning_rate: float | None = None
+    strength: float = 1.0
+    logit_scale: float | None = None
+    limit: float = 60.0
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.method not in METHODS:
+            faults.append(f"method {self.method!r}; expected one of {', '.join(METHODS)}")
+        if self.objective not in STEERING_OBJECTIVES:
+            faults.append(f"objective {self.objective!r}; expected one of {', '.join(STEERING_OBJECTIVES)}")
+        if self.steps < 0:
+            faults.append(f"{self.steps} steps; expected 0 or more")
+        if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
+            faults.append(f"learning rate {self.learning_rate}; expected more than 0")
+        if not 0 <= self.strength <= STRONGEST:
+            faults.append(f"strength {self.strength}; expected 0 to {STRONGEST:g}")
+        if self.logit_scale is not None and not 0 < self.logit_scale < float("inf"):
+            faults.append(f"logit scale {self.logit_scale}; expected more than 0")
+        if not 0 < self.limit <= 180:
+            faults.append(f"limit {self.limit}; expected degrees in (0, 180]")
+        if faults:
+            raise SteeringError(f"Cannot steer with these settings: {'; '.join(faults)}. Change them.")
+
+
+@dataclass(frozen=True)
+class Movement:
+    """How far a prompt was moved, at one strength.
+
+    Attributes:
+        cosine: Between the plain and the moved text embedding in the joint space, mean over chunks; 1 is unmoved.
+        degrees: The same as an angle, [0, 180].
+        token_change: ‖moved − plain‖ / ‖plain‖ over all token states that condition the image; 0 is unmoved.
+        objective_before: Loss of the plain embedding (nats with pairs).
+        objective_after: Loss of the moved one; smaller is more to the taste.
+        strength: At which this was measured.
+    """
+
+    cosine: float
+    degrees: float
+    token_change: float
+    objective_before: float
+    objective_after: float
+    strength: float
