@@ -239,7 +239,7 @@ def _load(folder: str | Path, device: torch.device) -> Any:
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     try:
         pipeline = StableDiffusionPipeline.from_pretrained(
-            str(folder), safety_checker=None, feature_extractor=None, requires_safety_checker=False, torch_dtype=dtype
+            str(folder), safety_checker=None, feature_extractor=None, requires_safety_checker=False
         )
     except Exception as error:  # diffusers raises many kinds for what isn't a pipeline
         raise SteeringError(
@@ -247,4 +247,5 @@ def _load(folder: str | Path, device: torch.device) -> Any:
             "1.5. Give another folder, or 'playground'."
         ) from error
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
+    # Here rather than while loading: transformers 5 takes each file's own precision, diffusers float32.
+    return pipeline.to(device, dtype)
