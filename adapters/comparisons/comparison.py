@@ -6,6 +6,7 @@ import math
 import operator
 import re
 from dataclasses import dataclass
+from numbers import Real
 
 from ..errors import ComparisonError
 
@@ -55,6 +56,7 @@ class Comparison:
         check_outcome(self.outcome)
         _set_number(self, "seconds", low=0.0)
         _set_number(self, "created")
+        _set_integer(self, "id")
 
     @property
     def chosen(self) -> str | None:
@@ -133,7 +135,7 @@ def _check_pair(pair: Comparison | Offer) -> None:
             "Use two seeds, one for each side."
         )
     for name in ("left_seed", "right_seed"):
-        _set_seed(pair, name)
+        _set_integer(pair, name)
 
 
 def _check_text(name: str, text: object, limit: int, *, blank: bool = True, control: bool = False) -> None:
@@ -153,16 +155,16 @@ def _check_text(name: str, text: object, limit: int, *, blank: bool = True, cont
         raise ComparisonError(f"Cannot record the comparison: {name} is {found}; expected {rule}. Type it again.")
 
 
-def _set_seed(pair: Comparison | Offer, name: str) -> None:
-    seed = getattr(pair, name)
-    if seed is None:
+def _set_integer(pair: Comparison | Offer, name: str) -> None:
+    value = getattr(pair, name)
+    if value is None:
         return
     try:
         # operator.index also takes numpy's integers and gives back a plain one.
-        object.__setattr__(pair, name, operator.index(seed))
+        object.__setattr__(pair, name, operator.index(value))
     except TypeError:
         raise ComparisonError(
-            f"Cannot record the comparison: {name} is {_short(seed)}; expected a whole number or None."
+            f"Cannot record the comparison: {name} is {_short(value)}; expected a whole number or None."
         ) from None
 
 
@@ -170,7 +172,7 @@ def _set_number(comparison: Comparison, name: str, low: float = -math.inf) -> No
     value = getattr(comparison, name)
     if value is None:
         return
-    if not isinstance(value, (int, float)) or not math.isfinite(value) or value < low:
+    if not isinstance(value, Real) or not math.isfinite(value) or value < low:
         limit = f" from {low:g} up" if math.isfinite(low) else ""
         raise ComparisonError(
             f"Cannot record the comparison: {name} is {_short(value)}; expected a finite number{limit}, or None."

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import StoreError
+from ..errors import ComparisonError, StoreError
 from .schema import VERSION, check_readable, migrate
 
 __all__ = ["Database"]
@@ -29,12 +29,17 @@ class Database:
         self._connections: dict[threading.Thread, sqlite3.Connection] = {}
         self._lock = threading.Lock()
         self._closed = False
-        with self.read() as connection:
-            _use_write_ahead_log(connection, file)
-        if check_readable(connection, file) < VERSION:
-            with self.write() as connection:
-                # Again, now alone: another process may have done it while this one waited.
-                migrate(connection, check_readable(connection, file))
+        try:
+            with self.read() as connection:
+                _use_write_ahead_log(connection, file)
+                found = check_readable(connection, file)
+            if found < VERSION:
+                with self.write() as connection:
+                    # Read again, now alone: another process may have done it while this one waited.
+                    migrate(connection, check_readable(connection, file))
+        except BaseException:
+            self.close()
+            raise
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -45,6 +50,10 @@ class Database:
             raise
         except (sqlite3.Error, OSError) as error:
             raise _explain(error, self.file) from error
+        except (UnicodeEncodeError, OverflowError) as error:
+            raise ComparisonError(
+                f"Cannot look it up: {error}; expected text that can be shown and numbers below 2**63. Check the name."
+            ) from error
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -123,7 +132,8 @@ def _explain(error: sqlite3.Error | OSError, file: Path) -> StoreError:
         )
     if "full" in text or "disk I/O" in text or getattr(error, "errno", None) == errno.ENOSPC:
         return StoreError(
-            f"Cannot write {file}: {text}; expected free space. Nothing was recorded. Free some space and try again."
+            f"Cannot write {file}: {text}; expected a sound disk with free space. Nothing was recorded. "
+            "Free some space and try again."
         )
     if "locked" in text:
         return StoreError(

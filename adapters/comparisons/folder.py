@@ -35,18 +35,21 @@ class ImageFolder:
             )
         return self.folder / image_id[:2] / f"{image_id}.png"
 
-    def write(self, data: bytes) -> str:
-        """Write a PNG file so that it is there whole or not at all, also after a power cut, and return its id.
+    def holds(self, image_id: str) -> bool:
+        """Return whether the file is there and whole: its bytes still have the hash that named it."""
+        try:
+            return hashlib.sha256(self.path(image_id).read_bytes()).hexdigest() == image_id
+        except OSError:
+            return False
+
+    def write(self, image_id: str, data: bytes) -> None:
+        """Write a PNG file so that it is there whole or not at all, also after a power cut.
 
         Raises:
             StoreError: the disk is full or can't be written; nothing is left behind.
         """
-        image_id = hashlib.sha256(data).hexdigest()
         file = self.path(image_id)
         try:
-            # A file of another size is one that was damaged from outside, and is replaced.
-            if file.exists() and file.stat().st_size == len(data):
-                return image_id
             make_folder(file.parent)
             _write_atomically(file, data)
         except OSError as error:
@@ -54,7 +57,6 @@ class ImageFolder:
                 f"Cannot write {file}: {error.strerror or error}; expected a folder with free space. "
                 "Nothing was recorded. Free some space and try again."
             ) from error
-        return image_id
 
 
 def make_folder(folder: Path) -> None:

@@ -45,7 +45,7 @@ def read_image(source: Any) -> Image.Image:
 def encode_png(image: Image.Image) -> bytes:
     """Return an RGB image as a PNG file without any metadata."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=6)
+    image.save(buffer, "PNG", compress_level=4)  # a third of the time of 6 for a few per cent more bytes
     return buffer.getvalue()
 
 

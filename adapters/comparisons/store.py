@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import sqlite3
 import time
 import uuid
@@ -83,9 +84,12 @@ class PreferenceStore:
         pixels = pixel_hash(rgb)
         with self._database.read() as connection:
             row = connection.execute("SELECT id FROM images WHERE pixels = ?", (pixels,)).fetchone()
-        if row and self._images.path(row[0]).exists():
+        if row and self._images.holds(row[0]):
             return str(row[0])
-        image_id = self._images.write(encode_png(rgb))
+        data = encode_png(rgb)
+        # A picture that was lost or damaged from outside comes back under the id that comparisons know.
+        image_id = str(row[0]) if row else hashlib.sha256(data).hexdigest()
+        self._images.write(image_id, data)
         with self._database.write() as connection:
             # Another Pillow may have encoded the same pixels to other bytes: the first id stays.
             connection.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import zlib
@@ -62,8 +63,6 @@ def test_bytes_survive_the_way_through_floats(width: int, height: int, seed: int
 
 
 def test_the_id_is_the_hash_of_the_file(store: PreferenceStore) -> None:
-    import hashlib
-
     image_id = store.add_image(noise())
     assert hashlib.sha256(store.image_path(image_id).read_bytes()).hexdigest() == image_id
 
@@ -200,6 +199,26 @@ def test_a_missing_picture_says_so(store: PreferenceStore) -> None:
 
 def test_a_lost_or_cut_picture_is_repaired_by_adding_it_again(store: PreferenceStore) -> None:
     image_id = store.add_image(noise())
+    file = store.image_path(image_id)
+    for damage in (file.unlink, lambda: file.write_bytes(b"\x89PNG"), lambda: file.write_bytes(b"")):
+        damage()
+        with pytest.raises(ImageError):
+            store.image(image_id)
+        assert store.add_image(noise()) == image_id and same(store.image(image_id), noise())
+
+
+def test_another_encoder_of_the_same_pixels_keeps_the_id(
+    store: PreferenceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_id = store.add_image(noise())
+
+    def other_encoder(image: Image.Image) -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", compress_level=0)
+        return buffer.getvalue()
+
+    monkeypatch.setattr("palate.adapters.comparisons.store.encode_png", other_encoder)
+    assert store.add_image(noise()) == image_id
     store.image_path(image_id).unlink()
     assert store.add_image(noise()) == image_id and same(store.image(image_id), noise())
 

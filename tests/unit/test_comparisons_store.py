@@ -83,6 +83,7 @@ def test_a_persons_name_is_data(store: PreferenceStore, person: str) -> None:
         ({"right": "a"}, "both sides are image a"),
         ({"outcome": "up"}, "expected one of left, right, tie, both_bad, skip"),
         ({"left_seed": 1.5}, "left_seed is 1.5"),
+        ({"id": "5"}, "id is '5'"),
         ({"seconds": -1.0}, "seconds is -1.0"),
         ({"seconds": float("nan")}, "seconds is nan"),
         ({"prompt": "\udcff"}, "prompt is"),
@@ -259,6 +260,19 @@ def test_two_stores_on_one_folder_see_each_other(tmp_path: Path) -> None:
     with PreferenceStore(tmp_path) as one, PreferenceStore(tmp_path) as two:
         added = one.add(Comparison("mara", "a", "b", "left"))
         assert two.comparisons("mara") == [added] and two.revision("mara") == 1
+
+
+def test_names_and_numbers_that_cannot_be_looked_up(store: PreferenceStore) -> None:
+    with pytest.raises(ComparisonError, match="Cannot look it up"):
+        store.undo("\ud800")
+    with pytest.raises(ComparisonError, match="Cannot look it up"):
+        store.delete(2**70)
+
+
+def test_numbers_of_numpy_become_plain_ones(store: PreferenceStore) -> None:
+    comparison = Comparison("mara", "a", "b", "left", left_seed=np.int64(7), seconds=np.float32(1.5))  # type: ignore
+    assert store.add(comparison).seconds == 1.5
+    assert [type(value) for value in (comparison.left_seed, comparison.seconds)] == [int, float]
 
 
 def test_a_closed_store_says_so(tmp_path: Path) -> None:
