@@ -11,6 +11,7 @@ import threading
 import numpy as np
 import torch
 from palate.adapters.comparisons import Comparison
+from palate.adapters.errors import CancelledError
 from palate.ui.panel.tools import Tools, real_tools
 from PIL import Image
 
@@ -32,7 +33,7 @@ class FakePainter:
         for step in range(self.steps):
             self.gate.wait(10)
             if cancelled and cancelled():
-                return []
+                raise CancelledError("Stopped.")
             if on_step:
                 on_step(step + 1, self.steps)
         self.asked += [(prompt, seed) for seed in seeds]

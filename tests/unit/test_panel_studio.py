@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from palate.adapters.errors import NotEnoughAnswersError, PreferenceError
+from palate.adapters.errors import CancelledError, EncoderMismatchError, FileFormatError, NotEnoughAnswersError
 from palate.ui.panel import views
 from palate.ui.panel.pair import Pair
 from palate.ui.panel.prompts import EXAMPLES, FILE, example_prompts
 from palate.ui.panel.shelf import Shelf
-from palate.ui.panel.studio import Cancelled, Studio
+from palate.ui.panel.studio import Studio
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"
@@ -93,7 +93,7 @@ def test_strength_0_gives_the_same_pictures(studio):
 def test_generating_stops_when_it_is_cancelled(studio):
     fakes.answer_some(studio.store)
     stop = threading.Event()
-    with pytest.raises(Cancelled):
+    with pytest.raises(CancelledError):
         studio.generate(studio.taste("me"), "a cat", (5,), 1.0, lambda share: stop.set(), stop.is_set)
 
 
@@ -128,8 +128,16 @@ def test_a_persons_name_leads_nowhere_else(studio):
 
 def test_a_file_that_is_no_taste_is_refused(studio, tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(PreferenceError):
+    with pytest.raises(FileFormatError):
         studio.load_taste(tmp_path / "x.safetensors")
+
+
+def test_a_taste_of_another_encoder_is_refused(studio):
+    fakes.answer_some(studio.store)
+    path = studio.save_taste("me")
+    studio.encoder().identity = "0ther" * 6
+    with pytest.raises(EncoderMismatchError):
+        studio.load_taste(path)
 
 
 def test_the_shelf_forgets_the_oldest():
@@ -166,7 +174,7 @@ def test_the_learned_page_shows_the_accuracy_with_its_interval(studio):
     learned = studio.learned(HOSTILE)
     html = views.learned(learned)
     assert f'data-accuracy="{learned.report.accuracy:.3f}"' in html
-    assert "95 % interval" in html
+    assert "95\u00a0% interval" in html
     assert "<img src=x" not in html
 
 

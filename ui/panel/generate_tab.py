@@ -10,11 +10,11 @@ from typing import Any
 
 import gradio as gr
 
-from ...adapters.errors import NotEnoughAnswersError
+from ...adapters.errors import CancelledError, NotEnoughAnswersError
 from . import views
 from .events import QUIET, in_words, session_of, shown
 from .shelf import Shelf
-from .studio import Cancelled, Rendering, Studio
+from .studio import Rendering, Studio
 
 __all__ = ["GenerateTab"]
 
@@ -35,13 +35,13 @@ class GenerateTab:
             )
         with gr.Row(elem_id="palate-how"):
             strength = gr.Slider(
-                0, 2, value=1, step=0.05, label="Strength of your taste (0: none, 1: as learned)", scale=3
+                0, 2, value=1, step=0.05, label="Strength of your taste", info="0: none, 1: as learned", scale=3
             )
-            number = gr.Slider(1, 4, value=2, step=1, label="Pictures", scale=1, min_width=140)
+            number = gr.Slider(1, 4, value=2, step=1, label="Pictures", info="of each kind", scale=1, min_width=140)
         with gr.Row(elem_id="palate-go"):
             go = gr.Button("Generate", variant="primary", elem_id="palate-generate", scale=0, min_width=150)
             stop = gr.Button("Stop", variant="secondary", elem_id="palate-stop", scale=0, min_width=110, visible=False)
-            other = gr.Button("Other seeds", variant="secondary", elem_id="palate-reseed", scale=0, min_width=130)
+            other = gr.Button("Other seeds", variant="secondary", elem_id="palate-reseed", scale=0, min_width=150)
         result = gr.HTML(elem_id="palate-result", js_on_load=None)
         wishes, outputs = [prompt, seed, number, strength], [result, stop]
         go.click(shown(self._go), wishes, outputs, **QUIET)
@@ -93,7 +93,7 @@ class GenerateTab:
         yield self._outcome(news), gr.update(visible=False)
 
     def _outcome(self, news: Rendering | Exception) -> str:
-        if isinstance(news, Cancelled):
+        if isinstance(news, CancelledError):
             return views.message("Stopped", "Nothing was kept. Generate starts again.")
         if isinstance(news, Exception):
             return views.message("That did not work", in_words(news))

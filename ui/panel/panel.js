@@ -34,6 +34,8 @@
     since = 0;
     if (!now) return;
     delete now.dataset.ready;
+    // After a name or a source was chosen, keys are for the pictures again.
+    if (document.activeElement?.closest("#palate-person, #palate-source")) document.activeElement.blur();
     const cards = [...now.querySelectorAll(".pl-card")];
     for (const card of cards) card.classList.remove("pl-chosen", "pl-passed");
     const pictures = cards.map((card) => card.querySelector("img"));

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...adapters.comparisons.images import read_image
-from ...adapters.errors import ImageError
+from ...adapters.errors import CancelledError, ImageError
 from .pair import Candidate, Pool
 
 if TYPE_CHECKING:
@@ -62,8 +62,9 @@ class PromptSource:
         left = self._left.setdefault(prompt, deque(maxlen=LEFTOVERS))
         seeds = [self._random.randrange(2**32) for _ in range(2 if hurry or len(left) >= 2 else 4)]
         painter = self._painter()
-        painted = painter.images(prompt, seeds, cancelled=cancelled)
-        if cancelled() or len(painted) < len(seeds):
+        try:
+            painted = painter.images(prompt, seeds, cancelled=cancelled)
+        except CancelledError:
             return None
         fresh = [
             Candidate(f"{prompt}\n{seed}", lambda image=image: image, seed)  # type: ignore[misc]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...adapters.comparisons import PreferenceStore
-from ...adapters.errors import NotEnoughAnswersError
+from ...adapters.errors import CancelledError, NotEnoughAnswersError
 from ...adapters.places import palate_home, safe_name
 from .session import Session
 from .sources import Painter
@@ -21,15 +21,11 @@ if TYPE_CHECKING:
 
     from ...adapters.taste import LearningReport, Taste
 
-__all__ = ["Cancelled", "Learned", "Rendering", "Studio"]
+__all__ = ["Learned", "Rendering", "Studio"]
 
 logger = logging.getLogger(__name__)
 
 SHOWN = 8  # pictures in each of the two rows of "Learned"
-
-
-class Cancelled(Exception):  # noqa: N818 - not an error: the person asked for it
-    """Generating was stopped by the person."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ class Studio:
         self.person_given = person is not None
         self._sessions: dict[str, Session] = {}
         self._tastes: dict[str, tuple[Any, Taste]] = {}
-        self._painter: Painter | None = None
+        self._painter: _OneAtATime | None = None
         self._encoder: Any = None
         self._lock = threading.RLock()
         self._loading = {"painter": threading.Lock(), "encoder": threading.Lock()}
@@ -106,7 +102,7 @@ class Studio:
 
     # -- model and encoder
 
-    def painter(self) -> Painter:
+    def painter(self) -> _OneAtATime:
         """Return the model, loaded on first use, which paints for one caller at a time."""
         with self._loading["painter"]:
             if self._painter is None:
@@ -177,7 +173,7 @@ class Studio:
             cancelled: Asked between steps.
 
         Raises:
-            Cancelled: `cancelled()` turned true.
+            CancelledError: `cancelled()` turned true.
             PreferenceError: model and taste don't fit.
         """
         painter = self.painter()
@@ -190,10 +186,11 @@ class Studio:
             painted = painter.images(
                 prompt, list(seeds), taste=wanted, strength=strength, on_step=on_step, cancelled=cancelled
             )
-            if cancelled() or len(painted) < len(seeds):
-                raise Cancelled
+            if cancelled():
+                raise CancelledError("Stopped; nothing was kept.")
             halves.append(tuple(painted))
-        moved = self.tools.moved(painter, prompt, taste, strength)
+        with self._brush:
+            moved = self.tools.moved(painter.painter, prompt, taste, strength)
         return Rendering(prompt, seeds, strength, halves[0], halves[1], moved)
 
     # -- taste files
@@ -216,7 +213,7 @@ class Studio:
             FileFormatError: the file is not a taste.
             EncoderMismatchError: it was learned with another encoder.
         """
-        return self.tools.load(Path(path), self.encoder().identity)
+        return self.tools.load(Path(path), self.encoder())
 
 
 class _OneAtATime:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...adapters.errors import EncoderError
 from .prompts import example_prompts
 from .sources import Painter
 
-__all__ = ["Tools", "real_tools"]
+__all__ = ["Tools", "best_device", "real_tools"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Tools:
         report: (store, encoder, person) -> LearningReport.
         choose: (fitted model, (M, D) vectors) -> the two worth asking about.
         save: (taste, path) -> path.
-        load: (path, encoder identity) -> Taste.
+        load: (path, encoder) -> Taste.
         moved: (painter, prompt, taste, strength) -> how far the prompt moves, degrees; None when unknown.
     """
 
@@ -38,7 +43,7 @@ class Tools:
     report: Callable[[Any, Any, str], Any]
     choose: Callable[[Any, Any], tuple[int, int]]
     save: Callable[[Any, Path], Path]
-    load: Callable[[Path, str], Any]
+    load: Callable[[Path, Any], Any]
     moved: Callable[[Any, str, Any, float], float | None]
 
 
@@ -56,46 +61,64 @@ def real_tools(model: str = "playground", encoder: str | None = None, device: st
 
     Args:
         model: "playground", a diffusers pipeline folder, or a name on the Hugging Face hub.
-        encoder: What `load_encoder` takes; None: the one that belongs to the model.
+        encoder: What `load_encoder` takes; None: the one that comes with the model.
         device: Where model and encoder run; None: the best device of this machine.
     """
+    from ...adapters.encoders import encode_cached
+    from ...adapters.files import load_taste, save_taste
     from ...adapters.taste import choose_pair, fit_taste, learned_report
 
-    def painter() -> Painter:
+    loaded = _Loaded(model, encoder, device)
+    return Tools(
+        painter=loaded.painter,
+        encoder=loaded.encoder,
+        prompts=loaded.prompts,
+        vectors=encode_cached,
+        fit=fit_taste,
+        report=learned_report,
+        choose=choose_pair,
+        save=save_taste,
+        load=load_taste,
+        moved=_moved,
+    )
+
+
+class _Loaded:
+    """One model and one encoder, which they share."""
+
+    def __init__(self, model: str, encoder: str | None, device: str | None) -> None:
+        self._model, self._encoder_spec, self._device = model, encoder, device
+        self._encoder: Any = None
+        self._lock = threading.Lock()
+
+    def encoder(self) -> Any:
+        from ...adapters.encoders import load_encoder
+
+        with self._lock:
+            if self._encoder is None:
+                self._encoder = load_encoder(self._encoder_spec or self._model, self._device or best_device())
+            return self._encoder
+
+    def painter(self) -> Painter:
         from ...adapters.steering import Generator
 
-        return Generator(model, device or best_device())  # type: ignore[no-any-return]
+        encoder = None
+        try:
+            encoder = self.encoder()
+        except EncoderError:
+            if self._encoder_spec is not None:
+                raise
+            # Without an encoder the model still makes pictures to compare; steering then says what is missing.
+            logger.warning("%s comes without an encoder; give one with --encoder to learn and to steer", self._model)
+        return Generator(self._model, self._device or best_device(), encoder)
 
-    def load_encoder() -> Any:
-        from ...adapters.encoders import load_encoder as load
-
-        return load(encoder or model, device or best_device())
-
-    def prompts() -> tuple[str, ...]:
-        if model == "playground":
+    def prompts(self) -> tuple[str, ...]:
+        if self._model == "playground":
             from ...adapters.playground import playground_folder
 
             return example_prompts(playground_folder())
-        return example_prompts(Path(model))
+        return example_prompts(Path(self._model))
 
-    def vectors(store: Any, loaded: Any, ids: Any) -> Any:
-        from ...adapters.encoders import encode_cached
 
-        return encode_cached(store, loaded, ids)
-
-    def save(taste: Any, path: Path) -> Path:
-        from ...adapters.files import save_taste
-
-        return Path(save_taste(taste, path))
-
-    def load_taste(path: Path, identity: str) -> Any:
-        from ...adapters.files import load_taste as load
-
-        return load(path, identity)
-
-    def moved(painter: Any, prompt: str, taste: Any, strength: float) -> float | None:
-        return None
-
-    return Tools(
-        painter, load_encoder, prompts, vectors, fit_taste, learned_report, choose_pair, save, load_taste, moved
-    )
+def _moved(painter: Any, prompt: str, taste: Any, strength: float) -> float | None:
+    return float(painter.movement(prompt, taste, strength).degrees) if strength > 0 else 0.0

@@ -64,15 +64,18 @@ def learned(data: Learned) -> str:
     if report.accuracy is None:
         head = "<p>A few more answers, and you will see here how well your taste is known.</p>"
     else:
+        sure = "" if report.better_than_coin else "<br>not yet surely better than a coin: more answers will help"
         head = (
-            f'<p class="pl-figure"><strong data-accuracy="{report.accuracy:.3f}">{report.accuracy:.0%}</strong>'
+            f'<p class="pl-figure"><strong data-accuracy="{report.accuracy:.3f}">{_percent(report.accuracy)}</strong>'
             f"<span>of your answers were predicted before they were learned from<br>"
-            f"<small>95 % interval {low:.0%} to {high:.0%}; tossing a coin gets 50 %</small></span></p>"
+            f"<small>95\u00a0% interval {_percent(low)} to {_percent(high)}; "
+            f"tossing a coin gets {_percent(report.coin_accuracy)}{sure}</small></span></p>"
             f"{_gauge(report.accuracy, low, high)}"
         )
     answers = _count(data.answers, "answer")
+    unsure = "" if report.better_than_coin else " pl-unsure"
     return (
-        f'<section class="pl-learned"><header><h2>What Palate knows about {escape(data.person)}</h2>'
+        f'<section class="pl-learned{unsure}"><header><h2>What Palate knows about {escape(data.person)}</h2>'
         f'<p class="pl-status">from {answers}</p></header>{head}'
         f"{_row('Most to your taste', data.best)}{_row('Least to your taste', data.worst)}</section>"
     )
@@ -82,7 +85,8 @@ def painting(done: float, text: str = "Painting…") -> str:
     """Return a progress bar; `done` in [0, 1]."""
     share = min(max(done, 0.0), 1.0)
     return (
-        f'<section class="pl-progress" role="progressbar" aria-valuenow="{share:.0%}" aria-label="{escape(text)}">'
+        '<section class="pl-progress" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{100 * share:.0f}" aria-label="{escape(text)}">'
         f'<p>{escape(text)}</p><div><i style="width:{share:.1%}"></i></div></section>'
     )
 
@@ -109,6 +113,10 @@ def _count(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}\u00a0%"
+
+
 def _sides(pair: Pair | None) -> tuple[str, ...]:
     return (pair.left, pair.right) if pair else ()
 
@@ -130,7 +138,8 @@ def _row(title: str, images: Sequence[str]) -> str:
 def _gauge(accuracy: float, low: float, high: float) -> str:
     """Return a bar from 0 to 100 %: the interval as a band, the accuracy as a mark, the coin as a line."""
     return (
-        f'<div class="pl-gauge" role="img" aria-label="{accuracy:.0%}, interval {low:.0%} to {high:.0%}, coin 50 %">'
+        '<div class="pl-gauge" role="img" '
+        f'aria-label="{_percent(accuracy)}, interval {_percent(low)} to {_percent(high)}; a coin gets 50 %">'
         f'<i class="pl-band" style="left:{low:.1%};width:{max(high - low, 0.0):.1%}"></i>'
         f'<i class="pl-coin"></i><i class="pl-mark" style="left:{accuracy:.1%}"></i></div>'
         '<div class="pl-scale"><span>0 %</span><span>a coin</span><span>100 %</span></div>'
