@@ -58,6 +58,7 @@ class PalateAdaptConditioning(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps",
+                    optional=True,
                     default=5,
                     min=1,
                     max=50,
@@ -65,6 +66,7 @@ class PalateAdaptConditioning(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "objective",
+                    optional=True,
                     options=list(STEERING_OBJECTIVES),
                     default="bradley_terry",
                     tooltip="bradley_terry: towards what you chose and away from what you rejected. positive: towards "

@@ -26,6 +26,7 @@ class PalateRankImages(io.ComfyNode):
                 encoder_input(),
                 io.Int.Input(
                     "keep",
+                    optional=True,
                     default=0,
                     min=0,
                     max=4096,

@@ -47,15 +47,17 @@ class PalateFitTaste(io.ComfyNode):
                 encoder_input(),
                 io.Float.Input(
                     "prior_variance",
-                    default=1.0,
-                    min=0.01,
-                    max=100.0,
+                    optional=True,
+                    default=0.0,
+                    min=0.0,
+                    max=1000.0,
                     step=0.01,
-                    tooltip="How strong a taste is expected, 0.01 to 100. Smaller is more cautious with few answers. "
-                    "0 would learn nothing and can't be set.",
+                    tooltip="How strong a taste is expected, up to 1000; smaller is more cautious with few answers. "
+                    "0 lets the answers decide.",
                 ),
                 io.Combo.Input(
                     "without_answers",
+                    optional=True,
                     options=[_STOP, _WAIT],
                     default=_STOP,
                     tooltip="What happens while this person has no answers yet: stop with a message, or leave out the "
@@ -76,11 +78,11 @@ class PalateFitTaste(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, person: str, encoder: ImageTextEncoder, prior_variance: float, without_answers: str
+        cls, person: str, encoder: ImageTextEncoder, prior_variance: float = 0.0, without_answers: str = _STOP
     ) -> io.NodeOutput:
         try:
             with torch.inference_mode(False):
-                taste = fit_taste(open_store(), encoder, person, prior_variance=prior_variance)
+                taste = fit_taste(open_store(), encoder, person, prior_variance=prior_variance or None)
         except NotEnoughAnswersError:
             if without_answers == _STOP:
                 raise

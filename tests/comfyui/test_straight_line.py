@@ -1,0 +1,205 @@
+"""Click, learn, steer and see, in a real ComfyUI with the playground."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import urllib.error
+
+import pytest
+import torch
+from comfy_host import Host, NodeError
+from graphs import adapt, collect, fit, node, playground, probe, sample
+from PIL import Image
+
+TEXT = "a large (red:1.3) star on the left, " + "dotted mint background, " * 20  # two chunks of 77 tokens
+
+
+@pytest.fixture(scope="session")
+def clicked(host: Host) -> list[dict]:
+    """Two pairs of "ann", the first image of each preferred."""
+    pairs = host.run(collect(playground(), "ann", "a red star"))["collect"]["palate_pairs"]
+    for pair in pairs:
+        host.request("/palate/answer", {"offer": pair["offer"], "outcome": "left", "seconds": 1.5})
+    return pairs
+
+
+def test_all_nodes_are_there_with_tooltips(host: Host) -> None:
+    nodes = {name: info for name, info in host.request("/object_info").items() if name.startswith("Palate")}
+    ours = {name for name in nodes if "Probe" not in name}
+    assert ours == {
+        "PalateLoadPlayground",
+        "PalateLoadEncoder",
+        "PalateCollectPairs",
+        "PalateFitTaste",
+        "PalateAdaptConditioning",
+        "PalateRankImages",
+        "PalateSaveTaste",
+        "PalateLoadTaste",
+    }
+    for name in ours:
+        assert nodes[name]["description"] and nodes[name]["display_name"]
+        inputs = nodes[name]["input"].get("required", {}) | nodes[name]["input"].get("optional", {})
+        assert all(len(spec) > 1 and spec[1].get("tooltip") for spec in inputs.values()), name
+        assert all(nodes[name]["output_tooltips"] or [True]), name
+
+
+def test_every_node_has_its_help_page_and_its_english_texts(host: Host) -> None:
+    texts = host.request("/i18n")["en"]["nodeDefs"]
+    for name, info in host.request("/object_info").items():
+        if name.startswith("Palate") and "Probe" not in name:
+            assert host.request(f"/extensions/palate/docs/{name}.md").startswith(b"# ")
+            inputs = info["input"].get("required", {}) | info["input"].get("optional", {})
+            assert texts[name]["display_name"] == info["display_name"]
+            assert texts[name]["description"] == info["description"]
+            assert {key: value["tooltip"] for key, value in texts[name].get("inputs", {}).items()} == {
+                key: spec[1]["tooltip"] for key, spec in inputs.items()
+            }
+
+
+def test_pairs_are_published_with_pictures(host: Host, clicked: list[dict]) -> None:
+    assert len(clicked) == 2
+    picture = Image.open(io.BytesIO(host.request(f"/palate/image/{clicked[0]['left']}")))
+    assert picture.size == (128, 128)
+    assert len({pair[side] for pair in clicked for side in ("left", "right")}) == 4
+
+
+def test_a_repeated_click_counts_once_and_undo_takes_it_back(host: Host) -> None:
+    (pair,) = host.run(collect(playground(), "bea", "a blue ring", batch=3))["collect"]["palate_pairs"]
+    first = host.request("/palate/answer", {"offer": pair["offer"], "outcome": "left"})
+    again = host.request("/palate/answer", {"offer": pair["offer"], "outcome": "left"})
+    assert (first["answers"], again["answers"]) == (1, 1)
+    assert first["pairs"] == [pair | {"outcome": "left"}]
+    undone = host.request("/palate/undo", {"person": "bea"})
+    assert undone["answers"] == 0 and undone["undone"]["outcome"] == "left"
+    assert host.request("/palate/pairs", {"person": "bea"})["pairs"] == [pair]
+    assert host.request("/palate/undo", {"person": "bea"})["undone"] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("answer", {"offer": "no-such-pair", "outcome": "left"}, "no offer"),
+        ("answer", {"offer": "x", "outcome": "sideways"}, "expected one of left"),
+        ("answer", {"offer": "x", "outcome": "left", "seconds": "now"}, "seconds"),
+        ("answer", {"outcome": "left"}, "offer is missing"),
+        ("answer", ["left"], "must be an object"),
+        ("pairs", {"person": "ann", "offers": [1]}, "list"),
+        ("undo", {"person": "a" * 30_000}, "longer than"),
+    ],
+)
+def test_the_routes_refuse_what_makes_no_sense(host: Host, path: str, body: object, said: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        host.request(f"/palate/{path}", body)
+    assert refused.value.code == 400
+    assert said in refused.value.read().decode()
+
+
+def test_the_routes_are_closed_to_other_sites_and_paths(host: Host) -> None:
+    for headers in ({"Origin": "http://evil.example"}, {"Content-Type": "text/plain"}):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            host.request("/palate/undo", {"person": "ann"}, headers)
+        assert refused.value.code in (400, 403)
+    for image in ("0" * 64, "..%2f..%2fstore.sqlite", "x"):
+        with pytest.raises(urllib.error.HTTPError) as missing:
+            host.request(f"/palate/image/{image}")
+        assert missing.value.code == 404
+
+
+def test_the_whole_line(host: Host, clicked: list[dict]) -> None:
+    graph = playground()
+    taste = fit(graph, "ann", ["load", 3])
+    graph["plain"] = node("CLIPTextEncode", text=TEXT, clip=["load", 1])
+    graph["steered"] = adapt(TEXT, taste, ["load", 3])
+    graph["off"] = adapt(TEXT, taste, ["load", 3], strength=0.0)
+    for name in ("plain", "steered", "off"):
+        graph[f"probe {name}"] = probe([name, 0], name)
+    with_taste = sample(graph, "with taste", ["steered", 0], seed=7, batch=3)
+    graph["rank"] = node("PalateRankImages", images=with_taste, taste=taste, encoder=["load", 3], keep=2)
+    graph["show"] = node("PreviewImage", images=["rank", 0])
+    graph["probe scores"] = probe(["rank", 1], "scores")
+    graph["save"] = node("PalateSaveTaste", taste=taste, name="../Ann's taste")
+    graph["probe clip"] = probe(["load", 1], "clip after")
+    outputs = host.run(graph)
+
+    plain, steered, off = (host.probe(name) for name in ("plain", "steered", "off"))
+    assert steered[0][0].shape == plain[0][0].shape and plain[0][0].shape[1:] == (154, 96)
+    assert torch.equal(off[0][0], plain[0][0]) and torch.equal(off[0][1]["pooled_output"], plain[0][1]["pooled_output"])
+    moved = (steered[0][0] - plain[0][0]).norm() / plain[0][0].norm()
+    assert 1e-4 < moved < 2
+    assert len(outputs["show"]["images"]) == 2
+    (saved,) = [path.name for path in (host.home / "tastes").iterdir()]
+    assert saved.endswith(".safetensors") and "/" not in saved
+
+    # The host's own weights are what the file says, bit for bit.
+    again = playground() | {"probe clip": probe(["load", 1], "clip before")}
+    host.request("/free", {"unload_models": True, "free_memory": True})
+    host.run(again)
+    before, after = host.probe("clip before"), host.probe("clip after")
+    assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_a_saved_taste_ranks_the_same(host: Host, clicked: list[dict]) -> None:
+    graph = playground()
+    taste = fit(graph, "ann", ["load", 3])
+    graph["save"] = node("PalateSaveTaste", taste=taste, name="round-trip")
+    images = sample(graph, "batch", ["negative", 0], seed=3, batch=3)
+    graph["rank"] = node("PalateRankImages", images=images, taste=taste, encoder=["load", 3], keep=0)
+    graph["probe"] = probe(["rank", 0], "ranked by fit")
+    host.run(graph)
+    graph["loaded"] = node("PalateLoadTaste", file="round-trip.safetensors", encoder=["load", 3])
+    graph["rank"]["inputs"]["taste"] = ["loaded", 0]
+    graph["probe"] = probe(["rank", 0], "ranked by file")
+    del graph["save"]
+    host.run(graph)
+    assert torch.equal(host.probe("ranked by fit"), host.probe("ranked by file"))
+
+
+def test_a_lora_in_the_clip_is_respected(host: Host, clicked: list[dict]) -> None:
+    graph = playground()
+    taste = fit(graph, "ann", ["load", 3])
+    graph["lora"] = node("PalateProbeLora", clip=["load", 1])
+    for name, clip, strength in (("base", "load", 1.0), ("lora", "lora", 1.0), ("lora off", "lora", 0.0)):
+        link = [clip, 1 if clip == "load" else 0]
+        graph[f"{name} text"] = adapt("a red star", taste, ["load", 3], strength, clip=link)
+        graph[f"{name} probe"] = probe([f"{name} text", 0], f"with {name}")
+    graph["plain"] = node("CLIPTextEncode", text="a red star", clip=["lora", 0])
+    graph["plain probe"] = probe(["plain", 0], "with lora plain")
+    host.run(graph)
+    base, lora, off, plain = (host.probe(f"with {n}")[0][0] for n in ("base", "lora", "lora off", "lora plain"))
+    assert torch.equal(off, plain)
+    assert (lora - plain).norm() < (base - plain).norm()  # it started from the patched weights
+
+
+def test_a_click_is_what_makes_the_next_run_learn_again(host: Host) -> None:
+    graph = collect(playground(), "cleo", "a green ring", batch=4)
+    first, second = host.run(graph)["collect"]["palate_pairs"]
+    host.request("/palate/answer", {"offer": first["offer"], "outcome": "right"})
+    taste = fit(graph, "cleo", ["load", 3])
+    graph["save"] = node("PalateSaveTaste", taste=taste, name="cleo")
+    graph["collect"]["inputs"]["prompt"] = "something new"  # a pair more, which is not an answer
+    host.run(graph)
+    file = host.home / "tastes" / "cleo.safetensors"
+    digest, written = hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_mtime_ns
+    host.run(graph)
+    assert file.stat().st_mtime_ns == written
+    host.request("/palate/answer", {"offer": second["offer"], "outcome": "left"})
+    host.run(graph)
+    assert hashlib.sha256(file.read_bytes()).hexdigest() != digest
+
+
+def test_without_answers_the_fit_stops_or_waits(host: Host) -> None:
+    graph = playground()
+    taste = fit(graph, "nobody", ["load", 3])
+    graph["save"] = node("PalateSaveTaste", taste=taste, name="nobody")
+    with pytest.raises(NodeError, match="PalateFitTaste: Cannot"):
+        host.run(graph)
+    graph["fit"]["inputs"]["without_answers"] = "skip what follows"
+    assert "save" not in host.run(graph)
+    assert not (host.home / "tastes" / "nobody.safetensors").exists()
+
+
+@pytest.mark.parametrize(("batch", "person", "said"), [(1, "ann", "found 1 image"), (2, " ", "person is blank")])
+def test_pairs_that_make_no_sense_are_refused(host: Host, batch: int, person: str, said: str) -> None:
+    with pytest.raises(NodeError, match=said):
+        host.run(collect(playground(), person, "a star", batch=batch))
