@@ -1,4 +1,4 @@
-"""The playground's world: what is drawn is what is measured, captions can be read back, people answer as they should."""
+"""The playground: what is drawn is what is measured, captions can be read back, people answer as they should."""
 
 from __future__ import annotations
 
