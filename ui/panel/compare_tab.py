@@ -9,7 +9,6 @@ from typing import Any
 
 import gradio as gr
 
-from ...adapters.errors import PreferenceError
 from . import views
 from .events import QUIET, in_words, session_of, shown
 from .session import Session
@@ -100,13 +99,17 @@ class CompareTab:
             given = json.loads(ticket or "{}")
             try:
                 stored = session.answer(str(given.get("ticket")), outcome, given.get("seconds"))
-            except PreferenceError as error:
-                gr.Warning(f"Your answer was not stored. {error}", title="Not stored")
-                if session.current is not None:
+            except Exception as error:  # whatever it was, the pair stays and can be answered again
+                gr.Warning(f"Your answer was not stored. {in_words(error)}", title="Not stored")
+                if session.current is None:
+                    yield gr.skip(), gr.skip()
+                else:
                     yield views.stage(session.current, session.upcoming), self._line(session)
                 return
-            if stored is not None:
-                yield from self.next_pair(session)
+            if stored is None:  # a second click on the same pair
+                yield gr.skip(), gr.skip()
+                return
+            yield from self.next_pair(session)
 
         return answer
 

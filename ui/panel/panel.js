@@ -26,10 +26,17 @@
     return JSON.stringify({ ticket: now.dataset.ticket, seconds });
   };
 
+  // Gradio follows the system; the button in the head overrules it, and is remembered.
+  const theme = () => {
+    const kept = localStorage.getItem("palate-theme");
+    if (kept) document.body.classList.toggle("dark", kept === "dark");
+  };
+
   const look = () => {
     const now = stage();
     const view = now?.dataset.view ?? "";
     if (view === seen) return;
+    if (!seen) theme();
     seen = view;
     since = 0;
     if (!now) return;
@@ -77,6 +84,7 @@
   });
 
   const begin = () => {
+    theme();
     new MutationObserver(look).observe(document.body, { childList: true, subtree: true, attributeFilter: ["data-view"] });
     look();
   };

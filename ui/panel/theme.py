@@ -8,17 +8,6 @@ from typing import Any
 __all__ = ["head", "style", "theme"]
 
 FOLDER = Path(__file__).resolve().parent
-# Before the first paint, so that a dark panel doesn't flash white; Gradio itself only follows the system.
-REMEMBER_DARK = """
-addEventListener("DOMContentLoaded", () => {
-  const kept = localStorage.getItem("palate-theme");
-  const apply = () => kept && document.body.classList.toggle("dark", kept === "dark");
-  apply();
-  new MutationObserver((_, watch) => {
-    if (document.querySelector("#palate-stage")) { apply(); watch.disconnect(); }
-  }).observe(document.body, { childList: true, subtree: true });
-});
-"""
 
 
 def style() -> str:
@@ -29,7 +18,7 @@ def style() -> str:
 def head() -> str:
     """Return the scripts for the page's head."""
     script = (FOLDER / "panel.js").read_text(encoding="utf-8")
-    return f'<link rel="icon" href="data:,"><script>{REMEMBER_DARK}{script}</script>'
+    return f'<link rel="icon" href="data:,"><script>{script}</script>'
 
 
 def theme() -> Any:

@@ -25,7 +25,7 @@ const STYLE = `
 .palate-pairs .palate-say { display: flex; justify-content: space-between; gap: 8px; min-height: 16px; }
 .palate-pairs .palate-prompt { overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
 .palate-pairs .palate-count { flex: none; color: var(--descrip-text, #999); }
-.palate-pairs .palate-images { display: flex; flex: 1 1 0; gap: 6px; min-height: 0; }
+.palate-pairs .palate-images { display: flex; flex: 1 1 auto; gap: 6px; min-height: 0; aspect-ratio: 2 / 1; }
 .palate-pairs .palate-images button { flex: 1 1 0; min-width: 0; padding: 0; border: 2px solid transparent;
   border-radius: 6px; background: var(--comfy-input-bg, #222); cursor: pointer; overflow: hidden; }
 .palate-pairs .palate-images img { display: block; width: 100%; height: 100%; object-fit: contain; }
@@ -153,6 +153,8 @@ class PairsWidget {
 
   /** Take over what the server says about pairs that are shown here. */
   merge(told) {
+    const undone = told.undone && this.pairs.find((p) => p.left === told.undone.left && p.right === told.undone.right);
+    if (undone) undone.outcome = null;
     if (told.person === this.who()) this.answers = told.answers;
     for (const theirs of told.pairs ?? []) {
       const ours = this.pairs.find((pair) => pair.offer === theirs.offer);
