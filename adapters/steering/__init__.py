@@ -11,7 +11,7 @@ from .embedding import adapt_text_embedding
 from .generator import Defaults, Generator
 from .objective import TasteObjective
 from .settings import Movement, SteeringSettings
-from .weights import Adapted, adapt_text_weights, recommended_learning_rate
+from .weights import Adapted, adapt_text_weights
 
 __all__ = [
     "Adapted",
@@ -23,5 +23,4 @@ __all__ = [
     "TextConditioner",
     "adapt_text_embedding",
     "adapt_text_weights",
-    "recommended_learning_rate",
 ]

@@ -21,11 +21,12 @@ class SteeringSettings:
         method: "encoder": a few Adam steps on a copy of the text encoder's weights, made for one prompt.
         objective: "bradley_terry", "positive" or "direction" (`TasteObjective.of`).
         steps: Adam steps, >= 0; the paper takes 5 to 7. 0 is off.
-        learning_rate: Of Adam, > 0; None takes `recommended_learning_rate`.
+        turn: Degrees, in (0, 180], by which the text embedding turns in all at strength 1; each step is as long as
+            turns it by turn / steps. It means the same for every size of text encoder.
+        learning_rate: None lets `turn` decide how long steps are. A number is Adam's own, > 0, and `turn` plays no
+            part: 1e-4 with CLIP-L is the method as published.
         strength: 0 is off (the same bits), 1 as adapted, up to 2 further the same way.
         logit_scale: s; None takes the encoder's own (CLIP: 100).
-        limit: Degrees, in (0, 180], by which the text embedding may turn at strength 1; steps that lead further are
-            shortened. Prompts about other things are 45 to 70 degrees apart in CLIP.
     """
 
     method: str = "encoder"
@@ -34,7 +35,7 @@ class SteeringSettings:
     learning_rate: float | None = None
     strength: float = 1.0
     logit_scale: float | None = None
-    limit: float = 60.0
+    turn: float = 25.0
 
     def __post_init__(self) -> None:
         faults = []
@@ -50,8 +51,8 @@ class SteeringSettings:
             faults.append(f"strength {self.strength}; expected 0 to {STRONGEST:g}")
         if self.logit_scale is not None and not 0 < self.logit_scale < float("inf"):
             faults.append(f"logit scale {self.logit_scale}; expected more than 0")
-        if not 0 < self.limit <= 180:
-            faults.append(f"limit {self.limit}; expected degrees in (0, 180]")
+        if not 0 < self.turn <= 180:
+            faults.append(f"turn {self.turn}; expected degrees in (0, 180]")
         if faults:
             raise SteeringError(f"Cannot steer with these settings: {'; '.join(faults)}. Change them.")
 

@@ -7,14 +7,15 @@ moved encoder's token states condition the image.
 Shapes: C chunks of T = 77 tokens, H width of the text encoder, D joint width.
 
 Source: Gallego 2022, arXiv:2209.12330 (Adam on the text encoder's weights), with the objective of Gallego 2023,
-arXiv:2308.07929. Differs: any number of chunks (mean objective), a limit on the turn, strength.
+arXiv:2308.07929. Differs: any number of chunks (mean objective), strength, and the length of steps: a learning rate
+suits one size and training of a text encoder, an angle suits all, so steps are as long as turns x by a given angle.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +28,7 @@ from ..errors import CancelledError, ShapeError, SteeringError
 from .objective import TasteLike, TasteObjective
 from .settings import Movement, SteeringSettings
 
-__all__ = ["Adapted", "Encode", "adapt_text_weights", "recommended_learning_rate"]
+__all__ = ["Adapted", "Encode", "adapt_text_weights"]
 
 Weights = Mapping[str, Tensor]
 Encode = Callable[[Weights | None], Tensor]
@@ -73,38 +74,14 @@ class Adapted:
         moved = self.plain_embedding + strength * (self.adapted_embedding - self.plain_embedding)
         after = F.normalize(moved, dim=-1)
         change = (self.tokens(strength).float() - self.plain.float()).norm() / self.plain.float().norm()
-        cosine = 1.0 if strength == 0 else float((before * after).sum(dim=-1).mean().clamp(-1, 1))
         return Movement(
-            cosine=cosine,
-            degrees=math.degrees(math.acos(cosine)),
+            cosine=float((before * after).sum(dim=-1).mean().clamp(-1, 1)),
+            degrees=_degrees(before, after),
             token_change=float(change),
             objective_before=float(self.objective.loss(before)),
             objective_after=float(self.objective.loss(after)),
             strength=strength,
         )
-
-
-def recommended_learning_rate(text_model: nn.Module) -> float:
-    """Adam's learning rate that moves a text encoder of any size about as far as 1e-4 moves CLIP-L.
-
-    1e-4 · (768 / width) · (12 / layers). One Adam step changes every weight by about the rate, so a layer's output
-    moves with its width (the changes of all inputs add up) and the whole encoder with its depth.
-
-    Args:
-        text_model: A CLIP text model, of transformers or `text_model_from_state_dict`.
-
-    Raises:
-        SteeringError: it has no CLIP token embedding.
-
-    Source: 1e-4 from Gallego 2022's code; scaling in 1 / width from Yang et al. 2022, arXiv:2203.03466 (Adam, hidden
-    weights). Scaling in 1 / layers is ours.
-    """
-    names = dict(text_model.named_parameters())
-    width = next((p.shape[1] for n, p in names.items() if n.endswith("token_embedding.weight")), 0)
-    layers = sum(n.endswith("layer_norm1.weight") for n in names)
-    if not width or not layers:
-        raise SteeringError("Cannot steer: this text model has no CLIP layers; expected a CLIP text encoder.")
-    return 1e-4 * (768 / width) * (12 / layers)
 
 
 def adapt_text_weights(
@@ -241,41 +218,70 @@ class _Runner:
         self, settings: SteeringSettings, on_step: OnStep | None, cancelled: Cancelled | None
     ) -> dict[str, Tensor]:
         """Adam on all weights; the gradient enters at x in closed form."""
-        weights = {n: w.requires_grad_() for n, w in self.start().items()}
-        rate = settings.learning_rate or recommended_learning_rate(self.model)
-        adam = torch.optim.Adam(list(weights.values()), lr=rate)
+        weights = {name: weight.requires_grad_() for name, weight in self.start().items()}
+        adam = _Adam(list(weights.values()))
+        rate = settings.learning_rate or 1e-4
+        x = self.unit(weights)
         for step in range(settings.steps):
             if cancelled is not None and cancelled():
                 raise CancelledError(f"Cancelled after {step} of {settings.steps} steps of steering.")
-            with torch.enable_grad():
-                x = F.normalize(self.embedding(weights), dim=-1)
-                gradients = torch.autograd.grad(
-                    x, list(weights.values()), self.objective.gradient(x.detach()), allow_unused=True
-                )
-            for weight, gradient in zip(weights.values(), gradients, strict=True):
-                weight.grad = gradient
-            adam.step()
+            before = x.detach()
+            adam.read(torch.autograd.grad(x, adam.weights, self.objective.gradient(before), allow_unused=True))
+            adam.move(rate)
+            x = self.unit(weights)
+            if settings.learning_rate is None:
+                rate, x = self.turned(adam, weights, before, x, rate, settings.turn / settings.steps)
             if on_step is not None:
                 on_step(step + 1, settings.steps)
-        return self.within(settings.limit, {n: w.detach() for n, w in weights.items()})
+        return {name: weight.detach() for name, weight in weights.items()}
 
-    def within(self, limit: float, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Weights on the straight way back to the start, where x has turned by no more than `limit` degrees."""
-        start = self.start()
-        before = F.normalize(self.embedding(start), dim=-1)
+    def unit(self, weights: Weights) -> Tensor:
+        """(C, D) unit embeddings with their graph."""
+        with torch.enable_grad():
+            return F.normalize(self.embedding(weights), dim=-1)
 
-        def turned(candidate: Weights) -> float:
-            after = F.normalize(self.embedding(candidate), dim=-1)
-            return math.degrees(math.acos(float((before * after).sum(dim=-1).mean().clamp(-1, 1))))
+    def turned(
+        self, adam: _Adam, weights: Weights, before: Tensor, x: Tensor, rate: float, degrees: float
+    ) -> tuple[float, Tensor]:
+        """Make the step just taken longer or shorter until x has turned by `degrees`; the rate that did it, and x."""
+        for _ in range(4):
+            angle = _degrees(before, x.detach())
+            if angle == 0.0 or abs(angle / degrees - 1) < 0.05:
+                break
+            wanted = rate * min(max(degrees / angle, 0.1), 10.0)
+            adam.move(wanted - rate)
+            rate, x = wanted, self.unit(weights)
+        return rate, x
 
-        if turned(weights) <= limit:
-            return weights
-        low, high = 0.0, 1.0
-        for _ in range(8):
-            middle = (low + high) / 2
-            between = {n: torch.lerp(start[n], w, middle) for n, w in weights.items()}
-            low, high = (middle, high) if turned(between) <= limit else (low, middle)
-        return {n: torch.lerp(start[n], w, low) for n, w in weights.items()}
+
+class _Adam:
+    """Adam (Kingma and Ba 2014, arXiv:1412.6980, algorithm 1) whose last step can be made longer or shorter."""
+
+    def __init__(self, weights: list[Tensor]) -> None:
+        self.weights = weights
+        self.first = [torch.zeros_like(weight) for weight in weights]
+        self.second = [torch.zeros_like(weight) for weight in weights]
+        self.steps = 0
+
+    def read(self, gradients: Sequence[Tensor | None]) -> None:
+        """Take in the gradients of one step; None for weights that play no part."""
+        self.steps += 1
+        for first, second, gradient in zip(self.first, self.second, gradients, strict=True):
+            if gradient is not None:
+                first.lerp_(gradient, 0.1)
+                second.lerp_(gradient.square(), 0.001)
+
+    def move(self, rate: float) -> None:
+        """Go by `rate` along the step's direction; a negative rate goes back."""
+        for weight, first, second in zip(self.weights, self.first, self.second, strict=True):
+            spread = (second / (1 - 0.999**self.steps)).sqrt_().add_(1e-8)
+            weight.addcdiv_(first, spread, value=-rate / (1 - 0.9**self.steps))
+
+
+def _degrees(before: Tensor, after: Tensor) -> float:
+    """Mean angle between the rows of two (C, D) of unit norm; exact for small angles, too."""
+    halves = torch.atan2((before - after).norm(dim=-1), (before + after).norm(dim=-1))
+    return math.degrees(2 * float(halves.mean()))
 
 
 def _objective(

@@ -152,7 +152,7 @@ def test_tastes_of_another_encoder_are_refused_by_both_names(fresh: Generator) -
 def test_movement_is_there_without_generating_again(fresh: Generator) -> None:
     taste = tiny.taste(identity=fresh.encoder.identity)
     near, far = (fresh.movement(PROMPT, taste, strength) for strength in (0.5, 1.0))
-    assert 0 < near.degrees < far.degrees <= 60.1 and near.strength == 0.5
+    assert 0 < near.degrees < far.degrees <= 26 and near.strength == 0.5
 
 
 def test_a_generator_without_encoder_says_what_fits(generator: Generator) -> None:
