@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import sqlite3
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -23,13 +22,21 @@ from .comparison import Comparison, Offer, check_outcome
 from .database import Database
 from .folder import ImageFolder, make_folder
 from .images import encode_png, pixel_hash, read_image
+from .rows import (
+    COMPARISON,
+    OFFER,
+    answered,
+    find_comparison,
+    insert_comparison,
+    insert_offer,
+    raise_revision,
+    remove_comparison,
+    to_comparison,
+    to_offer,
+)
 from .vectors import read_vectors, write_vectors
 
 __all__ = ["PreferenceStore"]
-
-_PAIR = "person, left_image, right_image, prompt, left_seed, right_seed, model, source, created"
-_COMPARISON = f"{_PAIR}, outcome, seconds, id"
-_OFFER = f"{_PAIR}, comparison, id"
 
 
 class PreferenceStore:
@@ -138,7 +145,7 @@ class PreferenceStore:
             ComparisonError: a comparison of this id is already recorded.
         """
         with self._database.write() as connection:
-            return _insert(connection, comparison)
+            return insert_comparison(connection, comparison)
 
     def comparisons(self, person: str | None = None, since: float | None = None) -> list[Comparison]:
         """Return the answers, oldest first.
@@ -148,32 +155,34 @@ class PreferenceStore:
             since: Only those created after this time, in seconds since 1970 UTC.
         """
         query = (
-            f"SELECT {_COMPARISON} FROM comparisons WHERE (?1 IS NULL OR person = ?1) AND (?2 IS NULL OR created > ?2) "
-            "ORDER BY id"
+            f"SELECT {COMPARISON} FROM comparisons WHERE (:person IS NULL OR person = :person) "
+            "AND (:since IS NULL OR created > :since) ORDER BY id"
         )
         with self._database.read() as connection:
-            return [_comparison(row) for row in connection.execute(query, (person, since)).fetchall()]
+            return [
+                to_comparison(row) for row in connection.execute(query, {"person": person, "since": since}).fetchall()
+            ]
 
     def undo(self, person: str) -> Comparison | None:
         """Take back this person's latest answer and return it, None when there is none. Its offer is open again."""
-        query = f"SELECT {_COMPARISON} FROM comparisons WHERE person = ? ORDER BY id DESC LIMIT 1"
+        query = f"SELECT {COMPARISON} FROM comparisons WHERE person = ? ORDER BY id DESC LIMIT 1"
         with self._database.write() as connection:
             row = connection.execute(query, (person,)).fetchone()
             if row is None:
                 return None
-            comparison = _comparison(row)
+            comparison = to_comparison(row)
             connection.execute("UPDATE offers SET comparison = NULL WHERE comparison = ?", (comparison.id,))
-            _remove(connection, comparison)
+            remove_comparison(connection, comparison)
         return comparison
 
     def delete(self, comparison_id: int) -> Comparison | None:
         """Delete one answer and the offer it came from; return it, None when there is none of this id."""
         with self._database.write() as connection:
-            comparison = _find(connection, comparison_id)
+            comparison = find_comparison(connection, comparison_id)
             if comparison is None:
                 return None
             connection.execute("DELETE FROM offers WHERE comparison = ?", (comparison_id,))
-            _remove(connection, comparison)
+            remove_comparison(connection, comparison)
         return comparison
 
     def people(self) -> list[str]:
@@ -208,17 +217,20 @@ class PreferenceStore:
             str(uuid.uuid4()), person, left, right, prompt, left_seed, right_seed, model, source, created=time.time()
         )
         with self._database.write() as connection:
-            _insert_row(connection, "offers", _OFFER, (*_pair_values(offer), None, offer.id))
+            insert_offer(connection, offer)
         return offer
 
     def offers(self, person: str | None = None, open_only: bool = True) -> list[Offer]:
         """Return the pairs that were offered, oldest first; only the undecided ones unless `open_only` is False."""
         query = (
-            f"SELECT {_OFFER} FROM offers WHERE (?1 IS NULL OR person = ?1) AND (NOT ?2 OR comparison IS NULL) "
-            "ORDER BY created, rowid"
+            f"SELECT {OFFER} FROM offers WHERE (:person IS NULL OR person = :person) "
+            "AND (NOT :open_only OR comparison IS NULL) ORDER BY created, rowid"
         )
         with self._database.read() as connection:
-            return [_offer(row) for row in connection.execute(query, (person, open_only)).fetchall()]
+            return [
+                to_offer(row)
+                for row in connection.execute(query, {"person": person, "open_only": open_only}).fetchall()
+            ]
 
     def answer(self, offer_id: str, outcome: str, seconds: float | None = None) -> Comparison:
         """Record the answer to an offer. A repeated click changes nothing; another outcome replaces the first.
@@ -228,16 +240,16 @@ class PreferenceStore:
         """
         check_outcome(outcome)
         with self._database.write() as connection:
-            row = connection.execute(f"SELECT {_OFFER} FROM offers WHERE id = ?", (offer_id,)).fetchone()
+            row = connection.execute(f"SELECT {OFFER} FROM offers WHERE id = ?", (offer_id,)).fetchone()
             if row is None:
                 raise ComparisonError(
                     f"Cannot record the answer: there is no offer {ascii(offer_id)[:60]}; expected a pair that was "
                     "shown and not deleted since. Ask for the next pair."
                 )
-            offer = _offer(row)
-            before = None if offer.comparison is None else _find(connection, offer.comparison)
+            offer = to_offer(row)
+            before = None if offer.comparison is None else find_comparison(connection, offer.comparison)
             if before is None:
-                comparison = _insert(connection, _from_offer(offer, outcome, seconds))
+                comparison = insert_comparison(connection, answered(offer, outcome, seconds))
                 connection.execute("UPDATE offers SET comparison = ? WHERE id = ?", (comparison.id, offer.id))
                 return comparison
             if before.outcome == outcome:
@@ -246,7 +258,7 @@ class PreferenceStore:
             connection.execute(
                 "UPDATE comparisons SET outcome = ?, seconds = ? WHERE id = ?", (after.outcome, after.seconds, after.id)
             )
-            _raise_revision(connection, before.person)
+            raise_revision(connection, before.person)
         return after
 
     def withdraw(self, offer_id: str) -> bool:
@@ -275,77 +287,3 @@ class PreferenceStore:
         """
         with self._database.write() as connection:
             write_vectors(connection, encoder, vectors)
-
-
-def _insert(connection: sqlite3.Connection, comparison: Comparison) -> Comparison:
-    if comparison.id is not None and _find(connection, comparison.id) is not None:
-        raise ComparisonError(
-            f"Cannot record the comparison: number {comparison.id} is already recorded; expected a new one. "
-            "Delete it first, or leave its id out."
-        )
-    comparison = replace(comparison, created=time.time() if comparison.created is None else comparison.created)
-    values = (*_pair_values(comparison), comparison.outcome, comparison.seconds, comparison.id)
-    comparison = replace(comparison, id=_insert_row(connection, "comparisons", _COMPARISON, values))
-    if comparison.outcome != "skip":
-        _raise_revision(connection, comparison.person)
-    return comparison
-
-
-def _remove(connection: sqlite3.Connection, comparison: Comparison) -> None:
-    connection.execute("DELETE FROM comparisons WHERE id = ?", (comparison.id,))
-    if comparison.outcome != "skip":
-        _raise_revision(connection, comparison.person)
-
-
-def _find(connection: sqlite3.Connection, comparison_id: int) -> Comparison | None:
-    row = connection.execute(f"SELECT {_COMPARISON} FROM comparisons WHERE id = ?", (comparison_id,)).fetchone()
-    return None if row is None else _comparison(row)
-
-
-def _raise_revision(connection: sqlite3.Connection, person: str) -> None:
-    connection.execute("INSERT OR IGNORE INTO revisions (person, revision) VALUES (?, 0)", (person,))
-    connection.execute("UPDATE revisions SET revision = revision + 1 WHERE person = ?", (person,))
-
-
-def _insert_row(connection: sqlite3.Connection, table: str, columns: str, values: Sequence[object]) -> int:
-    marks = ", ".join("?" * len(values))
-    row_id = connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", values).lastrowid
-    assert row_id is not None
-    return row_id
-
-
-def _pair_values(pair: Comparison | Offer) -> tuple[object, ...]:
-    """Values in the order of `_PAIR`."""
-    seeds = [None if seed is None else str(seed) for seed in (pair.left_seed, pair.right_seed)]
-    return (pair.person, pair.left, pair.right, pair.prompt, *seeds, pair.model, pair.source, pair.created)
-
-
-def _pair_fields(row: Sequence[Any]) -> dict[str, Any]:
-    names = ("person", "left", "right", "prompt", "left_seed", "right_seed", "model", "source", "created")
-    fields = dict(zip(names, row, strict=False))
-    for name in ("left_seed", "right_seed"):
-        fields[name] = None if fields[name] is None else int(fields[name])
-    return fields
-
-
-def _comparison(row: Sequence[Any]) -> Comparison:
-    return Comparison(**_pair_fields(row), outcome=row[-3], seconds=row[-2], id=row[-1])
-
-
-def _offer(row: Sequence[Any]) -> Offer:
-    return Offer(**_pair_fields(row), comparison=row[-2], id=row[-1])
-
-
-def _from_offer(offer: Offer, outcome: str, seconds: float | None) -> Comparison:
-    return Comparison(
-        person=offer.person,
-        left=offer.left,
-        right=offer.right,
-        outcome=outcome,
-        prompt=offer.prompt,
-        left_seed=offer.left_seed,
-        right_seed=offer.right_seed,
-        model=offer.model,
-        source=offer.source,
-        seconds=seconds,
-    )

@@ -1,0 +1,120 @@
+"""Comparisons and offers as rows of the store, and back; all inside the caller's transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..errors import ComparisonError
+from .comparison import Comparison, Offer
+
+__all__ = [
+    "COMPARISON",
+    "OFFER",
+    "answered",
+    "find_comparison",
+    "insert_comparison",
+    "insert_offer",
+    "raise_revision",
+    "remove_comparison",
+    "to_comparison",
+    "to_offer",
+]
+
+_PAIR = "person, left_image, right_image, prompt, left_seed, right_seed, model, source, created"
+COMPARISON = f"{_PAIR}, outcome, seconds, id"
+OFFER = f"{_PAIR}, comparison, id"
+
+
+def insert_comparison(connection: sqlite3.Connection, comparison: Comparison) -> Comparison:
+    """Insert an answer and return it with its id and time.
+
+    Raises:
+        ComparisonError: its id is taken.
+    """
+    if comparison.id is not None and find_comparison(connection, comparison.id) is not None:
+        raise ComparisonError(
+            f"Cannot record the comparison: number {comparison.id} is already recorded; expected a new one. "
+            "Delete it first, or leave its id out."
+        )
+    comparison = replace(comparison, created=time.time() if comparison.created is None else comparison.created)
+    values = (*_pair_values(comparison), comparison.outcome, comparison.seconds, comparison.id)
+    comparison = replace(comparison, id=_insert(connection, "comparisons", COMPARISON, values))
+    if comparison.outcome != "skip":
+        raise_revision(connection, comparison.person)
+    return comparison
+
+
+def remove_comparison(connection: sqlite3.Connection, comparison: Comparison) -> None:
+    """Delete an answer."""
+    connection.execute("DELETE FROM comparisons WHERE id = ?", (comparison.id,))
+    if comparison.outcome != "skip":
+        raise_revision(connection, comparison.person)
+
+
+def find_comparison(connection: sqlite3.Connection, comparison_id: int) -> Comparison | None:
+    """Return the answer of this id, None when there is none."""
+    row = connection.execute(f"SELECT {COMPARISON} FROM comparisons WHERE id = ?", (comparison_id,)).fetchone()
+    return None if row is None else to_comparison(row)
+
+
+def raise_revision(connection: sqlite3.Connection, person: str) -> None:
+    """Count one change of what can be learned of this person."""
+    connection.execute("INSERT OR IGNORE INTO revisions (person, revision) VALUES (?, 0)", (person,))
+    connection.execute("UPDATE revisions SET revision = revision + 1 WHERE person = ?", (person,))
+
+
+def insert_offer(connection: sqlite3.Connection, offer: Offer) -> None:
+    """Insert an open offer."""
+    _insert(connection, "offers", OFFER, (*_pair_values(offer), None, offer.id))
+
+
+def _insert(connection: sqlite3.Connection, table: str, columns: str, values: Sequence[object]) -> int:
+    marks = ", ".join("?" * len(values))
+    row_id = connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", values).lastrowid
+    assert row_id is not None
+    return row_id
+
+
+def _pair_values(pair: Comparison | Offer) -> tuple[object, ...]:
+    """Values in the order of `_PAIR`."""
+    seeds = [None if seed is None else str(seed) for seed in (pair.left_seed, pair.right_seed)]
+    return (pair.person, pair.left, pair.right, pair.prompt, *seeds, pair.model, pair.source, pair.created)
+
+
+def _pair_fields(row: Sequence[Any]) -> dict[str, Any]:
+    """Fields by name from a row that begins with `_PAIR`."""
+    names = ("person", "left", "right", "prompt", "left_seed", "right_seed", "model", "source", "created")
+    fields = dict(zip(names, row, strict=False))
+    for name in ("left_seed", "right_seed"):
+        fields[name] = None if fields[name] is None else int(fields[name])
+    return fields
+
+
+def to_comparison(row: Sequence[Any]) -> Comparison:
+    """Return a row of the columns `COMPARISON` as a comparison."""
+    return Comparison(**_pair_fields(row), outcome=row[-3], seconds=row[-2], id=row[-1])
+
+
+def to_offer(row: Sequence[Any]) -> Offer:
+    """Return a row of the columns `OFFER` as an offer."""
+    return Offer(**_pair_fields(row), comparison=row[-2], id=row[-1])
+
+
+def answered(offer: Offer, outcome: str, seconds: float | None) -> Comparison:
+    """Return the comparison that an offer becomes."""
+    return Comparison(
+        person=offer.person,
+        left=offer.left,
+        right=offer.right,
+        outcome=outcome,
+        prompt=offer.prompt,
+        left_seed=offer.left_seed,
+        right_seed=offer.right_seed,
+        model=offer.model,
+        source=offer.source,
+        seconds=seconds,
+    )
