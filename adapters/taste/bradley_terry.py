@@ -19,7 +19,7 @@ from .posterior import Posterior, laplace, log_determinant
 from .solve import minimise
 
 _GRADIENT = 5e-7  # norm of the objective's gradient by the weights at which a fit ends, at most
-_WEIGHTS = 1e-7  # and the guaranteed distance to the optimum, relative to the weights
+_WEIGHTS = 5e-7  # and the largest distance to the optimum that the gradient leaves open
 
 
 class BradleyTerry:
@@ -119,17 +119,18 @@ class BradleyTerry:
             if mean.shape != (width,):
                 raise ShapeError(f"Cannot use `prior_mean`: found shape {mean.shape}; expected ({width},).")
         factor = self._prior_factor(prior_covariance, width)
-        rows: Array = likelihood.differences
+        rows, scale = likelihood.differences, 1.0
         if isinstance(factor, np.ndarray):
             rows = rows @ factor
             tolerance = 1e-3 * min(_GRADIENT * float(np.diag(factor).min()), _WEIGHTS)
         else:
-            rows = rows if factor == 1.0 else rows * factor
+            scale = factor
             tolerance = min(_GRADIENT * factor, _WEIGHTS / max(1.0, factor))
         offset = likelihood.differences @ mean if mean.any() else np.zeros(len(rows))
-        found = minimise(likelihood, rows, offset, tolerance)
+        found = minimise(likelihood, rows, scale, offset, tolerance)
         self._weights = mean + (factor @ found.v if isinstance(factor, np.ndarray) else factor * found.v)
-        self._factor, self._rows, self._likelihood, self._minimum = factor, rows, likelihood, found
+        self._factor, self._rows, self._scale = factor, rows, scale
+        self._likelihood, self._minimum = likelihood, found
         self._posterior: Posterior | None = None
         self.weights_ = like(self._weights, chosen)
         self.n_features_in_ = width
@@ -177,13 +178,13 @@ class BradleyTerry:
         """The Laplace posterior's covariance, worked out when first asked for."""
         self._require_fitted()
         if self._posterior is None:
-            self._posterior = laplace(self._factor, self._likelihood, self._rows, self._minimum.log_odds)
+            self._posterior = laplace(self._factor, self._likelihood, self._rows * self._scale, self._minimum.log_odds)
         return self._posterior
 
     def log_evidence(self) -> float:
         """Laplace approximation of log P(answers | prior), in nats: how well this prior expected these answers."""
         self._require_fitted()
-        determinant = log_determinant(self._likelihood, self._rows, self._minimum.log_odds)
+        determinant = log_determinant(self._likelihood, self._rows * self._scale, self._minimum.log_odds)
         smooth = 0.5 * float(self._minimum.v @ self._minimum.v)
         return -self._likelihood.value(self._minimum.log_odds) - smooth - 0.5 * determinant
 

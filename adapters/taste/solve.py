@@ -47,27 +47,27 @@ class Minimum:
     steps: int
 
 
-def minimise(likelihood: Likelihood, rows: Array, offset: Array, tolerance: float) -> Minimum:
-    """Minimise likelihood(offset + rows @ v) + |v|^2 / 2.
+def minimise(likelihood: Likelihood, rows: Array, scale: float, offset: Array, tolerance: float) -> Minimum:
+    """Minimise likelihood(offset + scale * rows @ v) + |v|^2 / 2.
 
     Args:
         likelihood: of the M log-odds.
-        rows: (M, D) float64 differences, multiplied with the prior's factor.
+        rows: (M, D) float64 differences, multiplied with the prior's factor where that is a matrix.
+        scale: the prior's standard deviation where it is a number, else 1.
         offset: (M,) log-odds under the prior's mean.
         tolerance: on the norm of the gradient by v.
     """
     count, width = rows.shape
     if count == 0:
         return Minimum(np.zeros(width), offset, 0.0, 0)
-    dense = _LAST_STEP * tolerance
-    if count <= min(width, DENSE):
-        return _newton_dual(likelihood, rows, offset, dense)
-    if width > DENSE:
-        found = _newton_cg(likelihood, rows, offset, tolerance)
+    if min(count, width) > DENSE:
+        found = _newton_cg(likelihood, rows, scale, offset, tolerance)
         if found is not None:
             return found
-        if count <= width:
-            return _newton_dual(likelihood, rows, offset, dense)
+    dense = _LAST_STEP * tolerance
+    rows = rows * scale
+    if count <= width:
+        return _newton_dual(likelihood, rows, offset, dense)
     return _newton_primal(likelihood, rows, offset, dense)
 
 
@@ -141,23 +141,22 @@ def precision(likelihood: Likelihood, rows: Array, log_odds: Array) -> Array:
     return np.asarray(hessian)
 
 
-def _newton_cg(likelihood: Likelihood, rows: Array, offset: Array, tolerance: float) -> Minimum | None:
+def _newton_cg(likelihood: Likelihood, rows: Array, scale: float, offset: Array, tolerance: float) -> Minimum | None:
     """Truncated Newton with a float32 inner solver; None where float32 does not reach the tolerance."""
     rows32 = rows.astype(np.float32)
     v = np.zeros(rows.shape[1])
     z = offset
     value = likelihood.value(z)
-    slope_z = likelihood.gradient(z)
-    gradient = slope_z @ rows + v
+    gradient = scale * (likelihood.gradient(z) @ rows)
     norm = first = float(np.linalg.norm(gradient))
     for steps in range(_OUTER):
         if norm <= tolerance:
             return Minimum(v, z, value, steps)
-        curvature = likelihood.curvature(z).scaled(1.0, np.float32)
+        curvature = likelihood.curvature(z).scaled(scale * scale, np.float32)
         # Solve loosely while far away, and never better than the tolerance asks for.
-        forcing = max(min(0.1, 0.5 * (norm / first) ** 0.5), 0.3 * tolerance / norm, 1e-4)
+        forcing = max(min(0.3, (norm / first) ** 0.5), 0.5 * tolerance / norm, 1e-3)
         direction = norm * _conjugate_gradients(rows32, curvature, gradient / -norm, forcing).astype(np.float64)
-        dz = rows @ direction
+        dz = scale * (rows @ direction)
         linear, square = float(v @ direction), float(direction @ direction)
         step = _line_search(likelihood, z, dz, value, 0.5 * float(v @ v), linear, square, float(gradient @ direction))
         if step is None:
@@ -165,7 +164,7 @@ def _newton_cg(likelihood: Likelihood, rows: Array, offset: Array, tolerance: fl
         t, value = step
         v = v + t * direction
         z = z + t * dz
-        gradient = likelihood.gradient(z) @ rows + v
+        gradient = scale * (likelihood.gradient(z) @ rows) + v
         norm = float(np.linalg.norm(gradient))
     return None
 
