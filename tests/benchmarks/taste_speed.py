@@ -95,7 +95,8 @@ def main() -> int:
         measure(options)
     print(
         f"\n`python {' '.join(['tests/benchmarks/taste_speed.py', *sys.argv[1:]])}` · seed {options.seed} · "
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {options.threads} threads, load {os.getloadavg()[0]:.1f} · "
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {options.threads} threads, "
+        f"load {os.getloadavg()[0]:.1f} · "
         f"Python {platform.python_version()}, numpy {np.__version__}, scikit-learn {sklearn.__version__}"
     )
     return 0
