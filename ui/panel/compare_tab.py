@@ -72,14 +72,13 @@ class CompareTab:
     def next_pair(self, session: Session) -> Iterator[tuple[Any, Any]]:
         """Yield the stage and the line below until the next pair is on the screen."""
         try:
-            pair = session.show(timeout=0.05)
-            if pair is None:
-                painting = not isinstance(session.source, FolderSource)
-                text = "Painting the next two pictures…" if painting else "Looking through your pictures…"
-                yield views.waiting(text), self._line(session)
+            pair, told = session.show(timeout=0.1), ""
             until = time.monotonic() + PATIENCE
-            while pair is None and time.monotonic() < until:
-                pair = session.show(timeout=1.0)
+            while pair is None and session.source is not None and time.monotonic() < until:
+                if told != session.source.doing:
+                    told = session.source.doing
+                    yield views.waiting(told), self._line(session)
+                pair = session.show(timeout=0.4)
         except Exception as error:
             yield views.message("No pictures to compare", in_words(error)), self._line(session)
             return

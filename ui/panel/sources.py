@@ -34,7 +34,10 @@ class Painter(Protocol):
 
 
 class Source(Protocol):
-    """Gives pools of pictures; `done` says which two of a pool were shown."""
+    """Gives pools of pictures; `done` says which two of a pool were shown, `doing` what it is at."""
+
+    @property
+    def doing(self) -> str: ...
 
     def pool(self, hurry: bool, cancelled: Callable[[], bool]) -> Pool | None: ...
 
@@ -55,6 +58,14 @@ class PromptSource:
         self._random = random.Random(seed)
         self._turns = self._shuffled(list(prompts))
         self._left: dict[str, deque[Candidate]] = {}
+        self._done: float | None = None
+
+    @property
+    def doing(self) -> str:
+        """What it is at, for somebody who waits."""
+        if self._done is None:
+            return "Loading the model…"
+        return f"Painting the next two pictures… {100 * self._done:.0f}\u00a0%"
 
     def pool(self, hurry: bool, cancelled: Callable[[], bool]) -> Pool | None:
         """Paint two pictures when somebody waits, four when there is time; None when cancelled."""
@@ -62,8 +73,9 @@ class PromptSource:
         left = self._left.setdefault(prompt, deque(maxlen=LEFTOVERS))
         seeds = [self._random.randrange(2**32) for _ in range(2 if hurry or len(left) >= 2 else 4)]
         painter = self._painter()
+        self._done = 0.0
         try:
-            painted = painter.images(prompt, seeds, cancelled=cancelled)
+            painted = painter.images(prompt, seeds, on_step=self._on_step, cancelled=cancelled)
         except CancelledError:
             return None
         fresh = [
@@ -78,6 +90,9 @@ class PromptSource:
         shown = {pool.candidates[first].name, pool.candidates[second].name}
         kept = [candidate for candidate in pool.candidates if candidate.name not in shown]
         self._left[pool.prompt] = deque(kept, maxlen=LEFTOVERS)
+
+    def _on_step(self, step: int, steps: int) -> None:
+        self._done = step / max(steps, 1)
 
     def _shuffled(self, prompts: list[str]) -> Iterator[str]:
         for _ in itertools.count():
@@ -101,6 +116,11 @@ class FolderSource:
         self._random = random.Random(seed)
         self._broken: set[Path] = set()
         self._shown: set[frozenset[str]] = set()
+
+    @property
+    def doing(self) -> str:
+        """What it is at, for somebody who waits."""
+        return "Looking through your pictures…"
 
     @property
     def count(self) -> int:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ...adapters.comparisons import PreferenceStore
 from ...adapters.errors import CancelledError, NotEnoughAnswersError
 from ...adapters.places import palate_home, safe_name
+from .brush import Brush
 from .session import Session
-from .sources import Painter
 from .tools import Tools
 
 if TYPE_CHECKING:
@@ -72,11 +72,10 @@ class Studio:
         self.person_given = person is not None
         self._sessions: dict[str, Session] = {}
         self._tastes: dict[str, tuple[Any, Taste]] = {}
-        self._painter: _OneAtATime | None = None
+        self._painter: Brush | None = None
         self._encoder: Any = None
         self._lock = threading.RLock()
         self._loading = {"painter": threading.Lock(), "encoder": threading.Lock()}
-        self._brush = threading.Lock()  # one picture at a time: a pipeline is not safe to share
 
     # -- sessions
 
@@ -102,11 +101,11 @@ class Studio:
 
     # -- model and encoder
 
-    def painter(self) -> _OneAtATime:
+    def painter(self) -> Brush:
         """Return the model, loaded on first use, which paints for one caller at a time."""
         with self._loading["painter"]:
             if self._painter is None:
-                self._painter = _OneAtATime(self.tools.painter(), self._brush)
+                self._painter = Brush(self.tools.painter())
             return self._painter
 
     def encoder(self) -> Any:
@@ -184,13 +183,13 @@ class Studio:
                 progress((half + step / max(steps, 1)) / 2)
 
             painted = painter.images(
-                prompt, list(seeds), taste=wanted, strength=strength, on_step=on_step, cancelled=cancelled
+                prompt, list(seeds), cancelled, urgent=True, taste=wanted, strength=strength, on_step=on_step
             )
             if cancelled():
                 raise CancelledError("Stopped; nothing was kept.")
             halves.append(tuple(painted))
-        with self._brush:
-            moved = self.tools.moved(painter.painter, prompt, taste, strength)
+        with painter.turn(cancelled) as model:
+            moved = self.tools.moved(model, prompt, taste, strength)
         return Rendering(prompt, seeds, strength, halves[0], halves[1], moved)
 
     # -- taste files
@@ -214,16 +213,3 @@ class Studio:
             EncoderMismatchError: it was learned with another encoder.
         """
         return self.tools.load(Path(path), self.encoder())
-
-
-class _OneAtATime:
-    """A painter behind a lock, so that comparing and generating can share one model."""
-
-    def __init__(self, painter: Painter, brush: threading.Lock) -> None:
-        self.painter = painter
-        self.name = painter.name
-        self._brush = brush
-
-    def images(self, prompt: str, seeds: Any, **options: Any) -> list[Image.Image]:
-        with self._brush:
-            return self.painter.images(prompt, seeds, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,6 +65,9 @@ def real_tools(model: str = "playground", encoder: str | None = None, device: st
         encoder: What `load_encoder` takes; None: the one that comes with the model.
         device: Where model and encoder run; None: the best device of this machine.
     """
+    # Before the libraries are imported: their progress bars would run across the panel's one line in the terminal.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     from ...adapters.encoders import encode_cached
     from ...adapters.files import load_taste, save_taste
     from ...adapters.taste import choose_pair, fit_taste, learned_report
@@ -100,8 +104,13 @@ class _Loaded:
             return self._encoder
 
     def painter(self) -> Painter:
+        from diffusers.utils import logging as diffusers_logging
+        from transformers.utils import logging as transformers_logging
+
         from ...adapters.steering import Generator
 
+        diffusers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()
         encoder = None
         try:
             encoder = self.encoder()

@@ -30,7 +30,7 @@ def stage(pair: Pair, upcoming: Pair | None = None) -> str:
     )
 
 
-def waiting(text: str = "Painting the next two pictures…") -> str:
+def waiting(text: str) -> str:
     """Return the stage while no pair is ready."""
     blank = '<div class="pl-card pl-blank"></div>'
     return (
