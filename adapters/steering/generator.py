@@ -109,7 +109,7 @@ class Generator:
             guidance: Guidance scale; 1 or less is off.
             size: Pixels, or (width, height), multiples of 8.
             settings: How to steer.
-            on_step: Called with (steps done, all steps) over all pictures.
+            on_step: Called with (steps done, all steps), those of steering and of all pictures together.
             cancelled: Asked at every step.
 
         Returns:
@@ -138,9 +138,12 @@ class Generator:
             new = [seed for seed in dict.fromkeys(seeds) if keys[seed] not in self._pictures]
             made = {seed: self._pictures[keys[seed]] for seed in keys if seed not in new}
             if new:
-                tokens, rest = self._tokens(prompt, negative_prompt, taste if steered else None, settings, cancelled)
+                first = settings.steps if steered else 0  # steps of steering come before those of denoising
+                total = first + len(new) * steps
+                steer = _Progress(0, total, on_step, cancelled)
+                tokens, rest = self._tokens(prompt, negative_prompt, taste if steered else None, settings, steer)
                 for number, seed in enumerate(new):
-                    progress = _Progress(number * steps, len(new) * steps, on_step, cancelled)
+                    progress = _Progress(first + number * steps, total, on_step, cancelled)
                     made[seed] = self._sample(tokens, rest, seed, steps, guidance, (width, height), progress)
                     self._pictures[keys[seed]] = made[seed]
                 while len(self._pictures) > KEPT:
@@ -161,14 +164,14 @@ class Generator:
         negative_prompt: str,
         taste: TasteLike | None,
         settings: SteeringSettings,
-        cancelled: Callable[[], bool] | None,
+        progress: _Progress,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         text = self.conditioner
         chunks = max(len(text.token_ids(prompt)), len(text.token_ids(negative_prompt)))
         if taste is None:
             tokens = text.plain(prompt, chunks)
         else:
-            tokens, _ = text.steered(prompt, taste, settings, cancelled=cancelled)
+            tokens, _ = text.steered(prompt, taste, settings, progress.note, progress.cancelled)
             missing = chunks - len(text.token_ids(prompt))
             if missing:  # both halves of guidance must be as long
                 tokens = torch.cat([tokens, text.plain("", missing)], dim=1)
@@ -202,18 +205,22 @@ class Generator:
 
 @dataclass(frozen=True)
 class _Progress:
-    """diffusers' callback after every step."""
+    """What is told to the person; called by diffusers after every step."""
 
     before: int
     total: int
     on_step: Callable[[int, int], None] | None
     cancelled: Callable[[], bool] | None
 
+    def note(self, done: int, _: int = 0) -> None:
+        """Pass on how many steps of this part are done."""
+        if self.on_step is not None:
+            self.on_step(self.before + done, self.total)
+
     def __call__(self, pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         if self.cancelled is not None and self.cancelled():
             raise CancelledError(f"Cancelled after {self.before + step + 1} of {self.total} steps.")
-        if self.on_step is not None:
-            self.on_step(self.before + step + 1, self.total)
+        self.note(step + 1)
         return tensors
 
 

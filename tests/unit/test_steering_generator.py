@@ -120,6 +120,16 @@ def test_pictures_are_kept_and_handed_out_as_copies(fresh: Generator) -> None:
     assert len(steps) == 4 and pixels(again)[0] == pixels(first)[1] and pixels(again)[1] != pixels(first)[0]
 
 
+def test_progress_counts_steering_and_pictures_together(fresh: Generator) -> None:
+    taste, seen = tiny.taste(identity=fresh.encoder.identity), []
+    note = lambda done, total: seen.append((done, total))  # noqa: E731
+    fresh.images(PROMPT, [1, 2], taste, on_step=note, **SHORT)
+    assert seen == [(done, 9) for done in range(1, 10)]
+    seen.clear()
+    fresh.images(PROMPT, [1], taste, strength=0.5, on_step=note, **SHORT)  # steered before
+    assert seen == [(6, 7), (7, 7)]
+
+
 def test_prompts_of_unequal_length_generate(fresh: Generator) -> None:
     taste = tiny.taste(identity=fresh.encoder.identity)
     for prompt, negative in ((LONG, "blue"), (PROMPT, LONG)):
