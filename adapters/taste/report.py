@@ -30,6 +30,7 @@ class LearningReport:
         interval: 95 % Wilson interval of the accuracy, (0, 1) when nothing was predicted yet.
         log_loss: mean -log P(what was answered), in nats; None likewise. A coin has `coin_log_loss` = 0.693.
         recent_accuracy: accuracy on the latest 20 predicted.
+        hits: each of those predictions in order: 1 right, 0 wrong, 0.5 an even guess.
     """
 
     person: str
@@ -42,6 +43,7 @@ class LearningReport:
     recent_accuracy: float | None
     coin_accuracy: float = 0.5
     coin_log_loss: float = COIN
+    hits: tuple[float, ...] = ()
 
     @property
     def better_than_coin(self) -> bool:
@@ -79,6 +81,7 @@ def learned_report(store: PreferenceStore, encoder: Encoder, person: str) -> Lea
         interval=wilson_interval(correct, count),
         log_loss=float(-np.log(np.maximum(probabilities, 1e-12)).mean()) if count else None,
         recent_accuracy=float(hits[-20:].mean()) if count else None,
+        hits=tuple(float(hit) for hit in hits),
     )
 
 

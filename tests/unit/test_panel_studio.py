@@ -175,6 +175,7 @@ def test_the_learned_page_shows_the_accuracy_with_its_interval(studio):
     html = views.learned(learned)
     assert f'data-accuracy="{learned.report.accuracy:.3f}"' in html
     assert "95\u00a0% interval" in html
+    assert "<polyline" in html
     assert "<img src=x" not in html
 
 

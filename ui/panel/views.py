@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Sequence
 from html import escape
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["PICTURE", "compare_status", "generated", "learned", "message", "note", "painting", "stage", "waiting"]
 
 PICTURE = "palate/pictures/"  # a picture of the store, by id; relative, so that it works behind a prefix
+CURVE_FROM = 8  # predictions
 PAINTED = "palate/painted/"  # a generated picture that nobody has stored
 
 
@@ -70,7 +72,7 @@ def learned(data: Learned) -> str:
             f"<span>of your answers were predicted before they were learned from<br>"
             f"<small>95\u00a0% interval {_percent(low)} to {_percent(high)}; "
             f"tossing a coin gets {_percent(report.coin_accuracy)}{sure}</small></span></p>"
-            f"{_gauge(report.accuracy, low, high)}"
+            f"{_gauge(report.accuracy, low, high)}{_curve(report.hits)}"
         )
     answers = _count(data.answers, "answer")
     unsure = "" if report.better_than_coin else " pl-unsure"
@@ -143,4 +145,18 @@ def _gauge(accuracy: float, low: float, high: float) -> str:
         f'<i class="pl-band" style="left:{low:.1%};width:{max(high - low, 0.0):.1%}"></i>'
         f'<i class="pl-coin"></i><i class="pl-mark" style="left:{accuracy:.1%}"></i></div>'
         '<div class="pl-scale"><span>0 %</span><span>a coin</span><span>100 %</span></div>'
+    )
+
+
+def _curve(hits: Sequence[float]) -> str:
+    """Return the accuracy as it grew with the answers; "" while there are too few for a line to mean anything."""
+    if len(hits) < CURVE_FROM:
+        return ""
+    shares = [total / (i + 1) for i, total in enumerate(itertools.accumulate(hits))]
+    step = 560 / (len(shares) - 1)
+    line = " ".join(f"{i * step:.1f},{100 - 90 * share:.1f}" for i, share in enumerate(shares))
+    return (
+        f'<svg class="pl-curve" viewBox="-4 0 568 116" role="img" aria-label="accuracy over {len(hits)} predictions">'
+        f'<line x1="0" y1="55" x2="560" y2="55"/><polyline points="{line}"/>'
+        f'<text x="0" y="113">first answers</text><text x="560" y="113" text-anchor="end">now</text></svg>'
     )
