@@ -39,9 +39,8 @@ class PalateLoadPlayground(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        folder = playground_folder()
-        model, clip, vae = load_diffusers_folder(folder)
-        return io.NodeOutput(model, clip, vae, _load(folder))
+        model, clip, vae = load_diffusers_folder(playground_folder())
+        return io.NodeOutput(model, clip, vae, _load("playground"))
 
 
 class PalateLoadEncoder(io.ComfyNode):
@@ -84,7 +83,7 @@ def _path(file: str) -> Path:
     return Path(folder_paths.get_full_path_or_raise(kind, name))
 
 
-def _load(path: Path) -> ImageTextEncoder:
+def _load(spec: str | Path) -> ImageTextEncoder:
     # ComfyUI runs nodes in inference mode; tensors made there could never take part in gradients.
     with torch.inference_mode(False):
-        return load_encoder(path, device=comfy.model_management.text_encoder_device())
+        return load_encoder(spec, device=comfy.model_management.text_encoder_device())

@@ -44,7 +44,15 @@ class PalateProbe:
         return float("nan")
 
     def save(self, value, name):
-        if hasattr(value, "cond_stage_model"):
+        if hasattr(value, "get_model_object"):  # a MODEL: what it makes of fixed inputs
+            draw = torch.Generator().manual_seed(0)
+            model = value.get_model_object("diffusion_model").float()
+            inputs = torch.randn(2, 4, 16, 16, generator=draw), torch.tensor([20.0, 900.0])
+            context = torch.randn(2, 77, 96, generator=draw)
+            sigmas = value.get_model_object("model_sampling").sigmas
+            value = {"sigmas": sigmas, "x": inputs[0], "timesteps": inputs[1], "context": context}
+            value["out"] = model(*inputs, context=context)
+        elif hasattr(value, "cond_stage_model"):
             value = {k: v.clone() for k, v in value.cond_stage_model.state_dict().items() if "text_projection" not in k}
         elif isinstance(value, list) and value and isinstance(value[0], list):
             value = [[cond, {k: v for k, v in rest.items() if torch.is_tensor(v)}] for cond, rest in value]
@@ -70,6 +78,10 @@ NODE_CLASS_MAPPINGS = {"PalateProbe": PalateProbe, "PalateProbeLora": PalateProb
 
 class NodeError(Exception):
     """A node failed, or the graph was refused; the text is what the person would read."""
+
+
+class BrokenHostError(Exception):
+    """ComfyUI can't start, whatever is in its custom_nodes."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +204,10 @@ def start(folder: Path, comfyui: Path, python: Path) -> tuple[Host, subprocess.P
                 break
             time.sleep(0.2)
     stop(process)
-    raise AssertionError(f"ComfyUI did not start:\n{log.read_text()[-4000:]}")
+    said = log.read_text()
+    if "Import times for custom nodes" not in said:  # it fell over before it looked at any pack
+        raise BrokenHostError(f"this ComfyUI doesn't start: {said.strip().splitlines()[-1] if said.strip() else '?'}")
+    raise AssertionError(f"ComfyUI did not start:\n{said[-4000:]}")
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

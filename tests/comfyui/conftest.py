@@ -5,20 +5,38 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from comfy_host import Host, find_comfyui, start, stop
+from comfy_host import BrokenHostError, Host, find_comfyui, start, stop
+
+HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of these tests share one host: keep them on one worker when tests run side by side."""
+    """Mark these tests."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.comfyui)
-            item.add_marker(pytest.mark.xdist_group("comfyui"))
+        if HERE in item.path.parents:
+            item.add_marker("comfyui")
+            item.add_marker(pytest.mark.timeout(600))  # the first one starts ComfyUI
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep these tests on one worker when files run side by side: they share a host and its queue."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneHost(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            return "tests/comfyui" if file.startswith("tests/comfyui/") else file
+
+    return OneHost(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +45,9 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     found = find_comfyui()
     if isinstance(found, str):
         pytest.skip(found)
-    running, process = start(tmp_path_factory.mktemp("comfyui"), *found)
+    try:
+        running, process = start(tmp_path_factory.mktemp("comfyui"), *found)
+    except BrokenHostError as error:
+        pytest.skip(str(error))
     yield running
     stop(process)

@@ -106,6 +106,40 @@ def test_the_routes_are_closed_to_other_sites_and_paths(host: Host) -> None:
         assert missing.value.code == 404
 
 
+def test_the_playground_computes_what_diffusers_computes(host: Host) -> None:
+    graph = playground()
+    graph["text"] = node("CLIPTextEncode", text="a red star", clip=["load", 1])
+    images = sample(graph, "images", ["text", 0], seed=5)
+    for name, value in (("model", ["load", 0]), ("text", ["text", 0]), ("images", images)):
+        graph[f"probe {name}"] = probe(value, f"host {name}")
+    graph["encoded"] = node("VAEEncode", pixels=images, vae=["load", 2])
+    graph["again"] = node("VAEDecode", samples=["encoded", 0], vae=["load", 2])
+    graph["probe again"] = probe(["again", 0], "host again")
+    host.run(graph)
+
+    from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    folder = host.folder / "custom_nodes" / "palate" / "adapters" / "playground" / "models"
+    seen = host.probe("host model")
+    with torch.no_grad():
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
+        torch.testing.assert_close(
+            unet(seen["x"], seen["timesteps"], seen["context"]).sample, seen["out"], atol=1e-4, rtol=1e-3
+        )
+        noise = 1 - EulerDiscreteScheduler.from_pretrained(folder / "scheduler").alphas_cumprod
+        torch.testing.assert_close(torch.sqrt(noise / (1 - noise)), seen["sigmas"], atol=1e-4, rtol=1e-4)
+        ids = CLIPTokenizer.from_pretrained(folder / "tokenizer")(
+            "a red star", padding="max_length", max_length=77, return_tensors="pt"
+        ).input_ids
+        states = CLIPTextModel.from_pretrained(folder / "text_encoder")(ids).last_hidden_state
+        torch.testing.assert_close(states.float(), host.probe("host text")[0][0], atol=1e-2, rtol=1e-2)
+        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+        pixels = host.probe("host images").movedim(-1, 1) * 2 - 1
+        again = vae.decode(vae.encode(pixels).latent_dist.mean).sample.clamp(-1, 1) / 2 + 0.5
+        torch.testing.assert_close(again.movedim(1, -1), host.probe("host again"), atol=1e-3, rtol=1e-3)
+
+
 def test_the_whole_line(host: Host, clicked: list[dict]) -> None:
     graph = playground()
     taste = fit(graph, "ann", ["load", 3])

@@ -1,0 +1,104 @@
+"""Stable Diffusion 1.5 at its true shapes, with random weights, through the same graph as the playground."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from comfy_host import Host, NodeError
+from graphs import Graph, adapt, collect, fit, node, probe, sample
+from sd15_files import write_sd15
+
+FILE = "clip_vision/clip-l.safetensors"
+
+
+@pytest.fixture(scope="module")
+def sd15(host: Host) -> Host:
+    """The host with both files in its model folders, and one answer of "dora"."""
+    models = host.folder / "models"
+    write_sd15(models / "checkpoints" / "sd15.safetensors", models / "clip_vision" / "clip-l.safetensors")
+    (pair,) = host.run(collect(loaded(), "dora", "a house", batch=2))["collect"]["palate_pairs"]
+    host.request("/palate/answer", {"offer": pair["offer"], "outcome": "left"})
+    yield host
+    host.request("/free", {"unload_models": True, "free_memory": True})
+
+
+def loaded() -> Graph:
+    return {
+        "load": node("CheckpointLoaderSimple", ckpt_name="sd15.safetensors"),
+        "encoder": node("PalateLoadEncoder", file=FILE),
+    }
+
+
+def test_sd15_is_steered_and_ranked(sd15: Host) -> None:
+    graph = loaded()
+    taste = fit(graph, "dora", ["encoder", 0])
+    graph["plain"] = node("CLIPTextEncode", text="a (red:1.2) house", clip=["load", 1])
+    graph["steered"] = adapt("a (red:1.2) house", taste, ["encoder", 0], steps=1)
+    graph["off"] = adapt("a (red:1.2) house", taste, ["encoder", 0], strength=0.0)
+    for name in ("plain", "steered", "off"):
+        graph[f"probe {name}"] = probe([name, 0], f"sd15 {name}")
+    images = sample(graph, "with taste", ["steered", 0], batch=2)
+    graph["rank"] = node("PalateRankImages", images=images, taste=taste, encoder=["encoder", 0], keep=0)
+    graph["show"] = node("PreviewImage", images=["rank", 0])
+    graph["probe clip"] = probe(["load", 1], "sd15 clip")
+    assert len(sd15.run(graph)["show"]["images"]) == 2
+
+    plain, steered, off = (sd15.probe(f"sd15 {name}")[0][0] for name in ("plain", "steered", "off"))
+    assert plain.shape == steered.shape == (1, 77, 768)
+    assert torch.equal(off, plain)
+    assert not torch.equal(steered, plain) and torch.isfinite(steered).all()
+
+    # What is in the host's memory after steering is what is in the file.
+    from safetensors.torch import load_file
+
+    kept = sd15.probe("sd15 clip")
+    for name, tensor in load_file(sd15.folder / "models" / "checkpoints" / "sd15.safetensors").items():
+        if name.startswith("cond_stage_model."):
+            there = kept["clip_l." + name.removeprefix("cond_stage_model.")]
+            assert torch.equal(there, tensor.to(there.dtype)), name
+
+
+def test_cancel_ends_an_adaptation_between_its_steps(sd15: Host) -> None:
+    graph = loaded()
+    taste = fit(graph, "dora", ["encoder", 0])
+    graph["steered"] = adapt("a long wait", taste, ["encoder", 0], steps=50)
+    graph["probe"] = probe(["steered", 0], "cancelled")
+    prompt_id = sd15.queue(graph)
+    time.sleep(2)  # inside the fifty steps, of about a second each
+    while prompt_id not in sd15.request("/history"):
+        sd15.request("/interrupt", {})
+        time.sleep(0.1)
+    with pytest.raises(NodeError, match="interrupted"):
+        sd15.wait(prompt_id)
+    assert not (sd15.folder / "probes" / "cancelled.pt").exists()
+
+
+def test_a_taste_of_another_encoder_is_refused_with_both_names(sd15: Host) -> None:
+    graph = loaded() | {"playground": node("PalateLoadPlayground")}
+    taste = fit(graph, "dora", ["encoder", 0])
+    graph["steered"] = adapt("a house", taste, ["playground", 3])
+    graph["probe"] = probe(["steered", 0], "refused")
+    with pytest.raises(NodeError, match=r"PalateAdaptConditioning: Cannot use .*clip-l.*playground"):
+        sd15.run(graph)
+
+
+def test_an_image_tower_alone_ranks_but_does_not_steer(sd15: Host) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = sd15.folder / "models" / "clip_vision"
+    if not (folder / "vision.safetensors").exists():
+        whole = load_file(folder / "clip-l.safetensors")
+        image = {key: value for key, value in whole.items() if key.startswith(("vision_model.", "visual_projection."))}
+        save_file(image, folder / "vision.safetensors")
+    graph = loaded()
+    graph["encoder"]["inputs"]["file"] = "clip_vision/vision.safetensors"
+    taste = fit(graph, "dora", ["encoder", 0])
+    graph["fitted"] = probe(["fit", 1], "answers")
+    sd15.run(graph)
+    assert sd15.probe("answers") == 1
+    graph["steered"] = adapt("a house", taste, ["encoder", 0])
+    graph["probe"] = probe(["steered", 0], "no projection")
+    with pytest.raises(NodeError, match="no text projection"):
+        sd15.run(graph)
