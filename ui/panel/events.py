@@ -20,6 +20,7 @@ __all__ = ["QUIET", "in_words", "session_of", "shown"]
 
 logger = logging.getLogger(__name__)
 
+FAILED = "That did not work"
 # No spinner over the pictures, no entry in an API page, no waiting for another tab's event.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 
@@ -48,7 +49,7 @@ def shown(function: Callable[..., Any]) -> Callable[..., Any]:
             except gr.Error:
                 raise
             except Exception as error:
-                raise gr.Error(in_words(error), print_exception=False) from error
+                raise gr.Error(in_words(error), title=FAILED, print_exception=False) from error
 
         return stepwise
 
@@ -59,6 +60,6 @@ def shown(function: Callable[..., Any]) -> Callable[..., Any]:
         except gr.Error:
             raise
         except Exception as error:
-            raise gr.Error(in_words(error), print_exception=False) from error
+            raise gr.Error(in_words(error), title=FAILED, print_exception=False) from error
 
     return once
