@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from palate.adapters.errors import ComparisonError, ImageError, StoreError
+from palate.adapters.errors import ComparisonError, EncoderError, ImageError, StoreError
 from palate.ui.panel.ahead import PairsAhead
 from palate.ui.panel.maker import PairMaker
 from palate.ui.panel.pair import Pair
@@ -270,6 +270,17 @@ def test_sides_are_tossed(tmp_path):
         painted = [seed for _, seed in painter.asked]
         sides.add(painted.index(pair.left_seed) < painted.index(pair.right_seed))
     assert sides == {True, False}
+    studio.close()
+
+
+def test_without_an_encoder_pictures_are_still_compared(tmp_path):
+    def none():
+        raise EncoderError("Cannot load the encoder: there is none.")
+
+    studio = Studio(tmp_path / "store", fakes.fake_tools(encoder=none))
+    fakes.answer_some(studio.store)
+    pair = PairMaker(studio, PromptSource(studio.painter, ["a cat"]), "me")(False, never)
+    assert pair.prompt == "a cat"
     studio.close()
 
 

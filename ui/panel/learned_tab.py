@@ -13,6 +13,8 @@ from .studio import Studio
 
 __all__ = ["LearnedTab"]
 
+BUSY = {**QUIET, "show_progress": "minimal"}  # pictures that no encoder saw yet take their time
+
 
 class LearnedTab:
     """The components of the tab and what happens when they are used."""
@@ -30,9 +32,9 @@ class LearnedTab:
         file = gr.File(label="Your taste", visible=False, interactive=False, elem_id="palate-file")
 
         self.outputs = [page]
-        tab.select(shown(self.show), None, self.outputs, **QUIET)
-        save.click(shown(self._save), None, [file, note], **QUIET)
-        load.upload(shown(self._load), [load], [note, own], **QUIET)
+        tab.select(shown(self.show), None, self.outputs, **BUSY)
+        save.click(shown(self._save), None, [file, note], **BUSY)
+        load.upload(shown(self._load), [load], [note, own], **BUSY)
         own.click(shown(self._own), None, [note, own], **QUIET)
 
     def show(self, request: gr.Request) -> str:

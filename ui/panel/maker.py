@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...adapters.errors import ImageError, NotEnoughAnswersError
+from ...adapters.errors import EncoderError, ImageError, NotEnoughAnswersError
 from .pair import Candidate, Pair, Pool
 from .sources import Source
 
@@ -54,6 +54,8 @@ class PairMaker:
                 return None
             first, second = self._choose(pool)
             self._source.done(pool, first, second)
+            if not hurry:  # time that nobody waits for, and the tab "Learned" then opens at once
+                self._look_at(pool.candidates[first], pool.candidates[second])
             pair = self._stored(pool, first, second)
             if pair.left != pair.right:
                 return pair
@@ -63,14 +65,21 @@ class PairMaker:
         if len(pool.candidates) > 2:
             try:
                 model = self._studio.taste(self._person).model
-            except NotEnoughAnswersError:
-                logger.debug("nothing learned yet: a random pair")
+            except (NotEnoughAnswersError, EncoderError) as error:
+                logger.debug("a random pair: %s", error)
             else:
                 vectors = torch.stack([self._vector(candidate) for candidate in pool.candidates])
                 first, second = self._studio.tools.choose(model, vectors)
                 return int(first), int(second)
         first, second = self._random.sample(range(len(pool.candidates)), 2)
         return first, second
+
+    def _look_at(self, *candidates: Candidate) -> None:
+        try:
+            for candidate in candidates:
+                self._vector(candidate)
+        except EncoderError as error:  # comparing works without one; learning will say what is missing
+            logger.debug("not encoded: %s", error)
 
     def _vector(self, candidate: Candidate) -> torch.Tensor:
         if candidate.name not in self._vectors:
