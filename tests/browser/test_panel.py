@@ -48,6 +48,7 @@ def panel(browser, tmp_path_factory):
         [sys.executable, str(FAKES), str(folder / "store")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=(folder / "errors.txt").open("w"),
         text=True,
         env={**os.environ, "PALATE_HOME": str(folder / "home"), "GRADIO_TEMP_DIR": str(folder / "gradio")},
     )
@@ -58,12 +59,17 @@ def panel(browser, tmp_path_factory):
     assert url.startswith("http://127.0.0.1:"), "the panel did not start"
     with PreferenceStore(folder / "store") as store:
         yield SimpleNamespace(url=url, store=store, folder=folder)
-    process.stdin.close()
-    try:
-        process.wait(30)
-    finally:
-        process.kill()
-        process.stdout.close()
+    with browser.new_context() as context:  # an open page must not hold it up, nor leave a traceback behind
+        last = context.new_page()
+        last.goto(url)
+        next_pair(last)
+        process.stdin.close()
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            process.stdout.close()
+    assert "Traceback" not in (folder / "errors.txt").read_text()
 
 
 @pytest.fixture

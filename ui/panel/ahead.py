@@ -82,7 +82,7 @@ class PairsAhead:
             self._make = make or self._make
             self._change.notify_all()
 
-    def close(self, timeout: float = 5.0) -> None:
+    def close(self, timeout: float = 1.0) -> None:
         """Stop the worker; what it is making now is cancelled."""
         with self._change:
             self._closed = True

@@ -75,6 +75,8 @@ class CompareTab:
             pair, told = session.show(timeout=0.1), ""
             until = time.monotonic() + PATIENCE
             while pair is None and session.source is not None and time.monotonic() < until:
+                if self._studio.closing.is_set() or session.closed:
+                    return
                 if told != session.source.doing:
                     told = session.source.doing
                     yield views.waiting(told), self._line(session)

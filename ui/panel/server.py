@@ -10,6 +10,7 @@ import threading
 import webbrowser
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ...adapters.errors import PreferenceError
@@ -81,6 +82,8 @@ class Panel:
         # A browser keeps its connection open; waiting for it would make Ctrl-C seem dead.
         config = uvicorn.Config(Gate(web_app(studio)), log_level="warning", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
+        self._on_signal = self._server.handle_exit
+        self._server.handle_exit = self._leave  # type: ignore[method-assign]
 
     def run(self) -> None:
         """Serve until Ctrl-C or `stop`."""
@@ -92,7 +95,18 @@ class Panel:
 
     def stop(self) -> None:
         """Ask `run` to return."""
+        self._let_go()
         self._server.should_exit = True
+
+    def _leave(self, number: int, frame: FrameType | None) -> None:
+        self._let_go()
+        self._on_signal(number, frame)
+
+    def _let_go(self) -> None:
+        # A page that waits for its pair would hold the server up until the pair is painted, and each open page would
+        # leave a traceback about its cut connection.
+        self.studio.shut()
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
 
 def web_app(studio: Studio) -> FastAPI:

@@ -36,6 +36,7 @@ class Session:
         self.person = person
         self.current: Pair | None = None
         self.loaded: Taste | None = None
+        self.closed = False
         self._cancel = threading.Event()
         self._seed = seed
         self._source: Source | None = None
@@ -175,6 +176,7 @@ class Session:
 
     def close(self) -> None:
         """Stop making pairs."""
+        self.closed = True
         self.stop_generating()
         with self._lock:
             ahead, self._ahead = self._ahead, None
@@ -183,6 +185,8 @@ class Session:
 
     def _use(self, source: Source) -> None:
         with self._lock:
+            if self.closed:
+                return
             self._source = source
             make = PairMaker(self.studio, source, self.person, self._seed)
             if self._ahead is None:

@@ -70,6 +70,7 @@ class Studio:
         self.tools = tools
         self.person = person or "me"
         self.person_given = person is not None
+        self.closing = threading.Event()
         self._sessions: dict[str, Session] = {}
         self._tastes: dict[str, tuple[Any, Taste]] = {}
         self._painter: Brush | None = None
@@ -93,8 +94,15 @@ class Studio:
         if session is not None:
             session.close()
 
+    def shut(self) -> None:
+        """Let everybody who waits for a picture go; the panel is about to close."""
+        self.closing.set()
+        for session in list(self._sessions.values()):
+            session.stop_generating()
+
     def close(self) -> None:
         """End all sessions and close the store."""
+        self.shut()
         for key in list(self._sessions):
             self.leave(key)
         self.store.close()
