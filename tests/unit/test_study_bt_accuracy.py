@@ -43,10 +43,10 @@ def accuracies(output):
 
 def test_the_same_seed_prints_the_same_table(tiny, capsys):
     printed = []
-    for seed in ("5", "5", "6"):
-        assert bt_accuracy.run([*SMALL, "--seed", seed]) == 0
+    for _ in range(2):
+        assert bt_accuracy.run([*SMALL, "--seed", "5"]) == 0
         printed.append(capsys.readouterr().out)
-    assert accuracies(printed[0]) == accuracies(printed[1]) != accuracies(printed[2])
+    assert accuracies(printed[0]) == accuracies(printed[1])
     rows = [line.split("|")[1].strip() for line in printed[0].split("\n\n")[1].splitlines()[2:]]
     assert rows == [*(method.name for method in bt_accuracy.METHODS), "a stranger's taste", "true utility"]
     assert f"`palate study bt-accuracy {' '.join(SMALL)} --seed 5` · seed 5 · " in printed[0]
@@ -63,6 +63,8 @@ def test_captions_to_learn_from_are_not_those_of_the_test_and_people_differ():
     assert one.chosen.shape == one.rejected.shape == (3, 27)
     assert one.difference.shape == one.text.shape == (5, 27)
     assert not np.array_equal(one.chosen, other.chosen)
+    other_seed = simulated_samples(TinyEncoder(), people=1, support=3, tests=5, captions=4, seed=1)[0]
+    assert not np.array_equal(one.chosen, other_seed.chosen)
 
 
 def sample(seed=0, support=6, tests=9, width=4):
