@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
+import comfy.model_management
+import comfy.utils
 import folder_paths
 import torch
 from comfy_api.v0_0_2 import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..adapters.encoders import ImageTextEncoder
-from ..adapters.errors import NotEnoughAnswersError
+from ..adapters.comparisons import PreferenceStore
+from ..adapters.encoders import ImageTextEncoder, encode_cached
+from ..adapters.errors import NotEnoughAnswersError, StoreError
 from ..adapters.files import load_taste, save_taste
 from ..adapters.places import safe_name
 from ..adapters.taste import Taste as LearnedTaste
 from ..adapters.taste import fit_taste
+from ..adapters.taste.person import TEACHING
 from .sockets import (
     CATEGORY,
     TASTES,
@@ -28,7 +33,9 @@ from .sockets import (
     tastes_folder,
 )
 
+_LOG = logging.getLogger(__name__)
 _STOP, _WAIT = "stop and say so", "skip what follows"
+_AT_A_TIME = 4  # images encoded between two looks at the cancel button; CLIP-L takes about a second each on a CPU
 
 
 class PalateFitTaste(io.ComfyNode):
@@ -80,9 +87,11 @@ class PalateFitTaste(io.ComfyNode):
     def execute(
         cls, person: str, encoder: ImageTextEncoder, prior_variance: float = 0.0, without_answers: str = _STOP
     ) -> io.NodeOutput:
+        store = open_store()
+        _encode_new_images(store, encoder, person)
         try:
             with torch.inference_mode(False):
-                taste = fit_taste(open_store(), encoder, person, prior_variance=prior_variance or None)
+                taste = fit_taste(store, encoder, person, prior_variance=prior_variance or None)
         except NotEnoughAnswersError:
             if without_answers == _STOP:
                 raise
@@ -126,7 +135,6 @@ class PalateLoadTaste(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        tastes_folder()
         return io.Schema(
             node_id="PalateLoadTaste",
             display_name="Load Taste",
@@ -136,7 +144,7 @@ class PalateLoadTaste(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=folder_paths.get_filename_list(TASTES),
+                    options=_taste_files(),
                     tooltip="A file in Palate's tastes folder; press R to see new ones.",
                 ),
                 Encoder.Input(
@@ -157,5 +165,29 @@ class PalateLoadTaste(io.ComfyNode):
             return io.NodeOutput(load_taste(_taste_path(file), encoder=encoder.identity if encoder else None))
 
 
+def _encode_new_images(store: PreferenceStore, encoder: ImageTextEncoder, person: str) -> None:
+    """Encode the images of a person's answers that this encoder hasn't seen, so that the fit finds them done."""
+    answers = [c for c in store.comparisons(person) if c.outcome in TEACHING]
+    images = list(dict.fromkeys(image for c in answers for image in (c.left, c.right)))
+    seen = store.vectors(encoder.identity, images)
+    new = [image for image in images if image not in seen and store.has_image(image)]
+    progress = comfy.utils.ProgressBar(max(1, len(new)))
+    for start in range(0, len(new), _AT_A_TIME):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        encode_cached(store, encoder, new[start : start + _AT_A_TIME])
+        progress.update_absolute(min(start + _AT_A_TIME, len(new)))
+
+
+def _taste_files() -> list[str]:
+    try:
+        tastes_folder()
+    except StoreError as error:  # an exception here would keep ComfyUI from loading any of the nodes
+        _LOG.warning("Palate: %s", error)
+        return []
+    files: list[str] = folder_paths.get_filename_list(TASTES)
+    return files
+
+
 def _taste_path(file: str) -> Path:
+    tastes_folder()
     return Path(folder_paths.get_full_path_or_raise(TASTES, file))

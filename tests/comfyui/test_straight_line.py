@@ -64,6 +64,25 @@ def test_pairs_are_published_with_pictures(host: Host, clicked: list[dict]) -> N
     assert len({pair[side] for pair in clicked for side in ("left", "right")}) == 4
 
 
+def test_two_inputs_make_pairs_side_by_side_with_the_prompt(host: Host) -> None:
+    graph = playground()
+    graph["text"] = node("CLIPTextEncode", text="a star", clip=["load", 1])
+    left, right = (sample(graph, name, ["text", 0], seed, batch=2) for name, seed in (("left", 1), ("right", 2)))
+    graph["collect"] = node(
+        "PalateCollectPairs", images=left, images_b=right, prompt="a star", person="eve", mode="record"
+    )
+    for name, value in (("left", left), ("right", right), ("both", ["collect", 0])):
+        graph[f"probe {name}"] = probe(value, name)
+    pairs = host.run(graph)["collect"]["palate_pairs"]
+    assert [pair["prompt"] for pair in pairs] == ["a star"] * 2
+    left_images, right_images, both = (host.probe(name) for name in ("left", "right", "both"))
+    assert torch.equal(both[0::2], left_images) and torch.equal(both[1::2], right_images)
+    graph["right sample"]["inputs"]["latent_image"] = ["one", 0]
+    graph["one"] = node("EmptyLatentImage", width=128, height=128, batch_size=1)
+    with pytest.raises(NodeError, match="2 images on the left and 1 on the right"):
+        host.run(graph)
+
+
 def test_a_repeated_click_counts_once_and_undo_takes_it_back(host: Host) -> None:
     (pair,) = host.run(collect(playground(), "bea", "a blue ring", batch=3))["collect"]["palate_pairs"]
     first = host.request("/palate/answer", {"offer": pair["offer"], "outcome": "left"})
