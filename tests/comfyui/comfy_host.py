@@ -151,10 +151,11 @@ def find_comfyui() -> tuple[Path, Path] | str:
         return f"no ComfyUI in {folder}; set COMFYUI_PATH"
     own = [folder / ".venv" / "bin" / "python", folder / ".venv" / "Scripts" / "python.exe"]
     python = next((path for path in own if path.is_file()), Path(sys.executable))
-    command = [str(python), "-c", "import comfyui_version, torch, aiohttp, safetensors, transformers, alembic, av"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-    if done.returncode:
-        return f"ComfyUI in {folder} can't run with {python}: {done.stderr.strip().splitlines()[-1]}"
+    wanted = "torch aiohttp safetensors transformers alembic av yaml PIL comfyui_frontend_package"
+    look = f"import importlib.util as u; print(*(m for m in {wanted.split()!r} if u.find_spec(m) is None))"
+    done = subprocess.run([str(python), "-c", look], capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode or done.stdout.strip():
+        return f"ComfyUI in {folder} can't run with {python}: no {done.stdout.strip() or 'working Python'}"
     return folder, python
 
 
