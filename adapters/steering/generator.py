@@ -254,5 +254,8 @@ def _load(folder: str | Path, device: torch.device) -> Any:
             "1.5. Give another folder, or 'playground'."
         ) from error
     pipeline.set_progress_bar_config(disable=True)
-    # Here rather than while loading: transformers 5 takes each file's own precision, diffusers float32.
-    return pipeline.to(device, dtype)
+    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        # Here rather than while loading: transformers 5 takes each file's own precision, diffusers float32.
+        if part.dtype != dtype:
+            part.to(dtype)
+    return pipeline.to(device)

@@ -222,6 +222,7 @@ class _Runner:
         adam = _Adam(list(weights.values()))
         rate = settings.learning_rate or 1e-4
         x = self.unit(weights)
+        start, each = x.detach(), settings.turn / settings.steps
         for step in range(settings.steps):
             if cancelled is not None and cancelled():
                 raise CancelledError(f"Cancelled after {step} of {settings.steps} steps of steering.")
@@ -230,7 +231,9 @@ class _Runner:
             adam.move(rate)
             x = self.unit(weights)
             if settings.learning_rate is None:
-                rate, x = self.turned(adam, weights, before, x, rate, settings.turn / settings.steps)
+                # What the steps before went too far or not far enough, this one makes good.
+                left = each * (step + 1) - _degrees(start, before)
+                rate, x = self.turned(adam, weights, before, x, rate, max(left, each / 5), each / 5)
             if on_step is not None:
                 on_step(step + 1, settings.steps)
         return {name: weight.detach() for name, weight in weights.items()}
@@ -241,12 +244,12 @@ class _Runner:
             return F.normalize(self.embedding(weights), dim=-1)
 
     def turned(
-        self, adam: _Adam, weights: Weights, before: Tensor, x: Tensor, rate: float, degrees: float
+        self, adam: _Adam, weights: Weights, before: Tensor, x: Tensor, rate: float, degrees: float, tolerance: float
     ) -> tuple[float, Tensor]:
         """Make the step just taken longer or shorter until x has turned by `degrees`; the rate that did it, and x."""
         for _ in range(4):
             angle = _degrees(before, x.detach())
-            if angle == 0.0 or abs(angle / degrees - 1) < 0.05:
+            if angle == 0.0 or abs(angle - degrees) < tolerance:
                 break
             wanted = rate * min(max(degrees / angle, 0.1), 10.0)
             adam.move(wanted - rate)
