@@ -189,7 +189,7 @@ def _report(
             low, high = bootstrap_interval(by_size[count], options.seed)
             mean = float(by_size[count].mean())
             cells.append(f"{100 * mean:.1f} ({100 * low:.1f} to {100 * high:.1f})")
-            share.append(f"{100 * (mean - 0.5) / (ceiling - 0.5):.0f}" if ceiling and ceiling > 0.5 else "–")
+            share.append(str(round(100 * (mean - 0.5) / (ceiling - 0.5))) if ceiling and ceiling > 0.5 else "–")
         rows.append([name, *cells])
         shares.append([name, *share])
         if name in cost:
