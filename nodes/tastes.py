@@ -96,6 +96,8 @@ class PalateFitTaste(io.ComfyNode):
             if without_answers == _STOP:
                 raise
             return io.NodeOutput(ExecutionBlocker(None), ExecutionBlocker(None))
+        if without_answers == _WAIT and not bool(taste.weights.any()):  # nothing but ties so far
+            return io.NodeOutput(ExecutionBlocker(None), ExecutionBlocker(None))
         return io.NodeOutput(taste, taste.answers)
 
 

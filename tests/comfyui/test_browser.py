@@ -13,7 +13,7 @@ from comfy_host import ROOT, Host
 
 pytestmark = pytest.mark.browser
 EXAMPLE = ROOT / "example_workflows" / "teach_and_steer.json"
-WAIT = 60_000  # milliseconds
+WAIT = 120_000  # milliseconds; machines that run tests are slow
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 

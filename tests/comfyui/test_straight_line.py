@@ -252,7 +252,36 @@ def test_without_answers_the_fit_stops_or_waits(host: Host) -> None:
     assert not (host.home / "tastes" / "nobody.safetensors").exists()
 
 
-@pytest.mark.parametrize(("batch", "person", "said"), [(1, "ann", "found 1 image"), (2, " ", "person is blank")])
+@pytest.mark.parametrize(
+    ("batch", "person", "said"),
+    [
+        (1, "ann", "found 1 image"),
+        (2, " ", "person is blank"),
+        (2, "a\nb", "can't be shown"),
+        (2, "a" * 5000, "5000 characters long"),
+    ],
+)
 def test_pairs_that_make_no_sense_are_refused(host: Host, batch: int, person: str, said: str) -> None:
     with pytest.raises(NodeError, match=said):
         host.run(collect(playground(), person, "a star", batch=batch))
+
+
+def test_the_same_picture_twice_is_refused(host: Host) -> None:
+    graph = {"grey": node("EmptyImage", width=64, height=64, batch_size=2, color=0)}
+    graph["collect"] = node("PalateCollectPairs", images=["grey", 0], person="ann", mode="record")
+    with pytest.raises(NodeError, match="the same picture"):
+        host.run(graph)
+
+
+def test_broken_files_and_paths_are_refused(host: Host) -> None:
+    (host.home / "tastes").mkdir(exist_ok=True)
+    for file in (host.home / "tastes" / "broken.safetensors", host.folder / "models" / "clip_vision" / "broken.pt"):
+        file.write_bytes(b"junk" * 100)
+    for kind, file, said in (
+        ("PalateLoadTaste", "broken.safetensors", "Cannot read 'broken"),
+        ("PalateLoadTaste", "../broken.safetensors", "value_not_in_list"),
+        ("PalateLoadEncoder", "clip_vision/broken.pt", "Cannot load 'broken"),
+        ("PalateLoadEncoder", "clip_vision/../../broken.pt", "value_not_in_list"),
+    ):
+        with pytest.raises(NodeError, match=said):
+            host.run({"load": node(kind, file=file), "probe": probe(["load", 0], "broken")})
