@@ -156,7 +156,7 @@ def _curve(hits: Sequence[float]) -> str:
     step = 560 / (len(shares) - 1)
     line = " ".join(f"{i * step:.1f},{100 - 90 * share:.1f}" for i, share in enumerate(shares))
     return (
-        f'<svg class="pl-curve" viewBox="-4 0 568 116" role="img" aria-label="accuracy over {len(hits)} predictions">'
+        f'<svg class="pl-curve" viewBox="-4 0 568 104" role="img" aria-label="accuracy over {len(hits)} predictions">'
         f'<line x1="0" y1="55" x2="560" y2="55"/><polyline points="{line}"/>'
-        f'<text x="0" y="113">first answers</text><text x="560" y="113" text-anchor="end">now</text></svg>'
+        '</svg><div class="pl-scale"><span>first answers</span><span>now</span></div>'
     )
