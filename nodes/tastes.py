@@ -164,7 +164,7 @@ class PalateLoadTaste(io.ComfyNode):
     @classmethod
     def execute(cls, file: str, encoder: ImageTextEncoder | None = None) -> io.NodeOutput:
         with torch.inference_mode(False):
-            return io.NodeOutput(load_taste(_taste_path(file), encoder=encoder.identity if encoder else None))
+            return io.NodeOutput(load_taste(_taste_path(file), encoder))
 
 
 def _encode_new_images(store: PreferenceStore, encoder: ImageTextEncoder, person: str) -> None:

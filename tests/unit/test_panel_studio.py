@@ -135,8 +135,8 @@ def test_a_file_that_is_no_taste_is_refused(studio, tmp_path):
 def test_a_taste_of_another_encoder_is_refused(studio):
     fakes.answer_some(studio.store)
     path = studio.save_taste("me")
-    studio.encoder().identity = "0ther" * 6
-    with pytest.raises(EncoderMismatchError):
+    studio.encoder().identity, studio.encoder().name = "0ther" * 6, "the other"
+    with pytest.raises(EncoderMismatchError, match="'fake'.*'the other'"):
         studio.load_taste(path)
 
 
