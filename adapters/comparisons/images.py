@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 MAX_PIXELS = 64 * 1024 * 1024  # 8192 x 8192: 192 MiB as RGB
 # Resampling overshoots [0, 1] a little and is clipped; [-1, 1] and [0, 255] are other ranges, and mistakes here.
 _OVERSHOOT = 0.5
+# Pillow opens more kinds by their content, whatever the name says; its EPS reader starts Ghostscript on the file.
+_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
 
 
 def read_image(source: Any) -> Image.Image:
@@ -64,7 +66,10 @@ def as_float32(values: Any) -> npt.NDArray[np.float32]:
 
 def _read_file(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as image:
+        if not path.is_file() and path.exists():  # reading a pipe or a device may never end
+            raise ImageError(f"Cannot read {path}: it is no file; expected a picture. Pick another.")
+        Image.init()
+        with Image.open(path, formats=[kind for kind in _FORMATS if kind in Image.OPEN]) as image:
             return _to_rgb(image, str(path))
     except FileNotFoundError:
         raise ImageError(f"Cannot read {path}: there is no such file; expected a picture. Check the path.") from None

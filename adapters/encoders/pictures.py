@@ -13,9 +13,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..comparisons import read_image
 from ..errors import ImageError
 
 __all__ = ["as_batches", "prepare"]
+
+_LONGEST = 16  # times the shorter side; what a square crop of a longer picture shows lies well inside
 
 
 def as_batches(images: Sequence[Image.Image] | Tensor) -> list[Tensor]:
@@ -34,7 +37,7 @@ def prepare(image: Tensor, size: int, mean: Sequence[float], std: Sequence[float
 
     Values are rounded to 8 bits after resizing, as picture libraries do.
     """
-    pixels = image.permute(2, 0, 1)[None]
+    pixels = _middle(image).permute(2, 0, 1)[None]
     height, width = pixels.shape[-2:]
     if (height, width) != (size, size):
         scale = size / min(height, width)
@@ -43,15 +46,23 @@ def prepare(image: Tensor, size: int, mean: Sequence[float], std: Sequence[float
         top, left = (new[0] - size) // 2, (new[1] - size) // 2
         pixels = pixels[..., top : top + size, left : left + size]
     pixels = (pixels.clamp(0, 1) * 255).round() / 255
-    middle = torch.tensor(mean, dtype=torch.float32)[:, None, None]
+    offset = torch.tensor(mean, dtype=torch.float32)[:, None, None]
     spread = torch.tensor(std, dtype=torch.float32)[:, None, None]
-    return (pixels[0] - middle) / spread
+    return (pixels[0] - offset) / spread
+
+
+def _middle(image: Tensor) -> Tensor:
+    """Cut the ends off a very long picture: resized whole, one of 1 x 60000 pixels would take gigabytes."""
+    height, width = image.shape[:2]
+    most = _LONGEST * min(height, width)
+    top, left = max(0, height - most) // 2, max(0, width - most) // 2
+    return image[top : top + most, left : left + most]
 
 
 def _from_pil(image: Image.Image) -> Tensor:
     if not isinstance(image, Image.Image):
         raise ImageError(f"Cannot encode a {type(image).__name__}; expected a PIL image. Open the file first.")
-    return torch.from_numpy(np.array(image.convert("RGB"), dtype=np.float32) / 255.0)
+    return torch.from_numpy(np.array(read_image(image), dtype=np.float32) / 255.0)
 
 
 def _checked(image: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -142,6 +143,26 @@ def test_no_picture_at_all_is_refused(tmp_path: Path) -> None:
             read_image(tmp_path / name)
     with pytest.raises(ImageError, match="there is no such file"):
         read_image(tmp_path / "missing.png")
+
+
+def test_postscript_is_never_handed_to_ghostscript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: noise().im)
+    with pytest.raises(ImageError, match="cannot identify"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such files")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="no file"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("name", ["a" * 4000, "a\0b", ""])
+def test_a_name_that_no_file_has_is_refused(name: str) -> None:
+    with pytest.raises(ImageError, match="Cannot read"):
+        read_image(name)
 
 
 @pytest.mark.parametrize("side", [9_000, 30_000, 100_000])

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from palate.adapters.comparisons import read_image
 from palate.adapters.encoders import ClipFacts, ImageTextEncoder, encode_cached, load_encoder
 from palate.adapters.encoders.pictures import prepare
 from palate.adapters.encoders.towers import end_positions
@@ -98,6 +99,23 @@ def test_transparency_and_grey_pictures_are_taken() -> None:
 def test_bad_pictures_are_named(image: object, said: str) -> None:
     with pytest.raises(ImageError, match=said):
         encoder().encode_images(image)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "RGBA"])
+def test_an_open_picture_gives_the_vector_of_the_stored_one(mode: str) -> None:
+    grey = np.linspace(0, 65535, 40 * 60).reshape(40, 60)
+    see_through = np.dstack([grey // 256] * 4)
+    image = Image.fromarray(grey.astype(np.uint16) if mode == "I;16" else see_through.astype(np.uint8))
+    assert image.mode == mode
+    model = encoder()
+    assert torch.equal(model.encode_images([image]), model.encode_images([read_image(image)]))
+
+
+def test_a_very_long_picture_takes_no_more_room_than_others() -> None:
+    image = torch.zeros(1, 300_000, 3)  # resized whole it would take 1.8 TB
+    image[:, 150_000 - 8 : 150_000 + 8] = 1.0
+    assert prepare(image, 224, (0, 0, 0), (1, 1, 1)).shape == (3, 224, 224)
+    assert torch.allclose(prepare(image, 224, (0, 0, 0), (1, 1, 1)), torch.ones(()))
 
 
 def test_text_goes_through_the_given_tokenizer() -> None:
