@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .errors import ComparisonError, StoreError
 
-__all__ = ["palate_home", "safe_name"]
+__all__ = ["palate_home", "safe_name", "typed_path"]
 
 # Lower case only: "Mara" and "mara" are two people, and one file on macOS and Windows.
 _PLAIN = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*")
@@ -30,15 +30,25 @@ def palate_home() -> Path:
         StoreError: the folder can't be made.
     """
     chosen = os.environ.get("PALATE_HOME", "").strip()
-    home = Path(chosen).expanduser().absolute() if chosen else _user_data() / "palate"
+    home = typed_path(chosen).absolute() if chosen else _user_data() / "palate"
     try:
         home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise StoreError(
-            f"Cannot use {home} as Palate's folder: {error.strerror or error}; expected a folder that can be written. "
+            f"Cannot use {home} as Palate's folder: {reason}; expected a folder that can be written. "
             "Set PALATE_HOME to one."
         ) from error
     return home
+
+
+def typed_path(text: str | os.PathLike[str]) -> Path:
+    """Return the path that a person typed, where `~` is their home.
+
+    Unlike pathlib's own, this leaves a `~name` that nobody has as it is. For what may be no path at all, ask
+    `os.path.isfile` and `os.path.isdir`: pathlib's raise when a name is too long for the file system.
+    """
+    return Path(os.path.expanduser(text))
 
 
 def safe_name(text: str) -> str:

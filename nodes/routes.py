@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -66,11 +65,8 @@ async def image(request: web.Request) -> web.StreamResponse:
 
 
 def _answer(body: dict[str, Any]) -> dict[str, Any]:
-    seconds = body.get("seconds")
-    if seconds is not None and (not isinstance(seconds, (int, float)) or not math.isfinite(seconds) or seconds < 0):
-        raise _RefusedError("seconds must be a number of 0 or more")
     store = open_store()
-    comparison = store.answer(_text(body, "offer"), _text(body, "outcome"), seconds)
+    comparison = store.answer(_text(body, "offer"), _text(body, "outcome"), body.get("seconds"))
     return pairs.state(store, comparison.person, {_text(body, "offer")})
 
 

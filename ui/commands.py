@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import pkgutil
 import re
 from collections.abc import Callable
@@ -21,9 +22,9 @@ class CommandError(PreferenceError, ValueError):
 
 def store_folder(given: str | None) -> Path:
     """Return the folder of the store: the one given, else the one in PALATE_HOME that the nodes use too."""
-    from ..adapters.places import palate_home
+    from ..adapters.places import palate_home, typed_path
 
-    return Path(given).expanduser() if given else palate_home() / "store"
+    return typed_path(given) if given else palate_home() / "store"
 
 
 def panel(arguments: argparse.Namespace) -> int:
@@ -53,7 +54,7 @@ def people(arguments: argparse.Namespace) -> int:
     from ..adapters.comparisons import PreferenceStore
 
     folder = store_folder(arguments.store)
-    if not folder.exists():
+    if not os.path.isfile(folder / "store.sqlite"):
         raise CommandError(f"Cannot list people: found no store at {folder}; expected a folder. Pass --store FOLDER.")
     with PreferenceStore(folder) as store:
         for name in store.people():

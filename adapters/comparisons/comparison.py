@@ -161,23 +161,32 @@ def _set_integer(pair: Comparison | Offer, name: str) -> None:
         return
     try:
         # operator.index also takes numpy's integers and gives back a plain one.
-        object.__setattr__(pair, name, operator.index(value))
+        number = operator.index(value)
     except TypeError:
         raise ComparisonError(
             f"Cannot record the comparison: {name} is {_short(value)}; expected a whole number or None."
         ) from None
+    if not -(2**63) <= number < 2**64:
+        raise ComparisonError(
+            f"Cannot record the comparison: {name} has {number.bit_length()} bits; expected a number of 64 bits."
+        )
+    object.__setattr__(pair, name, number)
 
 
 def _set_number(comparison: Comparison, name: str, low: float = -math.inf) -> None:
     value = getattr(comparison, name)
     if value is None:
         return
-    if not isinstance(value, Real) or not math.isfinite(value) or value < low:
+    try:
+        number = float(value) if isinstance(value, Real) else math.nan
+    except OverflowError:  # a whole number beyond 1e308
+        number = math.inf
+    if not math.isfinite(number) or number < low:
         limit = f" from {low:g} up" if math.isfinite(low) else ""
         raise ComparisonError(
             f"Cannot record the comparison: {name} is {_short(value)}; expected a finite number{limit}, or None."
         )
-    object.__setattr__(comparison, name, float(value))
+    object.__setattr__(comparison, name, number)
 
 
 def _short(value: object) -> str:

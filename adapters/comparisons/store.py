@@ -18,6 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..errors import ComparisonError, ImageError, StoreError
+from ..places import typed_path
 from .comparison import Comparison, Offer, check_outcome
 from .database import Database
 from .folder import ImageFolder, make_folder
@@ -53,13 +54,14 @@ class PreferenceStore:
             NewerStoreError: a newer Palate wrote it; nothing is changed.
             StoreError: not a store, damaged, or not writable; nothing is changed.
         """
-        self.path = Path(path).expanduser().absolute()
+        self.path = typed_path(path).absolute()
         self._images = ImageFolder(self.path / "images")
         try:
             make_folder(self._images.folder)
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise StoreError(
-                f"Cannot open the store {self.path}: {error.strerror or error}; expected a folder that can be written. "
+                f"Cannot open the store {self.path}: {reason}; expected a folder that can be written. "
                 "Choose another folder."
             ) from error
         self._database = Database(self.path / "store.sqlite")

@@ -21,18 +21,22 @@ _ON_DISK = "<f4"
 def read_vectors(
     connection: sqlite3.Connection, encoder: str, ids: Sequence[str]
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Return (D,) float32 by image id for those that are cached."""
+    """Return (D,) float32 by image id for those that are cached; a damaged one is as good as none."""
     wanted = list(dict.fromkeys(ids))
     found: dict[str, npt.NDArray[np.float32]] = {}
     for start in range(0, len(wanted), _BATCH):
         batch = wanted[start : start + _BATCH]
         rows = connection.execute(
-            "SELECT image, vector FROM vectors JOIN encoders ON encoders.id = vectors.encoder "
+            "SELECT image, vector, width FROM vectors JOIN encoders ON encoders.id = vectors.encoder "
             f"WHERE identity = ? AND image IN ({', '.join('?' * len(batch))})",
             (encoder, *batch),
         )
-        # astype copies: an array over the blob itself could not be written to.
-        found.update((image, np.frombuffer(blob, _ON_DISK).astype(np.float32)) for image, blob in rows.fetchall())
+        for image, blob, width in rows.fetchall():
+            if len(blob) == width * 4:
+                # astype copies: an array over the blob itself could not be written to.
+                vector = np.frombuffer(blob, _ON_DISK).astype(np.float32)
+                if np.isfinite(vector).all():
+                    found[image] = vector
     return {image: found[image] for image in wanted if image in found}
 
 
@@ -61,7 +65,10 @@ def write_vectors(connection: sqlite3.Connection, encoder: str, vectors: Mapping
 
 
 def _checked(image: str, vector: Any) -> npt.NDArray[np.float32]:
-    array = as_float32(vector)
+    try:
+        array = as_float32(vector)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"Cannot keep the vector of image {image[:12]}: {error}; expected numbers (D,).") from error
     if array.ndim != 1 or array.size == 0:
         raise ShapeError(f"Cannot keep the vector of image {image[:12]}: its shape is {array.shape}; expected (D,).")
     if not np.isfinite(array).all():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EncoderError
+from ..places import typed_path
 from .encoder import ImageTextEncoder, Tokenize
 from .facts import ClipFacts
 from .layouts import FITTING_FILES, canonical_state
@@ -44,10 +46,10 @@ def load_encoder(spec: str | Path, device: str | torch.device = "cpu") -> ImageT
         return _from_folder(Path(playground_folder()), "playground", device)
     if text.startswith("open_clip:"):
         return _from_open_clip(text.removeprefix("open_clip:"), device)
-    path = Path(text).expanduser()
-    if path.is_dir():
+    path = typed_path(text)
+    if os.path.isdir(path):
         return _from_folder(path, path.resolve().name, device)
-    if path.is_file():
+    if os.path.isfile(path):
         tokenize = _tokenizer_in(path.parent)
         return ImageTextEncoder(read_state(path), path.stem, _facts_beside(path.parent), tokenize, device)
     if path.suffix in _WEIGHT_SUFFIXES or text.count("/") != 1 or text.startswith((".", "/", "~")):
@@ -157,8 +159,8 @@ def _from_open_clip(spec: str, device: str | torch.device) -> ImageTextEncoder:
             "See open_clip.list_pretrained()."
         )
     vision, text = config.get("vision_cfg", {}), config.get("text_cfg", {})
-    file = Path(pretrained).expanduser()
-    if file.is_file():
+    file = typed_path(pretrained)
+    if local := os.path.isfile(file):
         state = read_state(file)
         quick, look = bool(config.get("quick_gelu")), {}
     elif file.suffix in _WEIGHT_SUFFIXES:
@@ -180,7 +182,7 @@ def _from_open_clip(spec: str, device: str | torch.device) -> ImageTextEncoder:
         mean=tuple(look["mean"]) if look.get("mean") else None,
         std=tuple(look["std"]) if look.get("std") else None,
     )
-    label = file.stem if file.is_file() else pretrained
+    label = file.stem if local else pretrained
     return ImageTextEncoder(
         state, f"open_clip {model_name}/{label}", facts, open_clip.get_tokenizer(model_name), device
     )

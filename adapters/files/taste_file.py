@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EncoderMismatchError, FileFormatError, ShapeError
+from ..places import typed_path
 from ..taste import Taste
 from .container import read_bytes, read_metadata, read_tensors, write_atomically
 
@@ -99,7 +100,7 @@ def save_taste(taste: Taste, path: str | PathLike[str]) -> Path:
         "prior_variance": repr(float(taste.prior_variance)),
         "created": taste.created,
     }
-    return write_atomically(Path(path).expanduser(), tensors, metadata)
+    return write_atomically(typed_path(path), tensors, metadata)
 
 
 def load_taste(path: str | PathLike[str], encoder: str | NamedEncoder | None = None) -> Taste:
@@ -113,7 +114,7 @@ def load_taste(path: str | PathLike[str], encoder: str | NamedEncoder | None = N
         FileFormatError: no taste, from a newer Palate, cut off, with NaN, or tensors missing or of a wrong shape.
         EncoderMismatchError: it belongs to another encoder; the message names both.
     """
-    file = Path(path).expanduser()
+    file = typed_path(path)
     data = read_bytes(file, _WHAT)
     said = _said(file, data)
     _require_encoder(file.name, said, encoder)
@@ -146,7 +147,7 @@ def describe(path: str | PathLike[str]) -> TasteFile:
     Raises:
         FileFormatError: as `load_taste`, as far as the header shows it.
     """
-    file = Path(path).expanduser()
+    file = typed_path(path)
     return _said(file, read_bytes(file, _WHAT))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from PIL import Image
 
 from ..encoders import ImageTextEncoder, load_encoder
 from ..errors import CancelledError, SteeringError
+from ..places import typed_path
 from .conditioner import TextConditioner
 from .objective import TasteLike, taste_key
 from .settings import Movement, SteeringSettings
@@ -229,8 +231,8 @@ def _find(model: str | Path) -> tuple[str | Path, Defaults | None]:
         from ..playground import SAMPLING, playground_folder
 
         return playground_folder(), Defaults(SAMPLING.steps, SAMPLING.guidance, SAMPLING.size)
-    path = Path(model).expanduser()
-    if path.is_dir():
+    path = typed_path(model)
+    if os.path.isdir(path):
         return path, None
     if str(model).count("/") == 1 and not str(model).startswith((".", "/", "~")):
         return str(model), None

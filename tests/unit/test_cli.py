@@ -81,6 +81,8 @@ def test_people_of_a_store_that_is_not_there(tmp_path, capsys):
     assert cli.main(["people", "--store", str(tmp_path / "no")]) == 2
     assert "found no store" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
+    assert cli.main(["people", "--store", str(tmp_path)]) == 2
+    assert not list(tmp_path.iterdir())
 
 
 def test_command_errors_are_preference_errors():

@@ -83,6 +83,8 @@ def test_a_persons_name_is_data(store: PreferenceStore, person: str) -> None:
         ({"right": "a"}, "both sides are image a"),
         ({"outcome": "up"}, "expected one of left, right, tie, both_bad, skip"),
         ({"left_seed": 1.5}, "left_seed is 1.5"),
+        ({"right_seed": 2**64}, "right_seed has 65 bits"),
+        ({"seconds": 10**400}, "expected a finite number"),
         ({"id": "5"}, "id is '5'"),
         ({"seconds": -1.0}, "seconds is -1.0"),
         ({"seconds": float("nan")}, "seconds is nan"),
@@ -281,3 +283,22 @@ def test_a_closed_store_says_so(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(StoreError, match="was closed"):
         store.people()
+
+
+def test_a_damaged_vector_is_as_good_as_none(store: PreferenceStore) -> None:
+    store.put_vectors("e", {image: [1.0, 2.0] for image in "abcd"})
+    with store._database.write() as connection:
+        for image, blob in (("a", b"\x01\x02\x03"), ("b", bytes(4)), ("c", b"\x00\x00\xc0\x7f" * 2)):  # NaN
+            connection.execute("UPDATE vectors SET vector = ? WHERE image = ?", (blob, image))
+    assert list(store.vectors("e", list("abcd"))) == ["d"]
+
+
+def test_a_vector_that_is_text_is_refused(store: PreferenceStore) -> None:
+    with pytest.raises(ShapeError, match="expected numbers"):
+        store.put_vectors("e", {"a": "north"})
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_a_folder_that_can_not_be_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StoreError, match="Cannot open the store"):
+        PreferenceStore(tmp_path / name)

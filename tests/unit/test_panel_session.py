@@ -154,7 +154,7 @@ def test_a_folder_shows_every_pair_once_then_says_so(pictures):
         source.pool(True, never)
 
 
-@pytest.mark.parametrize("folder", ["", "   ", "/no/such/folder", __file__])
+@pytest.mark.parametrize("folder", ["", "   ", "/no/such/folder", __file__, "x" * 4000, "a\0b", "~nobody-of-this-name"])
 def test_what_is_no_folder_is_refused(folder):
     with pytest.raises(ImageError, match="is no folder"):
         FolderSource(folder)

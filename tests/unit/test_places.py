@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from palate.adapters.errors import ComparisonError, StoreError
-from palate.adapters.places import palate_home, safe_name
+from palate.adapters.places import palate_home, safe_name, typed_path
 
 
 @given(st.text(min_size=1, max_size=300).filter(str.strip))
@@ -69,3 +69,15 @@ def test_home_that_is_a_file_is_an_error(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("PALATE_HOME", str(tmp_path / "file" / "sub"))
     with pytest.raises(StoreError, match="Set PALATE_HOME"):
         palate_home()
+
+
+@pytest.mark.parametrize("home", ["a\ud800", "x" * 4000])
+def test_a_home_that_can_not_be_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: str) -> None:
+    monkeypatch.setattr("os.environ", {"PALATE_HOME": str(tmp_path / home)})
+    with pytest.raises(StoreError, match="Set PALATE_HOME"):
+        palate_home()
+
+
+def test_a_home_that_nobody_has_is_a_plain_name() -> None:
+    assert typed_path("~nobody-of-this-name/a").parts == ("~nobody-of-this-name", "a")
+    assert typed_path("~").is_absolute()

@@ -182,6 +182,8 @@ def test_settings_that_make_no_picture_are_named(fresh: Generator, wrong: dict) 
 def test_folders_that_are_no_pipeline_are_named(tmp_path) -> None:
     with pytest.raises(SteeringError, match="no such folder"):
         Generator(tmp_path / "nothing")
+    with pytest.raises(SteeringError, match="no such folder"):
+        Generator("x" * 4000)
     (tmp_path / "empty").mkdir()
     with pytest.raises(SteeringError, match="Cannot load the model 'empty'"):
         Generator(tmp_path / "empty")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ...adapters.comparisons.images import read_image
 from ...adapters.errors import CancelledError, ImageError
+from ...adapters.places import typed_path
 from .pair import Candidate, Pool
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ class FolderSource:
     """
 
     def __init__(self, folder: str | Path, seed: int | None = None) -> None:
-        self.folder = Path(folder).expanduser()
-        if not str(folder).strip() or not self.folder.is_dir():
+        self.folder = typed_path(folder)
+        if not str(folder).strip() or not os.path.isdir(self.folder):
             raise ImageError(f"Cannot compare your pictures: {folder!s} is no folder. Give the path of a folder.")
         self._files = list(itertools.islice(self._pictures(), MOST_FILES))
         self._random = random.Random(seed)
