@@ -7,7 +7,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from palate.adapters.errors import CancelledError, EncoderMismatchError, FileFormatError, NotEnoughAnswersError
+from palate.adapters.errors import (
+    CancelledError,
+    ComparisonError,
+    EncoderMismatchError,
+    FileFormatError,
+    NotEnoughAnswersError,
+)
 from palate.ui.panel import views
 from palate.ui.panel.pair import Pair
 from palate.ui.panel.prompts import EXAMPLES, FILE, example_prompts
@@ -126,6 +132,16 @@ def test_a_persons_name_leads_nowhere_else(studio):
     assert studio.save_taste(name).parent == studio.tastes_folder
 
 
+@pytest.mark.parametrize("name", [" ", "a\nb", "x" * 4001])
+def test_a_name_that_nobody_can_have_is_refused_before_the_first_answer(studio, tmp_path, name):
+    with pytest.raises(ComparisonError, match="person is"):
+        studio.session("tab").use_person(name)
+    with pytest.raises(ComparisonError, match="person is"):
+        Studio(tmp_path / "other", studio.tools, name)
+    assert studio.session("tab").person == "me"
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_file_that_is_no_taste_is_refused(studio, tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"nonsense")
     with pytest.raises(FileFormatError):
@@ -136,7 +152,7 @@ def test_a_taste_of_another_encoder_is_refused(studio):
     fakes.answer_some(studio.store)
     path = studio.save_taste("me")
     studio.encoder().identity, studio.encoder().name = "0ther" * 6, "the other"
-    with pytest.raises(EncoderMismatchError, match="'fake'.*'the other'"):
+    with pytest.raises(EncoderMismatchError, match=r"'fake'.*'the other'"):
         studio.load_taste(path)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
 
+from ...adapters.errors import ComparisonError
 from .compare_tab import CompareTab
 from .events import QUIET, session_of, shown
 from .generate_tab import GenerateTab
@@ -49,7 +51,8 @@ def build(studio: Studio, shelf: Shelf) -> gr.Blocks:
         def arrive(kept: str, request: gr.Request) -> Iterator[Any]:
             session = session_of(studio, request)
             if kept and not studio.person_given:
-                session.use_person(kept)
+                with contextlib.suppress(ComparisonError):  # what a browser kept may be anything
+                    session.use_person(kept)
             yield gr.update(value=session.person, choices=_people(studio, session.person)), gr.skip(), gr.skip()
             if session.source is None:
                 session.use_prompts()
@@ -58,7 +61,12 @@ def build(studio: Studio, shelf: Shelf) -> gr.Blocks:
 
         def change_person(name: str | None, request: gr.Request) -> Iterator[Any]:
             session = session_of(studio, request)
-            session.use_person((name or "").strip() or session.person)
+            try:
+                session.use_person((name or "").strip() or session.person)
+            except ComparisonError as error:
+                gr.Warning(str(error), title="Another name, please")
+                yield gr.update(value=session.person), gr.skip(), gr.skip(), gr.skip()
+                return
             kept = session.person
             yield gr.update(value=kept, choices=_people(studio, kept)), kept, gr.skip(), gr.skip()
             for view in compare.next_pair(session):

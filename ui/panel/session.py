@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ...adapters.comparisons import OUTCOMES, Comparison
+from ...adapters.comparisons.comparison import check_person
 from ...adapters.errors import ComparisonError
 from .ahead import PairsAhead
 from .maker import PairMaker
@@ -79,7 +80,12 @@ class Session:
         return source
 
     def use_person(self, person: str) -> None:
-        """Answer as this person from now on; pairs chosen for another one are dropped."""
+        """Answer as this person from now on; pairs chosen for another one are dropped.
+
+        Raises:
+            ComparisonError: nobody can have this name.
+        """
+        check_person(person)
         with self._lock:
             if person == self.person:
                 return

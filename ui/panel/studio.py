@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...adapters.comparisons import PreferenceStore
+from ...adapters.comparisons.comparison import check_person
 from ...adapters.errors import CancelledError, NotEnoughAnswersError
 from ...adapters.places import palate_home, safe_name
 from .brush import Brush
@@ -63,12 +64,16 @@ class Studio:
         store_folder: Folder of the store, made when missing.
         tools: The functions that do the work; `tools.real_tools` or fakes.
         person: Whose answers a new tab collects; None: "me", or whom the browser remembers.
+
+    Raises:
+        ComparisonError: nobody can have this name.
+        StoreError: the store can't be opened.
     """
 
     def __init__(self, store_folder: str | Path, tools: Tools, person: str | None = None) -> None:
+        self.person = check_person(person or "me")
         self.store = PreferenceStore(store_folder)
         self.tools = tools
-        self.person = person or "me"
         self.person_given = person is not None
         self.closing = threading.Event()
         self._sessions: dict[str, Session] = {}
