@@ -82,6 +82,14 @@ def test_a_taste_of_another_encoder_is_refused_with_both_names(sd15: Host) -> No
     graph["probe"] = probe(["steered", 0], "refused")
     with pytest.raises(NodeError, match=r"PalateAdaptConditioning: Cannot use .*clip-l.*playground"):
         sd15.run(graph)
+    graph = loaded()
+    graph["save"] = node("PalateSaveTaste", taste=fit(graph, "dora", ["encoder", 0]), name="dora")
+    sd15.run(graph)
+    graph = {"playground": node("PalateLoadPlayground")}
+    graph["file"] = node("PalateLoadTaste", file="dora.safetensors", encoder=["playground", 3])
+    graph["probe"] = probe(["file", 0], "refused")
+    with pytest.raises(NodeError, match=r"PalateLoadTaste: Cannot use .*clip-l.*playground"):
+        sd15.run(graph)
 
 
 def test_an_image_tower_alone_ranks_but_does_not_steer(sd15: Host) -> None:
