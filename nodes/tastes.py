@@ -14,7 +14,7 @@ from comfy_api.v0_0_2 import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..adapters.comparisons import PreferenceStore
-from ..adapters.encoders import ImageTextEncoder, encode_cached
+from ..adapters.encoders import ImageTextEncoder, encode_readable
 from ..adapters.errors import NotEnoughAnswersError, StoreError
 from ..adapters.files import load_taste, save_taste
 from ..adapters.places import safe_name
@@ -169,15 +169,14 @@ class PalateLoadTaste(io.ComfyNode):
 
 def _encode_new_images(store: PreferenceStore, encoder: ImageTextEncoder, person: str) -> None:
     """Encode the images of a person's answers that this encoder hasn't seen, so that the fit finds them done."""
-    answers = [c for c in store.comparisons(person) if c.outcome in TEACHING]
-    images = list(dict.fromkeys(image for c in answers for image in (c.left, c.right)))
-    seen = store.vectors(encoder.identity, images)
-    new = [image for image in images if image not in seen and store.has_image(image)]
-    progress = comfy.utils.ProgressBar(max(1, len(new)))
-    for start in range(0, len(new), _AT_A_TIME):
+    progress = comfy.utils.ProgressBar(1)
+
+    def on_batch(done: int, total: int) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        encode_cached(store, encoder, new[start : start + _AT_A_TIME])
-        progress.update_absolute(min(start + _AT_A_TIME, len(new)))
+        progress.update_absolute(done, max(total, 1))
+
+    answers = [c for c in store.comparisons(person) if c.outcome in TEACHING]
+    encode_readable(store, encoder, [image for c in answers for image in (c.left, c.right)], _AT_A_TIME, on_batch)
 
 
 def _taste_files() -> list[str]:

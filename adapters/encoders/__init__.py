@@ -2,10 +2,10 @@
 
 load_encoder(spec)            a folder, a file, open_clip, a hub name, "playground"
 encoder_from_state_dict(…)    tensors that a host holds already
-encode_cached(store, …)       stored images, each encoded once
+encode_cached(store, …)       stored images, each encoded once; encode_readable: those that can be read
 """
 
-from .cached import encode_cached
+from .cached import encode_cached, encode_readable
 from .encoder import ImageTextEncoder, encoder_from_state_dict
 from .facts import ClipFacts
 from .identity import clip_identity
@@ -21,6 +21,7 @@ __all__ = [
     "canonical_state",
     "clip_identity",
     "encode_cached",
+    "encode_readable",
     "encoder_from_state_dict",
     "load_encoder",
     "read_state",

@@ -12,10 +12,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..comparisons import Comparison, PreferenceStore
-from ..encoders import encode_cached
+from ..encoders import encode_readable
 from ..errors import NotEnoughAnswersError, ShapeError
 from .arrays import Matrix
 from .bradley_terry import BradleyTerry
@@ -33,6 +34,9 @@ class Encoder(Protocol):
     name: str
     dim: int
     text_projection: Tensor | None
+
+    def encode_images(self, images: list[Image.Image], /) -> Tensor:
+        """(N, D) float32 on the CPU, unit norm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,12 +136,12 @@ def read_answers(store: PreferenceStore, encoder: Encoder, person: str) -> Answe
     """
     found = [c for c in store.comparisons(person) if c.outcome in TEACHING]
     ids = list(dict.fromkeys(i for c in found for i in (c.left, c.right)))
-    cached = store.vectors(encoder.identity, ids)
-    known = [i for i in ids if i in cached or store.has_image(i)]
-    vectors = dict(zip(known, encode_cached(store, encoder, known).numpy().astype(np.float64), strict=True))  # type: ignore[arg-type]
+    vectors = {i: v.numpy().astype(np.float64) for i, v in encode_readable(store, encoder, ids).items()}
     usable = tuple(c for c in found if c.left in vectors and c.right in vectors)
     if len(usable) < len(found):
-        _log.warning("%d answers of %s are left out: their pictures are gone", len(found) - len(usable), ascii(person))
+        _log.warning(
+            "%d answers of %s are left out: their pictures are gone or damaged", len(found) - len(usable), ascii(person)
+        )
     empty = np.zeros((0, encoder.dim))
     left = np.stack([vectors[c.left] for c in usable]) if usable else empty
     right = np.stack([vectors[c.right] for c in usable]) if usable else empty
@@ -199,5 +203,5 @@ def _nothing(person: str, comparisons: Sequence[Comparison]) -> str:
         return f"Cannot learn a taste: {name!r} has not compared anything yet. Compare two pictures first."
     return (
         f"Cannot learn a taste: {name!r} gave {len(comparisons)} answer(s), none of which says which picture is better "
-        "(both bad, skipped, or the pictures are gone). Compare two pictures first."
+        "(both bad, skipped, or the pictures are gone or damaged). Compare two pictures first."
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from palate.adapters.comparisons import read_image
-from palate.adapters.encoders import ClipFacts, ImageTextEncoder, encode_cached, load_encoder
+from palate.adapters.encoders import ClipFacts, ImageTextEncoder, encode_cached, encode_readable, load_encoder
 from palate.adapters.encoders.pictures import prepare
 from palate.adapters.encoders.towers import end_positions
 from palate.adapters.errors import EncoderError, ImageError
@@ -206,6 +206,8 @@ class FakeStore:
         self.opened: list[str] = []
 
     def image(self, image_id: str) -> Image.Image:
+        if image_id == "gone":
+            raise ImageError("Cannot find it.")
         self.opened.append(image_id)
         return Image.new("RGB", (32, 32), (len(image_id) * 20, 90, 30))
 
@@ -224,3 +226,11 @@ def test_stored_images_are_encoded_once_per_encoder() -> None:
     other = ImageTextEncoder(random_state(joint=8), facts=FACTS)
     assert encode_cached(store, other, ["a"]).shape == (1, 8) and store.opened == ["a", "bb", "a"]
     assert encode_cached(store, one, []).shape == (0, 16)
+
+
+def test_a_lost_picture_costs_no_other_its_vector() -> None:
+    store, told = FakeStore(), []
+    found = encode_readable(store, encoder(), ["a", "gone", "bb"], 2, lambda *done: told.append(done))
+    assert list(found) == ["a", "bb"] and told == [(0, 3), (2, 3), (3, 3)]
+    with pytest.raises(ImageError, match="image gone…: its picture is gone or damaged"):
+        encode_cached(store, encoder(), ["a", "gone"])

@@ -195,6 +195,16 @@ def test_the_learned_page_shows_the_accuracy_with_its_interval(studio):
     assert "<img src=x" not in html
 
 
+def test_lost_and_damaged_pictures_spoil_nothing_else(studio):
+    fakes.answer_some(studio.store, number=6)
+    first, second = studio.store.comparisons("me")[:2]
+    studio.store.image_path(first.left).unlink()
+    studio.store.image_path(second.right).write_bytes(b"junk")
+    learned = studio.learned("me")
+    assert studio.taste("me").answers == 4
+    assert not {first.left, second.right} & {*learned.best, *learned.worst}
+
+
 def test_a_single_answer_has_no_accuracy_yet(studio):
     fakes.answer_some(studio.store, number=1)
     assert "A few more answers" in views.learned(studio.learned("me"))

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ...adapters.comparisons import PreferenceStore
 from ...adapters.comparisons.comparison import check_person
 from ...adapters.errors import CancelledError, NotEnoughAnswersError
@@ -161,9 +163,10 @@ class Studio:
             raise NotEnoughAnswersError("There is nothing to show yet. Answer a few pairs under Compare first.")
         taste = self.taste(person)
         report = self.tools.report(self.store, self.encoder(), person)
-        ids = list(dict.fromkeys(side for one in comparisons for side in (one.left, one.right)))
-        utility = taste.utility(self.tools.vectors(self.store, self.encoder(), ids))
-        order = [ids[i] for i in sorted(range(len(ids)), key=lambda i: float(utility[i]), reverse=True)]
+        sides = list(dict.fromkeys(side for one in comparisons for side in (one.left, one.right)))
+        vectors = self.tools.vectors(self.store, self.encoder(), [side for side in sides if self.store.has_image(side)])
+        utility = taste.utility(torch.stack(list(vectors.values()))).tolist() if vectors else []
+        order = [side for _, side in sorted(zip(utility, vectors, strict=True), reverse=True)]
         shown = min(SHOWN, len(order) // 2)
         return Learned(person, len(comparisons), report, tuple(order[:shown]), tuple(reversed(order[-shown:])))
 

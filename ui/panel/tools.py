@@ -27,7 +27,7 @@ class Tools:
         painter: Loads the model.
         encoder: Loads the encoder.
         prompts: Gives example prompts that suit the model.
-        vectors: (store, encoder, image ids) -> (N, D).
+        vectors: (store, encoder, image ids) -> (D,) by image id, for those that can be read.
         fit: (store, encoder, person) -> Taste.
         report: (store, encoder, person) -> LearningReport.
         choose: (fitted model, (M, D) vectors) -> the two worth asking about.
@@ -68,7 +68,7 @@ def real_tools(model: str = "playground", encoder: str | None = None, device: st
     # Before the libraries are imported: their progress bars would run across the panel's one line in the terminal.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    from ...adapters.encoders import encode_cached
+    from ...adapters.encoders import encode_readable
     from ...adapters.files import load_taste, save_taste
     from ...adapters.taste import choose_pair, fit_taste, learned_report
 
@@ -77,7 +77,7 @@ def real_tools(model: str = "playground", encoder: str | None = None, device: st
         painter=loaded.painter,
         encoder=loaded.encoder,
         prompts=loaded.prompts,
-        vectors=encode_cached,
+        vectors=encode_readable,
         fit=fit_taste,
         report=learned_report,
         choose=choose_pair,
