@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from . import routes  # noqa: F401 - importing it registers the routes, once
-from .adapt import PalateAdaptConditioning
+from .adapt import PalateAdaptClip, PalateAdaptConditioning
 from .collect import PalateCollectPairs
 from .loaders import PalateLoadEncoder, PalateLoadPlayground
 from .rank import PalateRankImages
@@ -24,6 +24,7 @@ class PalateExtension(ComfyExtension):
             PalateCollectPairs,
             PalateFitTaste,
             PalateAdaptConditioning,
+            PalateAdaptClip,
             PalateRankImages,
             PalateSaveTaste,
             PalateLoadTaste,

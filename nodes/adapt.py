@@ -1,4 +1,4 @@
-"""The node that moves a prompt along a taste."""
+"""The nodes that move prompts along a taste."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from comfy_api.v0_0_2 import io
 
 from ..adapters.encoders import ImageTextEncoder
-from ..adapters.steering import SteeringSettings, adapt_text_weights
+from ..adapters.steering import METHODS, SteeringSettings, adapt_text_weights
 from ..adapters.steering.objective import STEERING_OBJECTIVES
-from ..adapters.steering.settings import METHODS
 from ..adapters.taste import Taste as LearnedTaste
-from .host_text import Encode, encode_steered
+from .host_text import HostText, Steer, encode_steered, steered_clip
 from .sockets import CATEGORY, encoder_input, taste_input
 
 _STRONGEST = 2.0
+_DEFAULTS = SteeringSettings()
 
 
 class PalateAdaptConditioning(io.ComfyNode):
@@ -39,76 +39,124 @@ class PalateAdaptConditioning(io.ComfyNode):
                     dynamic_prompts=True,
                     tooltip="The prompt, of any length. Weights such as (word:1.2) work as usual.",
                 ),
-                taste_input(),
-                encoder_input(),
-                io.Combo.Input(
-                    "method",
-                    options=list(METHODS),
-                    default="encoder",
-                    tooltip="encoder: a few gradient steps on a copy of the text encoder's weights, for this prompt.",
-                ),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=_STRONGEST,
-                    step=0.05,
-                    tooltip="How far to move, 0 to 2. 1 is as learned, more exaggerates; 0 gives exactly what CLIP "
-                    "Text Encode gives.",
-                ),
-                io.Int.Input(
-                    "steps",
-                    optional=True,
-                    default=5,
-                    min=1,
-                    max=50,
-                    tooltip="Gradient steps, 1 to 50; more move further and take longer. Off is strength 0.",
-                ),
-                io.Combo.Input(
-                    "objective",
-                    optional=True,
-                    options=list(STEERING_OBJECTIVES),
-                    default="bradley_terry",
-                    tooltip="bradley_terry: towards what you chose and away from what you rejected. positive: towards "
-                    "what you chose only. direction: along the taste itself, as a taste from a file always does.",
-                ),
+                *_steering_inputs("0 gives exactly what CLIP Text Encode gives."),
             ],
             outputs=[io.Conditioning.Output(tooltip="For the sampler's positive input.")],
         )
 
     @classmethod
     def execute(
-        cls,
-        clip: Any,
-        text: str,
-        taste: LearnedTaste,
-        encoder: ImageTextEncoder,
-        method: str,
-        strength: float,
-        steps: int = 5,
-        objective: str = "bradley_terry",
+        cls, clip: Any, text: str, taste: LearnedTaste, encoder: ImageTextEncoder, strength: float, **how: Any
     ) -> io.NodeOutput:
         encoder.require(taste.encoder, "this taste", taste.encoder_name)
         if strength == 0:
             return io.NodeOutput(clip.encode_from_tokens_scheduled(clip.tokenize(text)))
-        settings = SteeringSettings(method=method, objective=objective, steps=steps, strength=strength)
-        progress = comfy.utils.ProgressBar(steps)
+        settings = SteeringSettings(strength=strength, **how)
+        return io.NodeOutput(encode_steered(clip, text, _steer(taste, encoder, settings)))
+
+
+class PalateAdaptClip(io.ComfyNode):
+    """A CLIP that moves whatever it encodes along a taste."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PalateAdaptClip",
+            display_name="Adapt CLIP",
+            category=CATEGORY,
+            description="A CLIP that moves every text along a taste when a later node encodes it. Connect it to the "
+            "positive prompt's node, and the plain CLIP to the negative prompt's.",
+            inputs=[
+                io.Clip.Input("clip", tooltip="The CLIP of an SD1.x or SD2.x checkpoint, or of the playground."),
+                *_steering_inputs("0 passes the CLIP on as it is."),
+            ],
+            outputs=[io.Clip.Output(tooltip="For the node that encodes the positive prompt.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, clip: Any, taste: LearnedTaste, encoder: ImageTextEncoder, strength: float, **how: Any
+    ) -> io.NodeOutput:
+        encoder.require(taste.encoder, "this taste", taste.encoder_name)
+        if strength == 0:
+            return io.NodeOutput(clip)
+        settings = SteeringSettings(strength=strength, **how)
+        return io.NodeOutput(steered_clip(clip, _steer(taste, encoder, settings)))
+
+
+def _steering_inputs(off: str) -> list[Any]:
+    """What both nodes ask for; `off` says what strength 0 does."""
+    return [
+        taste_input(),
+        encoder_input(),
+        io.Combo.Input(
+            "method",
+            options=list(METHODS),
+            default=_DEFAULTS.method,
+            tooltip="What is moved, for this prompt. encoder: a copy of the text encoder's weights. token_input: the "
+            "vectors that the words stand for; needs less memory. eos_token: the end token's state only; the fastest "
+            "and the weakest.",
+        ),
+        io.Float.Input(
+            "strength",
+            default=1.0,
+            min=0.0,
+            max=_STRONGEST,
+            step=0.05,
+            tooltip=f"How far to move, 0 to 2. 1 is as learned, more exaggerates; {off}",
+        ),
+        io.Int.Input(
+            "steps",
+            optional=True,
+            default=_DEFAULTS.steps,
+            min=1,
+            max=50,
+            tooltip="Gradient steps, 1 to 50; more follow the taste more closely and take longer. Off is strength 0.",
+        ),
+        io.Combo.Input(
+            "objective",
+            optional=True,
+            options=list(STEERING_OBJECTIVES),
+            default=_DEFAULTS.objective,
+            tooltip="bradley_terry: towards what you chose and away from what you rejected. positive: towards "
+            "what you chose only. direction: along the taste itself, as a taste from a file always does.",
+        ),
+        io.Float.Input(
+            "limit",
+            optional=True,
+            default=_DEFAULTS.limit,
+            min=1.0,
+            max=180.0,
+            step=1.0,
+            tooltip="How far the prompt may turn at most, 1 to 180 degrees, whatever the strength; 180 is no limit. "
+            "Strength 1 turns it by about 25.",
+        ),
+    ]
+
+
+def _steer(taste: LearnedTaste, encoder: ImageTextEncoder, settings: SteeringSettings) -> Steer:
+    """Steering with the host's progress bar and cancel button, of the node that encodes."""
+
+    def steer(host: HostText) -> torch.Tensor:
+        progress = comfy.utils.ProgressBar(settings.steps)
 
         def on_step(done: int, _: int) -> None:
             progress.update_absolute(done)
             comfy.model_management.throw_exception_if_processing_interrupted()
 
-        def steer(text_model: torch.nn.Module, token_ids: torch.Tensor, encode: Encode) -> torch.Tensor:
-            adapted = adapt_text_weights(
-                text_model,
-                token_ids,
-                taste,
-                encoder.text_projection,
-                settings,
-                encode=encode,
-                logit_scale=encoder.logit_scale,
-                on_step=on_step,
-            )
-            return adapted.tokens(strength)
+        adapted = adapt_text_weights(
+            host.model,
+            host.ids,
+            taste,
+            encoder.text_projection,
+            settings,
+            encode=host.encode,
+            clip_skip=host.clip_skip,
+            norm_skipped=host.norm_skipped,
+            vectors=host.vectors,
+            logit_scale=encoder.logit_scale,
+            on_step=on_step,
+        )
+        return adapted.tokens(settings.strength)
 
-        return io.NodeOutput(encode_steered(clip, text, steer))
+    return steer

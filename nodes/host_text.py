@@ -3,12 +3,15 @@
 ComfyUI's layers work in place, so no gradient can go through them. The gradients are taken on the core's text tower,
 filled with copies of the host's weights as they are at that moment, LoRA included; then the host itself encodes the
 prompt, with the adapted weights standing in for its own during that one call. Chunks, token weights, clip skip, hooks
-and textual inversions stay the host's business, and its weights are never written to.
+and textual inversions stay its business, and its weights are never written to. Moved input vectors go to the host
+as a textual inversion's do, as vectors in place of token ids.
 """
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.clip_model
@@ -18,34 +21,64 @@ from torch.func import functional_call
 
 from ..adapters.encoders import ClipFacts, text_model_from_state_dict
 from ..adapters.errors import SteeringError
+from ..adapters.steering import Change
 
-Weights = Mapping[str, torch.Tensor]
-Encode = Callable[[Weights | None], torch.Tensor]
-Steer = Callable[[torch.nn.Module, torch.Tensor, Encode], torch.Tensor]
-"""(text tower, token ids (chunks, 77), the host's own encoder) -> token states in place of the host's."""
+Chunks = list[list[tuple[Any, ...]]]
+Encode = Callable[[Change | None], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class HostText:
+    """What the host is about to encode, as the core takes it.
+
+    Attributes:
+        model: The core's text tower, filled with copies of the host's weights.
+        ids: (C, 77) token ids. vectors: (H,) by (chunk, place), where a textual inversion stands instead.
+        encode: The host's own encoder.
+        clip_skip: Layers that the host leaves out at the end. norm_skipped: whether their states are normed then.
+    """
+
+    model: torch.nn.Module
+    ids: torch.Tensor
+    vectors: Mapping[tuple[int, int], torch.Tensor]
+    encode: Encode
+    clip_skip: int
+    norm_skipped: bool
+
+
+Steer = Callable[[HostText], torch.Tensor]
+"""Gives the token states in place of the host's."""
+
+
+def steered_clip(clip: Any, steer: Steer) -> Any:
+    """A CLIP that encodes as the host does, with somebody's say in the token states.
+
+    Args:
+        clip: CLIP with a single CLIP text encoder, as SD1.x, SD2.x and the playground have it. Stays as it is.
+        steer: Called once for every set of weights that the host encodes with: once a text, or once per LoRA keyframe.
+
+    Returns:
+        CLIP; LoRAs and clip skip that are applied to it later count, too.
+
+    Raises:
+        SteeringError: the CLIP has another kind of text encoder, or is a steered one.
+    """
+    _tower(clip.cond_stage_model)
+    if isinstance(clip.cond_stage_model, _Steered):
+        raise SteeringError(
+            "Cannot steer this CLIP: found one that was adapted before; expected a plain one. Connect the CLIP of the "
+            "checkpoint, and join several tastes with Blend Tastes."
+        )
+    stand_in = clip.clone()
+    stand_in.cond_stage_model = _Steered(clip.cond_stage_model, steer)
+    return stand_in
 
 
 def encode_steered(clip: Any, text: str, steer: Steer) -> list[Any]:
-    """Encode a text as the host does, with somebody's say in the token states.
-
-    Args:
-        clip: CLIP with a single CLIP text encoder, as SD1.x, SD2.x and the playground have it.
-        text: The prompt, in the host's syntax.
-        steer: Called once for every set of weights that the host encodes with: once, or once per LoRA keyframe.
-
-    Returns:
-        CONDITIONING, as the host's own text node gives it.
-
-    Raises:
-        SteeringError: the CLIP has another kind of text encoder.
-    """
+    """Encode a text, in the host's syntax, with a `steered_clip`: CONDITIONING, as from the host's own text node."""
     tokens = clip.tokenize(text)
-    _tower(clip.cond_stage_model)
-    stand_in = clip.clone()
-    # All of it, so that the host has merged LoRAs into the weights that are read below.
-    comfy.model_management.load_models_gpu([stand_in.patcher], force_full_load=True)
-    stand_in.cond_stage_model = _Steered(clip.cond_stage_model, steer)
-    conditioning: list[Any] = stand_in.encode_from_tokens_scheduled(tokens)
+    steered = steered_clip(clip, steer)
+    conditioning: list[Any] = steered.encode_from_tokens_scheduled(tokens)
     return conditioning
 
 
@@ -57,26 +90,48 @@ class _Steered:
         self._steer = steer
 
     def __getattr__(self, name: str) -> Any:
+        if name in ("_model", "_steer"):  # not there yet while somebody copies this
+            raise AttributeError(name)
         return getattr(self._model, name)
 
     def encode_token_weights(self, tokens: Mapping[str, Any]) -> Any:
         model, tower = self._model, _tower(self._model)
+        _load_fully(model)
         device = comfy.model_management.text_encoder_device()
         plain = model.encode_token_weights(tokens)
-        call = _EncodeTokens(model)
-
-        def encode(weights: Weights | None) -> torch.Tensor:
-            if weights is None:
-                return plain[0]  # type: ignore[no-any-return]
-            names = {f"model.{model.clip}.transformer.{name}": value for name, value in weights.items()}
-            with torch.inference_mode():
-                return functional_call(call, names, (tokens,))[0]  # type: ignore[no-any-return]
-
+        inner = getattr(model, model.clip)
         with torch.inference_mode(False):
             state = {name: value.detach().to(device, copy=True) for name, value in tower.state_dict().items()}
             text_model = text_model_from_state_dict(state, _facts(tower))
-            steered = self._steer(text_model, token_ids(tokens[model.clip_name]).to(device), encode)
+            chunks = _usable(tokens[model.clip_name], tower, inner.special_tokens["pad"])
+            host = HostText(
+                text_model,
+                token_ids(chunks).to(device),
+                _vectors(chunks),
+                lambda change: self._encode(tokens, chunks, plain[0], change),
+                _clip_skip(inner),
+                bool(inner.layer_norm_hidden_state),
+            )
+            steered = self._steer(host)
         return (steered.to(plain[0]), *plain[1:])
+
+    def _encode(self, tokens: Mapping[str, Any], chunks: Chunks, plain: torch.Tensor, change: Change | None) -> Any:
+        """The host's token states, plain or with a change."""
+        model = self._model
+        if change is None:
+            return plain
+        if change.delta is not None:
+            # The host's token weights act on states in a straight line, so they act on what is added to them, too.
+            weights = torch.tensor([[float(token[1]) for token in chunk] for chunk in chunks])
+            added = change.delta.cpu() * weights[..., None]
+            return plain + added.reshape(1, -1, added.shape[-1]).to(plain)
+        with torch.inference_mode():
+            if change.inputs is not None and change.rows is not None:
+                moved = _with_inputs(chunks, change.inputs.cpu(), change.rows.cpu())
+                return model.encode_token_weights({**tokens, model.clip_name: moved})[0]
+            assert change.weights is not None
+            names = {f"model.{model.clip}.transformer.{name}": value for name, value in change.weights.items()}
+            return functional_call(_EncodeTokens(model), names, (tokens,))[0]
 
 
 class _EncodeTokens(torch.nn.Module):
@@ -90,17 +145,58 @@ class _EncodeTokens(torch.nn.Module):
         return self.model.encode_token_weights(tokens)  # type: ignore[operator]
 
 
-def token_ids(chunks: list[list[tuple[Any, ...]]]) -> torch.Tensor:
-    """The host's weighted tokens as ids (chunks, length).
+def _load_fully(model: Any) -> None:
+    """Have the host merge LoRAs into all weights; where memory is short, it leaves some of that for later."""
+    if not getattr(model, "model_lowvram", False):
+        return
+    for loaded in list(comfy.model_management.current_loaded_models):
+        if loaded.model is not None and loaded.model.model is model:
+            comfy.model_management.load_models_gpu([loaded.model], force_full_load=True)
 
-    Vectors of a textual inversion have no id: they are left out and the chunk is filled up with its last token. They
-    still take part when the host encodes.
-    """
-    rows = []
-    for chunk in chunks:
-        ids = [int(token[0]) for token in chunk if isinstance(token[0], int)]
-        rows.append(ids + [ids[-1]] * (len(chunk) - len(ids)))
-    return torch.tensor(rows, dtype=torch.long)
+
+def token_ids(chunks: Chunks) -> torch.Tensor:
+    """The host's weighted tokens as ids (chunks, length); the start token's stands where a vector has none."""
+    return torch.tensor(
+        [[token[0] if _is_id(token[0]) else chunk[0][0] for token in chunk] for chunk in chunks], dtype=torch.long
+    )
+
+
+def _usable(chunks: Chunks, tower: Any, pad: int) -> Chunks:
+    """Without what the host leaves out when it encodes: vectors of another width. It fills up with padding, too."""
+    width = tower.get_input_embeddings().weight.shape[1]
+    kept = [
+        [t for t in chunk if _is_id(t[0]) or (torch.is_tensor(t[0]) and t[0].shape == (width,))] for chunk in chunks
+    ]
+    return [[*good, *[(pad, 1.0)] * (len(chunk) - len(good))] for good, chunk in zip(kept, chunks, strict=True)]
+
+
+def _vectors(chunks: Chunks) -> dict[tuple[int, int], torch.Tensor]:
+    return {
+        (number, place): token[0].detach().clone()
+        for number, chunk in enumerate(chunks)
+        for place, token in enumerate(chunk)
+        if not _is_id(token[0])
+    }
+
+
+def _with_inputs(chunks: Chunks, inputs: torch.Tensor, rows: torch.Tensor) -> Chunks:
+    """The tokens with vectors in place of those that were moved; weights stay."""
+    return [
+        [(inputs[number, place], *token[1:]) if rows[number, place] else token for place, token in enumerate(chunk)]
+        for number, chunk in enumerate(chunks)
+    ]
+
+
+def _is_id(token: Any) -> bool:
+    return isinstance(token, numbers.Integral)
+
+
+def _clip_skip(inner: Any) -> int:
+    """Layers that the host leaves out at the end, as it is set at this moment."""
+    if inner.layer != "hidden":
+        return 0
+    count = int(inner.num_layers)
+    return count - 1 - (inner.layer_idx % count)
 
 
 def _tower(model: Any) -> Any:

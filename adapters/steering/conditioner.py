@@ -15,9 +15,11 @@ from torch import Tensor
 
 from ..encoders import ImageTextEncoder
 from ..errors import EncoderMismatchError, SteeringError
+from .adapted import Adapted
+from .descent import Cancelled, OnStep
 from .objective import TasteLike, taste_key
 from .settings import Movement, SteeringSettings
-from .weights import Adapted, Cancelled, OnStep, adapt_text_weights
+from .weights import adapt_text_weights
 
 __all__ = ["TextConditioner"]
 
@@ -108,13 +110,13 @@ class TextConditioner:
     ) -> Adapted:
         """What `steered` makes before a strength is chosen; kept for the last prompts."""
         self.check(taste)
-        strength = 1.0 if settings.strength > 0 else 0.0
-        settings = dataclasses.replace(settings, strength=strength)
+        strength, limit = 1.0 if settings.strength > 0 else 0.0, settings.limit
+        settings = dataclasses.replace(settings, strength=strength, limit=180.0)  # both act on what is kept
         key = (prompt, taste_key(taste), settings)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
-                return self._kept[key]
+                return dataclasses.replace(self._kept[key], limit=limit)
             found = adapt_text_weights(
                 self.text_encoder,
                 self.token_ids(prompt),
@@ -127,10 +129,10 @@ class TextConditioner:
                 cancelled=cancelled,
             )
             # Weights are as large as the text encoder and no longer needed: only token states stay.
-            self._kept[key] = dataclasses.replace(found, weights={})
+            self._kept[key] = dataclasses.replace(found, change=None)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
-            return self._kept[key]
+            return dataclasses.replace(self._kept[key], limit=limit)
 
     def check(self, taste: TasteLike) -> None:
         """Whether a taste can move this text encoder.

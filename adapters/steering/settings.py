@@ -9,7 +9,7 @@ from .objective import STEERING_OBJECTIVES
 
 __all__ = ["METHODS", "Movement", "SteeringSettings"]
 
-METHODS = ("encoder",)
+METHODS = ("encoder", "token_input", "eos_token")
 STRONGEST = 2.0
 
 
@@ -18,15 +18,19 @@ class SteeringSettings:
     """Settings of steering.
 
     Attributes:
-        method: "encoder": a few Adam steps on a copy of the text encoder's weights, made for one prompt.
+        method: What is moved, for one prompt. "encoder": a copy of the text encoder's weights. "token_input": the
+            vectors that the prompt's words stand for; much less memory. "eos_token": the output state at the end token
+            alone, or with clip skip the states of the layer that conditions; cheapest and weakest.
         objective: "bradley_terry", "positive" or "direction" (`TasteObjective.of`).
-        steps: Adam steps, >= 0; the paper takes 5 to 7. 0 is off.
+        steps: Gradient steps, >= 0; the paper takes 5 to 7. 0 is off.
         turn: Degrees, in (0, 180], by which the text embedding turns in all at strength 1; each step is as long as
             turns it by turn / steps. It means the same for every size of text encoder.
-        learning_rate: None lets `turn` decide how long steps are. A number is Adam's own, > 0, and `turn` plays no
-            part: 1e-4 with CLIP-L is the method as published.
+        learning_rate: None lets `turn` decide how long steps are. A number, > 0, is Adam's own (with "eos_token" the
+            plain gradient's), and `turn` plays no part: 1e-4 with "encoder" and CLIP-L is the method as published.
         strength: 0 is off (the same bits), 1 as adapted, up to 2 further the same way.
         logit_scale: s; None takes the encoder's own (CLIP: 100).
+        limit: Degrees, in (0, 180], that the text embedding turns at most, whatever steps, learning rate and strength
+            say; 180 is no limit.
     """
 
     method: str = "encoder"
@@ -36,6 +40,7 @@ class SteeringSettings:
     strength: float = 1.0
     logit_scale: float | None = None
     turn: float = 25.0
+    limit: float = 60.0
 
     def __post_init__(self) -> None:
         faults = []
@@ -53,6 +58,8 @@ class SteeringSettings:
             faults.append(f"logit scale {self.logit_scale}; expected more than 0")
         if not 0 < self.turn <= 180:
             faults.append(f"turn {self.turn}; expected degrees in (0, 180]")
+        if not 0 < self.limit <= 180:
+            faults.append(f"limit {self.limit}; expected degrees in (0, 180]")
         if faults:
             raise SteeringError(f"Cannot steer with these settings: {'; '.join(faults)}. Change them.")
 

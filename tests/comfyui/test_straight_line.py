@@ -33,6 +33,7 @@ def test_all_nodes_are_there_with_tooltips(host: Host) -> None:
         "PalateCollectPairs",
         "PalateFitTaste",
         "PalateAdaptConditioning",
+        "PalateAdaptClip",
         "PalateRankImages",
         "PalateSaveTaste",
         "PalateLoadTaste",

@@ -44,7 +44,7 @@ def test_the_hosts_model_keeps_its_bits_and_the_loss_falls(model) -> None:
     moved = adapted.movement()
     assert bits(model) == before and all(not p.grad_fn and p.grad is None for p in model.parameters())
     assert moved.objective_after < moved.objective_before and moved.cosine < 1 and moved.token_change > 0
-    assert set(adapted.weights) == {n for n, _ in model.named_parameters()}
+    assert set(adapted.change.weights) == {n for n, _ in model.named_parameters()}
 
 
 def test_plain_is_what_the_model_itself_gives(model) -> None:
@@ -57,12 +57,12 @@ def test_plain_is_what_the_model_itself_gives(model) -> None:
 def test_off_is_the_same_bits_and_runs_no_step(model, off: SteeringSettings) -> None:
     steps: list[int] = []
     adapted = adapt(model, off, on_step=lambda step, total: steps.append(step))
-    assert torch.equal(adapted.tokens(1.0), adapted.plain) and not adapted.weights and not steps
+    assert torch.equal(adapted.tokens(1.0), adapted.plain) and adapted.change is None and not steps
     assert adapted.movement().degrees == 0.0 and adapted.movement(0.0).token_change == 0.0
 
 
 def test_strength_goes_straight_from_plain_through_adapted(model) -> None:
-    adapted = adapt(model)
+    adapted = adapt(model, SteeringSettings(learning_rate=2e-3, steps=3, limit=180.0))
     assert adapted.tokens(0.0) is adapted.plain and adapted.tokens(1.0) is adapted.adapted
     assert torch.allclose(adapted.tokens(0.5), (adapted.plain + adapted.adapted) / 2, atol=1e-6)
     changes = [adapted.movement(s).token_change for s in (0.0, 0.5, 1.0, 2.0)]
@@ -78,7 +78,7 @@ def test_one_step_is_adams_by_hand(model) -> None:
     loss.backward()
     adapted = adapt(model, SteeringSettings(steps=1, learning_rate=1e-5))
     for name, parameter in twin.named_parameters():
-        step = parameter.detach() - adapted.weights[name]
+        step = parameter.detach() - adapted.change.weights[name]
         if "layers.1.mlp.fc2.weight" in name:
             assert torch.allclose(step, 1e-5 * parameter.grad.sign(), atol=2e-7)
 
@@ -103,7 +103,7 @@ def test_half_precision_models_are_adapted_in_float32(model) -> None:
     half = tiny.new_text_model().to(torch.bfloat16)
     adapted = adapt(half)
     assert adapted.plain.dtype == adapted.adapted.dtype == torch.bfloat16
-    assert all(w.dtype == torch.float32 for w in adapted.weights.values())
+    assert all(w.dtype == torch.float32 for w in adapted.change.weights.values())
 
 
 @pytest.mark.parametrize(("skip", "norm"), [(1, True), (1, False), (2, True)])
@@ -122,7 +122,7 @@ def test_our_tower_gives_what_transformers_gives(model) -> None:
     theirs, ours = adapt(model), adapt(tower)
     assert torch.allclose(ours.plain, theirs.plain, atol=1e-5)
     assert torch.allclose(ours.adapted, theirs.adapted, atol=1e-3)
-    assert all(name.startswith("text_model.") for name in ours.weights)
+    assert all(name.startswith("text_model.") for name in ours.change.weights)
 
 
 def test_a_host_encodes_with_its_own_encoder(model) -> None:
@@ -131,11 +131,11 @@ def test_a_host_encodes_with_its_own_encoder(model) -> None:
     host = tiny.new_text_model()
     before, calls = bits(host), []
 
-    def encode(weights):
-        calls.append(weights)
-        if weights is None:
+    def encode(change):
+        calls.append(change)
+        if change is None:
             return host(tiny.token_ids()).last_hidden_state * 2  # as a prompt weight would
-        own = {n: weights[f"text_model.{n}"] for n, _ in host.named_parameters()}
+        own = {n: change.weights[f"text_model.{n}"] for n, _ in host.named_parameters()}
         return functional_call(host, own, (tiny.token_ids(),)).last_hidden_state * 2
 
     with torch.inference_mode():
@@ -213,6 +213,6 @@ def test_what_does_not_fit_is_named(model) -> None:
 def test_settings_name_all_their_faults() -> None:
     with pytest.raises(SteeringError, match=r"method 'magic'.*-1 steps.*strength 3"):
         SteeringSettings(method="magic", steps=-1, strength=3.0)
-    for wrong in ({"objective": "x"}, {"learning_rate": 0.0}, {"logit_scale": -1.0}, {"turn": 0.0}):
+    for wrong in ({"objective": "x"}, {"learning_rate": 0.0}, {"logit_scale": -1.0}, {"turn": 0.0}, {"limit": 181.0}):
         with pytest.raises(SteeringError, match="Cannot steer with these settings"):
             SteeringSettings(**wrong)

@@ -1,0 +1,116 @@
+"""The ways into a denoiser: what of a text encoder is moved so that the prompt's embedding follows a taste.
+
+    encoder      all weights, a copy made for this prompt            G1: Gallego 2022, arXiv:2209.12330
+    token_input  the vectors that the prompt's words stand for       G3: as in textual inversion, arXiv:2208.01618
+    eos_token    the end token's output state, in closed form        G2: Gallego 2023, arXiv:2308.07929
+
+Every way has variables and the embedding x as a function of them; `descent.py` does the rest.
+
+Shapes: C chunks of T = 77 tokens, H width of the text encoder, D joint width.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .adapted import Change
+from .descent import Adam, Descent, Steps
+from .text_model import TextModel
+
+__all__ = ["Way", "way_of"]
+
+
+class Way(Protocol):
+    """What a way of steering is."""
+
+    steps: Steps
+
+    def embedding(self) -> Tensor:
+        """(C, D) embeddings, not normalised, with their graph; without it in no-grad mode."""
+
+    def change(self) -> Change:
+        """What was moved."""
+
+
+def way_of(method: str, model: TextModel) -> Way:
+    """The way of that name, one of `METHODS`, for a prompt."""
+    ways: dict[str, type[_Encoder] | type[_TokenInput] | type[_EosToken]] = {
+        "encoder": _Encoder,
+        "token_input": _TokenInput,
+        "eos_token": _EosToken,
+    }
+    return ways[method](model)
+
+
+class _Encoder:
+    """All weights, by Adam."""
+
+    def __init__(self, model: TextModel) -> None:
+        self._model = model
+        self._weights = {name: weight.requires_grad_() for name, weight in model.start().items()}
+        self.steps: Steps = Adam(list(self._weights.values()), 1e-4)
+
+    def embedding(self) -> Tensor:
+        return self._model.embedding(self._weights)
+
+    def change(self) -> Change:
+        return Change(weights={name: weight.detach() for name, weight in self._weights.items()})
+
+
+class _TokenInput:
+    """The input vectors of a chunk's words, by Adam; weights stay.
+
+    The start token stays, too: its state is the same for all prompts, and models lean on that. The end token stays
+    where there are words, so that they carry the taste into all later states; in a chunk without any, it is moved.
+    """
+
+    def __init__(self, model: TextModel) -> None:
+        self._model, self._weights = model, model.start()
+        self._inputs = model.inputs(self._weights)
+        ends = model.ends(model.states(self._weights))[:, None]
+        places = torch.arange(self._inputs.shape[1], device=ends.device)[None]
+        self._rows = ((places > 0) & (places < ends)) | ((ends <= 1) & (places == ends))
+        self._delta = torch.zeros_like(self._inputs).requires_grad_()
+        self.steps: Steps = Adam([self._delta], 1e-3)
+
+    def embedding(self) -> Tensor:
+        return self._model.embedding(self._weights, ("token_embedding", self._moved()))
+
+    def change(self) -> Change:
+        return Change(inputs=self._moved().detach(), rows=self._rows)
+
+    def _moved(self) -> Tensor:
+        # where, not +: rows that stay keep their bits
+        return torch.where(self._rows[..., None], self._inputs + self._delta, self._inputs)
+
+
+class _EosToken:
+    """The states that condition the image, by plain gradient steps.
+
+    With the last layer's states x hangs on the end token's row alone, and ∇h = W^T ∇x is a closed form: 1 of 77 rows
+    moves. With an earlier layer's (clip skip), the gradient runs through the layers after it and reaches every row up
+    to the end token.
+    """
+
+    def __init__(self, model: TextModel) -> None:
+        self._model, self._weights = model, model.start()
+        found = model.states(self._weights)
+        self._states, self._ends = model.layer_states(found), model.ends(found)
+        self._delta = torch.zeros_like(self._states).requires_grad_()
+        self.steps: Steps = Descent(self._delta, float(found.pooler_output.norm()) / 20)
+
+    def embedding(self) -> Tensor:
+        moved = self._states + self._delta
+        if self._model.layer is not None:
+            return self._model.embedding(self._weights, (self._model.layer, moved))
+        return self._model.project(moved[torch.arange(len(moved), device=moved.device), self._ends])
+
+    def change(self) -> Change:
+        delta = self._delta.detach()
+        if self._model.layer is not None:
+            plain, moved = (self._model.normed(s, self._weights) for s in (self._states, self._states + delta))
+            delta = moved - plain
+        return Change(delta=delta)
