@@ -50,16 +50,26 @@ class ImageTextEncoder:
         Raises:
             EncoderError: no image tower or no projection, or broken weights.
         """
-        state = canonical_state(state_dict)
-        self.facts = (facts or ClipFacts()).settled(state)
+        try:
+            self._build(canonical_state(state_dict), name, facts or ClipFacts(), device)
+        except EncoderError:
+            raise
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise EncoderError(
+                f"Cannot use {name or 'this CLIP'}: its tensors don't fit each other ({error}); expected those of one "
+                "CLIP. Get the file again."
+            ) from error
+        self._device = torch.device(device)
+        self._tokenize = tokenize
+
+    def _build(self, state: Mapping[str, Tensor], name: str, facts: ClipFacts, device: str | torch.device) -> None:
+        self.facts = facts.settled(state)
         self._images = image_tower(state, self.facts).to(device)
         self.identity = clip_identity(state, self.facts)
         self.dim = int(state["visual_projection.weight"].shape[0])
         self.name = name or f"CLIP {self.dim}"
         self.logit_scale = math.exp(float(state["logit_scale"])) if "logit_scale" in state else 100.0
         self.has_text = has_text_tower(state)
-        self._device = torch.device(device)
-        self._tokenize = tokenize
         projection = state.get("text_projection.weight")
         if projection is not None and projection.shape[0] != self.dim:
             projection = None  # ComfyUI's square stand-in for a projection that the file doesn't have

@@ -46,10 +46,10 @@ class ClipFacts:
             activation=vision.get("hidden_act") or text.get("hidden_act") or "quick_gelu",
             vision_heads=vision.get("num_attention_heads"),
             text_heads=text.get("num_attention_heads"),
-            mean=tuple(look["image_mean"]) if "image_mean" in look else None,
-            std=tuple(look["image_std"]) if "image_std" in look else None,
+            mean=tuple(float(value) for value in look.get("image_mean") or ()) or None,
+            std=tuple(float(value) for value in look.get("image_std") or ()) or None,
             # 2 is the wrong id of old configs, which transformers ignores, too.
-            eos_token_id=None if eos == 2 else int(eos),
+            eos_token_id=None if eos in (None, 2) else int(eos),
         )
 
     def settled(self, state: Mapping[str, Tensor]) -> ClipFacts:

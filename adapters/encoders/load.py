@@ -109,11 +109,17 @@ def _folder_state(folder: Path) -> dict[str, Tensor]:
 
 def _facts_beside(folder: Path) -> ClipFacts:
     config, look = _json(folder / "config.json"), _json(folder / "preprocessor_config.json")
-    if "vision_config" in config or "text_config" in config:
-        return ClipFacts.from_config(config, look)
     if "hidden_act" in config:  # one tower saved alone
-        return ClipFacts.from_config({"vision_config": config}, look)
-    return ClipFacts()
+        config = {"vision_config": config}
+    if "vision_config" not in config and "text_config" not in config:
+        return ClipFacts()
+    try:
+        return ClipFacts.from_config(config, look)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise EncoderError(
+            f"Cannot load the encoder in {folder.name!r}: its config.json or preprocessor_config.json is broken "
+            f"({error}); expected a CLIP's. Get them again."
+        ) from error
 
 
 def _json(path: Path) -> dict[str, Any]:

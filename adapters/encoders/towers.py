@@ -45,6 +45,11 @@ class TextStates:
 class _Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
+        if heads < 1 or width % heads:
+            raise EncoderError(
+                f"Cannot use this CLIP: found {heads} attention heads; expected a divisor of its width, {width}. "
+                "Check the config.json beside it."
+            )
         self.heads = heads
         self.q_proj = nn.Linear(width, width)
         self.k_proj = nn.Linear(width, width)

@@ -191,9 +191,45 @@ def test_broken_files_and_pickles_are_refused(tmp_path) -> None:
         load_encoder(tmp_path / "b.pt")
 
 
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("vision_model.embeddings.position_embedding.weight", None),
+        ("vision_model.embeddings.patch_embedding.weight", torch.tensor(1.0)),
+        ("visual_projection.weight", torch.ones(3)),
+        ("text_projection.weight", torch.tensor(1.0)),
+        ("text_model.embeddings.token_embedding.weight", torch.ones(3)),
+        ("vision_model.encoder.layers.x.mlp.fc1.weight", torch.ones(3)),
+        ("logit_scale", torch.tensor(1e30)),
+        ("logit_scale", torch.ones(2)),
+    ],
+)
+def test_tensors_that_fit_nothing_are_refused(name: str, tensor: torch.Tensor | None) -> None:
+    state = random_state() | {name: tensor}
+    with pytest.raises(EncoderError, match="Cannot use this CLIP"):
+        ImageTextEncoder({key: value for key, value in state.items() if value is not None}, facts=FACTS)
+
+
+@pytest.mark.parametrize(
+    ("config", "look", "said"),
+    [
+        ({"vision_config": 5}, {}, "config.json.* is broken"),
+        ({"text_config": {"eos_token_id": "y"}}, {}, "config.json.* is broken"),
+        ({"vision_config": {"num_attention_heads": 7}}, {}, "7 attention heads"),
+        ({"vision_config": {}}, {"image_mean": ["a"]}, "config.json.* is broken"),
+    ],
+)
+def test_settings_that_fit_nothing_are_refused(tmp_path, config: dict, look: dict, said: str) -> None:
+    save_file(random_state(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(look))
+    with pytest.raises(EncoderError, match=said):
+        load_encoder(tmp_path)
+
+
 def test_open_clip_reads_a_local_file(tmp_path) -> None:
     """The file is transformers' layout on purpose: layout and loader are independent."""
-    save_file(random_state(width=64), tmp_path / "my.safetensors")
+    save_file(random_state(width=96), tmp_path / "my.safetensors")
     loaded = load_encoder(f"open_clip:ViT-B-32/{tmp_path / 'my.safetensors'}")
     assert loaded.name == "open_clip ViT-B-32/my" and loaded.facts.activation == "gelu"
 
