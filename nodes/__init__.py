@@ -6,6 +6,7 @@ from comfy_api.v0_0_2 import ComfyExtension, io
 
 from . import routes  # noqa: F401 - importing it registers the routes, once
 from .adapt import PalateAdaptClip, PalateAdaptConditioning
+from .blend import PalateBlendTastes
 from .collect import PalateCollectPairs
 from .loaders import PalateLoadEncoder, PalateLoadPlayground
 from .rank import PalateRankImages
@@ -23,6 +24,7 @@ class PalateExtension(ComfyExtension):
             PalateLoadEncoder,
             PalateCollectPairs,
             PalateFitTaste,
+            PalateBlendTastes,
             PalateAdaptConditioning,
             PalateAdaptClip,
             PalateRankImages,

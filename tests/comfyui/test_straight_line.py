@@ -32,6 +32,7 @@ def test_all_nodes_are_there_with_tooltips(host: Host) -> None:
         "PalateLoadEncoder",
         "PalateCollectPairs",
         "PalateFitTaste",
+        "PalateBlendTastes",
         "PalateAdaptConditioning",
         "PalateAdaptClip",
         "PalateRankImages",
@@ -209,6 +210,32 @@ def test_a_saved_taste_ranks_the_same(host: Host, clicked: list[dict]) -> None:
     del graph["save"]
     host.run(graph)
     assert torch.equal(host.probe("ranked by fit"), host.probe("ranked by file"))
+
+
+def test_a_blended_taste_is_a_taste(host: Host, clicked: list[dict]) -> None:
+    graph = playground()
+    taste = fit(graph, "ann", ["load", 3])
+    graph["blend"] = node("PalateBlendTastes", taste_1=taste, weight_1=1.0, taste_2=taste, weight_2=0.0)
+    graph["against"] = node(
+        "PalateBlendTastes",
+        taste_1=["blend", 0],
+        weight_1=0.5,
+        taste_2=taste,
+        weight_2=0.0,
+        taste_3=taste,
+        weight_3=-1.5,
+    )
+    graph["save"] = node("PalateSaveTaste", taste=["blend", 0], name="blend")
+    images = sample(graph, "batch", ["negative", 0], seed=3, batch=3)
+    for name, link in (("fit", taste), ("blend", ["blend", 0]), ("against", ["against", 0])):
+        graph[f"rank {name}"] = node("PalateRankImages", images=images, taste=link, encoder=["load", 3], keep=0)
+        graph[f"probe {name}"] = probe([f"rank {name}", 0], f"ranked by {name}")
+    graph["text"] = adapt("a star", ["blend", 0], ["load", 3])
+    graph["probe text"] = probe(["text", 0], "by blend")
+    host.run(graph)
+    ranked = {name: host.probe(f"ranked by {name}") for name in ("fit", "blend", "against")}
+    assert torch.equal(ranked["fit"], ranked["blend"]) and torch.equal(ranked["fit"], ranked["against"].flip(0))
+    assert torch.isfinite(host.probe("by blend")[0][0]).all()
 
 
 def test_a_lora_in_the_clip_is_respected(host: Host, clicked: list[dict]) -> None:
