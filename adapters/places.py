@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .errors import ComparisonError, StoreError
 
-__all__ = ["palate_home", "safe_name", "typed_path"]
+__all__ = ["palate_home", "safe_name", "tastes_folder", "typed_path"]
 
 # Lower case only: "Mara" and "mara" are two people, and one file on macOS and Windows.
 _PLAIN = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*")
@@ -22,7 +22,7 @@ _READABLE_LENGTH = 40  # characters of the name that stay readable in front of t
 
 
 def palate_home() -> Path:
-    """Return the folder of the store and of saved tastes, made when missing.
+    """Return the folder of the store and of all that is saved, made when missing.
 
     `$PALATE_HOME` if it is set, else `palate` in the platform's folder for user data.
 
@@ -30,16 +30,16 @@ def palate_home() -> Path:
         StoreError: the folder can't be made.
     """
     chosen = os.environ.get("PALATE_HOME", "").strip()
-    home = typed_path(chosen).absolute() if chosen else _user_data() / "palate"
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise StoreError(
-            f"Cannot use {home} as Palate's folder: {reason}; expected a folder that can be written. "
-            "Set PALATE_HOME to one."
-        ) from error
-    return home
+    return _made(typed_path(chosen).absolute() if chosen else _user_data() / "palate")
+
+
+def tastes_folder() -> Path:
+    """Return the folder of saved tastes, made when missing.
+
+    Raises:
+        StoreError: the folder can't be made.
+    """
+    return _made(palate_home() / "tastes")
 
 
 def typed_path(text: str | os.PathLike[str]) -> Path:
@@ -72,6 +72,18 @@ def safe_name(text: str) -> str:
     readable = re.sub(r"\W+", "-", unicodedata.normalize("NFC", text[: 4 * _READABLE_LENGTH]))
     readable = readable[:_READABLE_LENGTH].strip("-_") or "name"
     return f"{readable}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StoreError(
+            f"Cannot use {folder} as Palate's folder: {reason}; expected a folder that can be written. "
+            "Set PALATE_HOME to one."
+        ) from error
+    return folder
 
 
 def _user_data() -> Path:

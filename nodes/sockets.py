@@ -8,8 +8,8 @@ from pathlib import Path
 import folder_paths
 from comfy_api.v0_0_2 import io
 
+from ..adapters import places
 from ..adapters.comparisons import PreferenceStore
-from ..adapters.places import palate_home
 
 CATEGORY = "palate"
 SOURCE = "comfyui"  # of the comparisons made here
@@ -24,7 +24,7 @@ _lock = threading.Lock()
 
 def open_store() -> PreferenceStore:
     """The store in Palate's folder, opened once per process; safe from the executor's and the server's thread."""
-    folder = palate_home() / "store"
+    folder = places.palate_home() / "store"
     with _lock:
         if folder not in _stores:
             _stores[folder] = PreferenceStore(folder)
@@ -33,8 +33,7 @@ def open_store() -> PreferenceStore:
 
 def tastes_folder() -> Path:
     """Where taste files are saved; made when missing, and known to ComfyUI as a model folder."""
-    folder = palate_home() / "tastes"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = places.tastes_folder()
     folder_paths.add_model_folder_path(TASTES, str(folder), is_default=True)
     folder_paths.folder_names_and_paths[TASTES][1].add(".safetensors")  # else it would list every file
     return folder
