@@ -26,6 +26,7 @@ class FakePainter:
     def __init__(self, steps: int = 3) -> None:
         self.steps = steps
         self.asked: list[tuple[str, int]] = []
+        self.options: dict = {}
         self.gate = threading.Event()
         self.gate.set()
 
@@ -36,6 +37,7 @@ class FakePainter:
                 raise CancelledError("Stopped.")
             if on_step:
                 on_step(step + 1, self.steps)
+        self.options = options
         self.asked += [(prompt, seed) for seed in seeds]
         return [self._paint(prompt, seed, 40 if taste is not None and strength else 0) for seed in seeds]
 
@@ -72,7 +74,9 @@ def fake_tools(painter=None, **changes):
         "painter": lambda: painter,
         "encoder": FakeEncoder,
         "prompts": lambda: PROMPTS,
-        "moved": lambda painter, prompt, taste, strength: 12.0 * strength,
+        "moved": lambda painter, prompt, taste, strength, settings: (
+            strength * (12.0 if settings.method == "encoder" else 6.0)
+        ),
     }
     return Tools(**(values | changes))
 

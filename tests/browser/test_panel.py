@@ -234,6 +234,16 @@ def test_generate_shows_both_side_by_side(page, panel):
     page.wait_for_function(loaded)
 
 
+def test_generate_moves_what_is_chosen(page, panel):
+    fakes.answer_some(panel.store, person="Hal", number=8)
+    choose_person(page, "Hal")
+    open_tab(page, "Generate")
+    page.click("#palate-method input")
+    page.get_by_role("option", name="Its words").click()
+    page.click("#palate-generate")
+    sync_api.expect(page.locator(".pl-generated")).to_contain_text("by 6°")
+
+
 def test_dark_is_remembered(page, panel):
     before = page.evaluate("() => document.body.classList.contains('dark')")
     page.click("#palate-theme")

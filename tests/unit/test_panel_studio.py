@@ -14,6 +14,7 @@ from palate.adapters.errors import (
     FileFormatError,
     NotEnoughAnswersError,
 )
+from palate.adapters.steering import SteeringSettings
 from palate.ui.panel import views
 from palate.ui.panel.pair import Pair
 from palate.ui.panel.prompts import EXAMPLES, FILE, example_prompts
@@ -88,6 +89,14 @@ def test_generating_paints_the_same_seeds_twice_and_reports_progress(studio):
     assert (made.seeds, len(made.plain), len(made.yours), made.moved) == ((5, 6), 2, 2, 12.0)
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
+
+
+def test_generating_moves_what_was_asked_for(studio):
+    fakes.answer_some(studio.store)
+    studio.generate(studio.taste("me"), "a cat", (5,), 1.0, ignore, never)
+    assert studio.painter().painter.options["settings"] == SteeringSettings()
+    studio.generate(studio.taste("me"), "a cat", (5,), 1.0, ignore, never, "token_input")
+    assert studio.painter().painter.options["settings"] == SteeringSettings(method="token_input")
 
 
 def test_strength_0_gives_the_same_pictures(studio):

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from ...adapters.errors import CancelledError, NotEnoughAnswersError
+from ...adapters.steering import METHODS
 from . import views
 from .events import QUIET, in_words, session_of, shown
 from .shelf import Shelf
@@ -19,6 +20,7 @@ from .studio import Rendering, Studio
 __all__ = ["GenerateTab"]
 
 LARGEST_SEED = 2**32 - 1
+WAYS = {"encoder": "All of the prompt", "token_input": "Its words", "eos_token": "Its end only"}
 
 
 class GenerateTab:
@@ -37,13 +39,22 @@ class GenerateTab:
             strength = gr.Slider(
                 0, 2, value=1, step=0.05, label="Strength of your taste", info="0: none, 1: as learned", scale=3
             )
+            method = gr.Dropdown(
+                [(WAYS.get(name, name), name) for name in METHODS],
+                value=METHODS[0],
+                label="What it moves",
+                info="from most to least",
+                scale=1,
+                min_width=150,
+                elem_id="palate-method",
+            )
             number = gr.Slider(1, 4, value=2, step=1, label="Pictures", info="of each kind", scale=1, min_width=140)
         with gr.Row(elem_id="palate-go"):
             go = gr.Button("Generate", variant="primary", elem_id="palate-generate", scale=0, min_width=150)
             stop = gr.Button("Stop", variant="secondary", elem_id="palate-stop", scale=0, min_width=110, visible=False)
             other = gr.Button("Other seeds", variant="secondary", elem_id="palate-reseed", scale=0, min_width=150)
         result = gr.HTML(elem_id="palate-result", js_on_load=None)
-        wishes, outputs = [prompt, seed, number, strength], [result, stop]
+        wishes, outputs = [prompt, seed, number, strength, method], [result, stop]
         go.click(shown(self._go), wishes, outputs, **QUIET)
         prompt.submit(shown(self._go), wishes, outputs, **QUIET)
         other.click(lambda: random.randrange(10_000), None, [seed], **QUIET).then(
@@ -52,7 +63,7 @@ class GenerateTab:
         stop.click(self._stop, None, None, **QUIET)
 
     def _go(
-        self, prompt: str, seed: float | None, number: float, strength: float, request: gr.Request
+        self, prompt: str, seed: float | None, number: float, strength: float, method: str, request: gr.Request
     ) -> Iterator[tuple[Any, Any]]:
         session = session_of(self._studio, request)
         if not prompt.strip():
@@ -75,7 +86,11 @@ class GenerateTab:
 
         def work() -> None:
             try:
-                told.put(self._studio.generate(taste, prompt.strip(), seeds, float(strength), told.put, cancel.is_set))
+                told.put(
+                    self._studio.generate(
+                        taste, prompt.strip(), seeds, float(strength), told.put, cancel.is_set, method
+                    )
+                )
             except Exception as error:
                 told.put(error)
 

@@ -15,6 +15,7 @@ from ...adapters.comparisons import PreferenceStore
 from ...adapters.comparisons.comparison import check_person
 from ...adapters.errors import CancelledError, NotEnoughAnswersError
 from ...adapters.places import palate_home, safe_name
+from ...adapters.steering import METHODS, SteeringSettings
 from .brush import Brush
 from .session import Session
 from .tools import Tools
@@ -180,18 +181,20 @@ class Studio:
         strength: float,
         progress: Callable[[float], None],
         cancelled: Callable[[], bool],
+        method: str = METHODS[0],
     ) -> Rendering:
         """Paint each seed without and with the taste.
 
         Args:
             progress: Told the share that is done, 0 to 1.
             cancelled: Asked between steps.
+            method: What of the text encoder is moved, one of `adapters.steering.METHODS`.
 
         Raises:
             CancelledError: `cancelled()` turned true.
             PreferenceError: model and taste don't fit.
         """
-        painter = self.painter()
+        painter, settings = self.painter(), SteeringSettings(method=method)
         halves: list[tuple[Image.Image, ...]] = []
         for half, wanted in enumerate((None, taste)):
 
@@ -199,13 +202,20 @@ class Studio:
                 progress((half + step / max(steps, 1)) / 2)
 
             painted = painter.images(
-                prompt, list(seeds), cancelled, urgent=True, taste=wanted, strength=strength, on_step=on_step
+                prompt,
+                list(seeds),
+                cancelled,
+                urgent=True,
+                taste=wanted,
+                strength=strength,
+                settings=settings,
+                on_step=on_step,
             )
             if cancelled():
                 raise CancelledError("Stopped; nothing was kept.")
             halves.append(tuple(painted))
         with painter.turn(cancelled) as model:
-            moved = self.tools.moved(model, prompt, taste, strength)
+            moved = self.tools.moved(model, prompt, taste, strength, settings)
         return Rendering(prompt, seeds, strength, halves[0], halves[1], moved)
 
     # -- taste files

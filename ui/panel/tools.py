@@ -33,7 +33,7 @@ class Tools:
         choose: (fitted model, (M, D) vectors) -> the two worth asking about.
         save: (taste, path) -> path.
         load: (path, encoder) -> Taste.
-        moved: (painter, prompt, taste, strength) -> how far the prompt moves, degrees; None when unknown.
+        moved: (painter, prompt, taste, strength, settings) -> how far the prompt moves, degrees; None when unknown.
     """
 
     painter: Callable[[], Painter]
@@ -45,7 +45,7 @@ class Tools:
     choose: Callable[[Any, Any], tuple[int, int]]
     save: Callable[[Any, Path], Path]
     load: Callable[[Path, Any], Any]
-    moved: Callable[[Any, str, Any, float], float | None]
+    moved: Callable[[Any, str, Any, float, Any], float | None]
 
 
 def best_device() -> str:
@@ -129,5 +129,5 @@ class _Loaded:
         return example_prompts(Path(self._model))
 
 
-def _moved(painter: Any, prompt: str, taste: Any, strength: float) -> float | None:
-    return float(painter.movement(prompt, taste, strength).degrees) if strength > 0 else 0.0
+def _moved(painter: Any, prompt: str, taste: Any, strength: float, settings: Any) -> float | None:
+    return float(painter.movement(prompt, taste, strength, settings).degrees) if strength > 0 else 0.0
