@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from palate.adapters.errors import ComparisonError, EncoderError, ImageError, StoreError
 from palate.ui.panel.ahead import PairsAhead
 from palate.ui.panel.maker import PairMaker
@@ -300,3 +301,17 @@ def test_once_there_are_answers_the_most_informative_pair_is_asked(tmp_path):
     assert pools == [4]
     assert set(studio.store.vectors(fakes.FakeEncoder.identity, [pair.left, pair.right])) == {pair.left, pair.right}
     studio.close()
+
+
+def test_a_file_that_became_another_picture_is_looked_at_again(studio, tmp_path):
+    files = [tmp_path / name for name in ("a.png", "b.png")]
+    for number, file in enumerate(files):
+        fakes.picture(number).save(file)
+    make = PairMaker(studio, FolderSource(tmp_path, seed=0), "me")
+    make(False, never)
+    fakes.picture(7).save(files[0])
+    make._source = FolderSource(tmp_path, seed=0)
+    pair = make(False, never)
+    kept = studio.store.vectors(studio.encoder().identity, [pair.left, pair.right])
+    for side, vector in kept.items():
+        assert torch.equal(torch.from_numpy(vector), studio.encoder().encode_images([studio.store.image(side)])[0])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ...adapters.comparisons.images import pixel_hash
 from ...adapters.errors import EncoderError, ImageError, NotEnoughAnswersError
 from .pair import Candidate, Pair, Pool
 from .sources import Source
@@ -82,19 +83,24 @@ class PairMaker:
             logger.debug("not encoded: %s", error)
 
     def _vector(self, candidate: Candidate) -> torch.Tensor:
-        if candidate.name not in self._vectors:
-            self._vectors[candidate.name] = self._studio.encoder().encode_images([candidate.open()])[0]
+        # By pixels, not by name: a file may have become another picture since it was looked at.
+        image = candidate.open()
+        key = pixel_hash(image)
+        if key not in self._vectors:
+            self._vectors[key] = self._studio.encoder().encode_images([image])[0]
             while len(self._vectors) > KEPT_VECTORS:
                 self._vectors.popitem(last=False)
-        return self._vectors[candidate.name]
+        return self._vectors[key]
 
     def _stored(self, pool: Pool, first: int, second: int) -> Pair:
         if self._random.random() < 0.5:
             first, second = second, first
         left, right = pool.candidates[first], pool.candidates[second]
         store = self._studio.store
-        ids = {candidate.name: store.add_image(candidate.open()) for candidate in (left, right)}
-        known = {ids[name]: self._vectors[name] for name in ids if name in self._vectors}
+        images = [side.open() for side in (left, right)]
+        ids = [store.add_image(image) for image in images]
+        keys = [pixel_hash(image) for image in images]
+        known = {image_id: self._vectors[key] for image_id, key in zip(ids, keys, strict=True) if key in self._vectors}
         if known:
             store.put_vectors(self._studio.encoder().identity, known)
-        return Pair(ids[left.name], ids[right.name], pool.prompt, left.seed, right.seed, pool.model)
+        return Pair(ids[0], ids[1], pool.prompt, left.seed, right.seed, pool.model)
