@@ -50,7 +50,11 @@ class PalateCollectPairs(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="images", tooltip="All images, left and right in turn."),
+                io.Image.Output(
+                    display_name="images",
+                    tooltip="All images, left and right in turn; the left ones only, where the sides have different "
+                    "sizes.",
+                ),
                 io.String.Output(display_name="person", tooltip="The name, for Fit Taste."),
             ],
         )

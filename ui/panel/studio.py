@@ -14,7 +14,7 @@ import torch
 from ...adapters.comparisons import PreferenceStore
 from ...adapters.comparisons.comparison import check_person
 from ...adapters.errors import CancelledError, NotEnoughAnswersError
-from ...adapters.places import palate_home, safe_name
+from ...adapters.places import safe_name, tastes_folder
 from ...adapters.steering import METHODS, SteeringSettings
 from .brush import Brush
 from .session import Session
@@ -223,12 +223,11 @@ class Studio:
     @property
     def tastes_folder(self) -> Path:
         """Folder that taste files are saved to."""
-        return palate_home() / "tastes"
+        return tastes_folder()
 
     def save_taste(self, person: str) -> Path:
         """Save the person's taste as a file in `tastes_folder` and return its path."""
         taste = self.taste(person)
-        self.tastes_folder.mkdir(parents=True, exist_ok=True)
         return self.tools.save(taste, self.tastes_folder / f"{safe_name(person)}.safetensors")
 
     def load_taste(self, path: str | Path) -> Taste:
