@@ -6,6 +6,7 @@ import pytest
 import torch
 from comfy_host import Host, NodeError
 from graphs import adapt, collect, fit, node, playground, probe
+from safetensors.torch import save_file
 
 TEXT = "a large (red:1.3) star on the left, " + "dotted mint background, " * 20  # two chunks of 77 tokens
 
@@ -65,6 +66,32 @@ def test_an_adapted_clip_encodes_what_adapt_conditioning_encodes(host: Host, tau
         states(host, f"clip {name}") for name in ("one", "two", "plain", "unmoved", "untouched")
     )
     assert torch.equal(one, two) and not torch.equal(one, plain) and torch.equal(unmoved, untouched)
+
+
+@pytest.mark.parametrize("method", ["encoder", "token_input"])
+def test_a_textual_inversion_in_the_prompt_takes_part(host: Host, taught: str, method: str) -> None:
+    """Two vectors of the right width and, in one prompt, one of another, which ComfyUI leaves out."""
+    folder = host.folder / "models" / "embeddings"
+    folder.mkdir(parents=True, exist_ok=True)
+    vectors = torch.randn(2, 96, generator=torch.Generator().manual_seed(1))
+    save_file({"good": vectors}, folder / "good.safetensors")
+    save_file({"wide": torch.ones(1, 40)}, folder / "wide.safetensors")
+    graph = playground()
+    taste = fit(graph, taught, ["load", 3])
+    texts = {
+        "with": "a star, embedding:good , red",
+        "without": "a star, red",
+        "both": "a star, embedding:good embedding:wide , red",
+    }
+    for name, text in texts.items():
+        graph[name] = adapt(text, taste, ["load", 3])
+        graph[name]["inputs"]["method"] = method
+        graph[f"probe {name}"] = probe([name, 0], f"inversion {name}")
+    host.run(graph)
+    moved, without, both = (states(host, f"inversion {name}") for name in texts)
+    assert moved.shape == without.shape == both.shape and torch.isfinite(moved).all()
+    assert not torch.allclose(moved, without, atol=1e-2)
+    assert torch.allclose(moved, both, atol=1e-4)  # what is left out changes nothing
 
 
 def test_a_clip_is_adapted_once(host: Host, taught: str) -> None:
