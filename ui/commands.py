@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import pkgutil
 import re
 from collections.abc import Callable
@@ -53,10 +52,7 @@ def people(arguments: argparse.Namespace) -> int:
     """Print who has answered in the store, one person a line, with the number of answers."""
     from ..adapters.comparisons import PreferenceStore
 
-    folder = store_folder(arguments.store)
-    if not os.path.isfile(folder / "store.sqlite"):
-        raise CommandError(f"Cannot list people: found no store at {folder}; expected a folder. Pass --store FOLDER.")
-    with PreferenceStore(folder) as store:
+    with PreferenceStore.existing(store_folder(arguments.store)) as store:
         for name in store.people():
             print(f"{name}\t{len(store.comparisons(name))}")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -65,6 +66,18 @@ class PreferenceStore:
                 "Choose another folder."
             ) from error
         self._database = Database(self.path / "store.sqlite")
+
+    @classmethod
+    def existing(cls, path: str | PathLike[str]) -> PreferenceStore:
+        """Open a store that is there already; for those who only read, and should leave no store where there is none.
+
+        Raises:
+            StoreError: there is none, or as for any other.
+        """
+        folder = typed_path(path)
+        if not os.path.isfile(folder / "store.sqlite"):
+            raise StoreError(f"Cannot open {folder}: found no store there; expected a folder with store.sqlite.")
+        return cls(folder)
 
     def __enter__(self) -> PreferenceStore:
         return self

@@ -134,7 +134,7 @@ def _samples(options: argparse.Namespace) -> tuple[list[Sample], list[Sample]]:
         )
         tested = simulated_samples(encoder, options.people, largest, options.test_pairs, options.captions, options.seed)
         return tuning, tested
-    with PreferenceStore(options.data) as store:
+    with PreferenceStore.existing(options.data) as store:
         found = stored_samples(store, encoder, largest, options.test_pairs, options.seed)
     return found[::4] if len(found) >= 4 else [], [s for i, s in enumerate(found) if len(found) < 4 or i % 4]
 

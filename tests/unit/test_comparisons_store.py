@@ -302,3 +302,12 @@ def test_a_vector_that_is_text_is_refused(store: PreferenceStore) -> None:
 def test_a_folder_that_can_not_be_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(StoreError, match="Cannot open the store"):
         PreferenceStore(tmp_path / name)
+
+
+def test_who_only_reads_leaves_no_store_where_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="found no store"):
+        PreferenceStore.existing(tmp_path)
+    assert not list(tmp_path.iterdir())
+    PreferenceStore(tmp_path).close()
+    with PreferenceStore.existing(tmp_path) as store:
+        assert store.people() == []

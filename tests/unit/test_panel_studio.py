@@ -49,6 +49,14 @@ def test_a_taste_is_fitted_again_only_after_a_new_answer(studio):
     assert studio.taste("me") is not first
 
 
+def test_the_learned_page_is_worked_out_again_only_after_a_new_answer(studio):
+    fakes.answer_some(studio.store)
+    first = studio.learned("me")
+    assert studio.learned("me") is first
+    studio.store.undo("me")
+    assert studio.learned("me").answers == first.answers - 1
+
+
 def test_nothing_answered_is_said_in_words(studio):
     with pytest.raises(NotEnoughAnswersError, match="Compare"):
         studio.learned("nobody")

@@ -80,7 +80,8 @@ class Studio:
         self.person_given = person is not None
         self.closing = threading.Event()
         self._sessions: dict[str, Session] = {}
-        self._tastes: dict[str, tuple[Any, Taste]] = {}
+        self._tastes: dict[str, tuple[int, Taste]] = {}
+        self._learned: dict[str, tuple[int, Learned]] = {}
         self._painter: Brush | None = None
         self._encoder: Any = None
         self._lock = threading.RLock()
@@ -154,11 +155,16 @@ class Studio:
         return taste
 
     def learned(self, person: str) -> Learned:
-        """Return what was learned about a person.
+        """Return what was learned about a person; worked out again only when there is a new answer.
 
         Raises:
             NotEnoughAnswersError: nothing to learn from yet.
         """
+        revision = self.store.revision(person)
+        with self._lock:
+            kept = self._learned.get(person)
+        if kept is not None and kept[0] == revision:
+            return kept[1]
         comparisons = [one for one in self.store.comparisons(person) if one.outcome != "skip"]
         if not comparisons:
             raise NotEnoughAnswersError("There is nothing to show yet. Answer a few pairs under Compare first.")
@@ -169,7 +175,10 @@ class Studio:
         utility = taste.utility(torch.stack(list(vectors.values()))).tolist() if vectors else []
         order = [side for _, side in sorted(zip(utility, vectors, strict=True), reverse=True)]
         shown = min(SHOWN, len(order) // 2)
-        return Learned(person, len(comparisons), report, tuple(order[:shown]), tuple(reversed(order[-shown:])))
+        learned = Learned(person, len(comparisons), report, tuple(order[:shown]), tuple(order[::-1][:shown]))
+        with self._lock:
+            self._learned[person] = (revision, learned)
+        return learned
 
     # -- generating
 
