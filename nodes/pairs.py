@@ -7,7 +7,7 @@ from typing import Any
 
 from ..adapters.comparisons import Offer, PreferenceStore
 
-MOST = 50  # pairs told at a time
+MOST = 50  # undecided pairs told at a time
 
 
 def state(store: PreferenceStore, person: str, offer_ids: Collection[str] | None = None) -> dict[str, Any]:
@@ -16,14 +16,16 @@ def state(store: PreferenceStore, person: str, offer_ids: Collection[str] | None
     Args:
         store: Where they are.
         person: Whose.
-        offer_ids: Which pairs; None for the undecided ones, newest last.
+        offer_ids: Which pairs, all of them; None for the newest undecided ones, newest last.
     """
     outcomes = {comparison.id: comparison.outcome for comparison in store.comparisons(person)}
-    offers = store.offers(person, open_only=offer_ids is None)
-    if offer_ids is not None:
-        offers = [offer for offer in offers if offer.id in offer_ids]
+    if offer_ids is None:
+        offers = store.offers(person)[-MOST:]
+    else:
+        known = store.offers(person, open_only=False) if offer_ids else []
+        offers = [offer for offer in known if offer.id in offer_ids]
     answers = sum(outcome != "skip" for outcome in outcomes.values())
-    pairs = [told(offer, outcomes.get(offer.comparison)) for offer in offers[-MOST:]]
+    pairs = [told(offer, outcomes.get(offer.comparison)) for offer in offers]
     return {"person": person, "answers": answers, "pairs": pairs}
 
 
