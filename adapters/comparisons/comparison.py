@@ -17,6 +17,7 @@ OUTCOMES = ("left", "right", "tie", "both_bad", "skip")
 MAX_NAME = 4_000  # characters of a person's name, of an image id, a model's or a source's name
 MAX_PROMPT = 100_000  # characters
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_RECORD = "record the comparison"
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -99,13 +100,17 @@ class Offer:
         return self.comparison is None
 
 
-def check_person(person: str) -> str:
+def check_person(person: str, doing: str = "use this name") -> str:
     """Return the name if it can be one.
+
+    Args:
+        person: The name.
+        doing: What fails without one, for the message.
 
     Raises:
         ComparisonError: blank, longer than 4000 characters, or with control characters.
     """
-    _check_text("person", person, MAX_NAME, blank=False)
+    _check_text("person", person, MAX_NAME, blank=False, doing=doing)
     return person
 
 
@@ -123,7 +128,7 @@ def check_outcome(outcome: str) -> str:
 
 
 def _check_pair(pair: Comparison | Offer) -> None:
-    check_person(pair.person)
+    check_person(pair.person, _RECORD)
     _check_text("left", pair.left, MAX_NAME, blank=False)
     _check_text("right", pair.right, MAX_NAME, blank=False)
     _check_text("prompt", pair.prompt, MAX_PROMPT, control=True)
@@ -138,11 +143,11 @@ def _check_pair(pair: Comparison | Offer) -> None:
         _set_integer(pair, name)
 
 
-def _check_text(name: str, text: object, limit: int, *, blank: bool = True, control: bool = False) -> None:
+def _check_text(
+    name: str, text: object, limit: int, *, blank: bool = True, control: bool = False, doing: str = _RECORD
+) -> None:
     if not isinstance(text, str):
-        raise ComparisonError(
-            f"Cannot record the comparison: {name} is {_short(text)} ({type(text).__name__}); expected text."
-        )
+        raise ComparisonError(f"Cannot {doing}: {name} is {_short(text)} ({type(text).__name__}); expected text.")
     found = ""
     if not blank and not text.strip():
         found = "blank"
@@ -152,7 +157,7 @@ def _check_text(name: str, text: object, limit: int, *, blank: bool = True, cont
         found = f"{_short(text)}, with a character that can't be shown"
     if found:
         rule = f"{'up to' if blank else '1 to'} {limit} characters of plain text"
-        raise ComparisonError(f"Cannot record the comparison: {name} is {found}; expected {rule}. Type it again.")
+        raise ComparisonError(f"Cannot {doing}: {name} is {found}; expected {rule}. Type it again.")
 
 
 def _set_integer(pair: Comparison | Offer, name: str) -> None:

@@ -153,7 +153,7 @@ def test_a_persons_name_leads_nowhere_else(studio):
 def test_a_name_that_nobody_can_have_is_refused_before_the_first_answer(studio, tmp_path, name):
     with pytest.raises(ComparisonError, match="person is"):
         studio.session("tab").use_person(name)
-    with pytest.raises(ComparisonError, match="person is"):
+    with pytest.raises(ComparisonError, match="Cannot use this name: person is"):
         Studio(tmp_path / "other", studio.tools, name)
     assert studio.session("tab").person == "me"
     assert not (tmp_path / "other").exists()
