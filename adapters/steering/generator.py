@@ -103,7 +103,7 @@ class Generator:
 
         Args:
             prompt: Of any length.
-            seeds: At least 0 each; noise is drawn on the CPU, so that devices agree on it.
+            seeds: 0 to 2^64 - 1 each; noise is drawn on the CPU, so that devices agree on it.
             taste: None, or strength 0, generates plainly.
             strength: Replaces the one in `settings`; 0 to 2.
             negative_prompt: Never moved.
@@ -128,10 +128,17 @@ class Generator:
         width, height = (size, size) if isinstance(size, int) else size or (self.defaults.size, self.defaults.size)
         steps = self.defaults.steps if steps is None else steps
         guidance = self.defaults.guidance if guidance is None else guidance
-        if steps < 1 or width % 8 or height % 8 or width < 8 or height < 8 or any(seed < 0 for seed in seeds):
+        if (
+            steps < 1
+            or width % 8
+            or height % 8
+            or width < 8
+            or height < 8
+            or any(not 0 <= seed < 2**64 for seed in seeds)
+        ):
             raise SteeringError(
                 f"Cannot generate: {steps} steps, {width}x{height} pixels, seeds {list(seeds)}; expected at least one "
-                "step, multiples of 8, and seeds from 0. Change them."
+                "step, multiples of 8, and seeds from 0 to 2^64 - 1. Change them."
             )
         steered = taste is not None and settings.strength > 0
         look = (taste_key(taste), settings) if taste is not None and steered else ()

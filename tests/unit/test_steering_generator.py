@@ -172,7 +172,9 @@ def test_a_generator_without_encoder_says_what_fits(generator: Generator) -> Non
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"size": 17}, {"seeds": [-1]}, {"size": (0, 16)}], ids=["steps", "size", "seed", "empty"]
+    "wrong",
+    [{"steps": 0}, {"size": 17}, {"seeds": [-1]}, {"seeds": [2**64]}, {"size": (0, 16)}],
+    ids=["steps", "size", "seed", "large", "empty"],
 )
 def test_settings_that_make_no_picture_are_named(fresh: Generator, wrong: dict) -> None:
     with pytest.raises(SteeringError, match="expected at least one step, multiples of 8, and seeds from 0"):

@@ -1,7 +1,8 @@
 """Train the playground's models again: `python -m palate.adapters.playground.training [PART ...] --folder FOLDER`.
 
-The parts are `vae`, `clip`, `unet`, `export` and `card`, in this order; without any, all of them. A run that was
-stopped goes on where its last checkpoint was. `vae` and `clip` may run at the same time.
+The parts are `vae`, `clip`, `unet`, `decoder`, `export` and `card`, in this order; without any, all of them. A run
+that was stopped goes on where its last checkpoint was. `vae` and `clip` may run at the same time, and so may `unet`
+and `decoder`.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from .clip import train_clip
 from .models import Models, write_folder
 from .tokenizer import write_tokenizer
 from .unet import train_unet
-from .vae import train_vae
+from .vae import sharpen, train_vae
 
-PARTS = ("vae", "clip", "unet", "export", "card")
+PARTS = ("vae", "clip", "unet", "decoder", "export", "card")
 
 
 def main() -> None:
@@ -40,12 +41,14 @@ def main() -> None:
     trained: dict[str, Any] = {}
     models = options.models or Path(__file__).resolve().parents[1] / "models"
     # A finished part's training returns at once from its checkpoint.
-    if {"vae", "unet", "export"} & set(parts):
+    if {"vae", "unet", "decoder", "export"} & set(parts):
         trained["vae"] = train_vae(options.folder)
     if {"clip", "unet", "export"} & set(parts):
         trained["clip"] = train_clip(options.folder, tokenizer)
     if {"unet", "export"} & set(parts):
         trained["unet"] = train_unet(options.folder, trained["vae"], trained["clip"], tokenizer)
+    if {"decoder", "export"} & set(parts):
+        trained["vae"] = sharpen(options.folder, trained["vae"])
     if "export" in parts:
         write_folder(Models(vae=trained["vae"], unet=trained["unet"], clip=trained["clip"]), models)
     if "card" in parts:

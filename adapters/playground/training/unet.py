@@ -16,7 +16,7 @@ from .models import new_unet
 
 __all__ = ["train_unet"]
 
-STEPS = 5000
+STEPS = 8500
 BATCH = 32
 UNCAPTIONED = 0.1  # share of the batch that is trained without a caption, for guidance
 
