@@ -69,7 +69,7 @@ class PalateProbeLora:
         key = "clip_l.transformer.text_model.encoder.layers.0.mlp.fc1.weight"
         weight = clip.cond_stage_model.state_dict()[key]
         generator = torch.Generator().manual_seed(1)
-        clip.add_patches({key: (0.05 * torch.randn(weight.shape, generator=generator),)}, 1.0)
+        clip.add_patches({key: (0.3 * torch.randn(weight.shape, generator=generator),)}, 1.0)
         return (clip,)
 
 NODE_CLASS_MAPPINGS = {"PalateProbe": PalateProbe, "PalateProbeLora": PalateProbeLora}
