@@ -29,7 +29,7 @@ class Sampling:
     size: int
 
 
-SAMPLING = Sampling(steps=20, guidance=3.0, size=128)
+SAMPLING = Sampling(steps=20, guidance=5.0, size=128)
 
 
 def playground_folder() -> Path:

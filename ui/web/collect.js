@@ -9,7 +9,8 @@ import { app } from "/scripts/app.js";
 import { api } from "/scripts/api.js";
 
 const NODE = "PalateCollectPairs";
-const MIN_HEIGHT = 250; // pixels
+const MIN_WIDTH = 360; // pixels
+const BESIDES = 100; // pixels: what the widget shows above and below the two square images
 const OUTCOMES = [
   ["left", "◀ Left", "I prefer the left image"],
   ["tie", "Tie", "Both are equally good"],
@@ -20,12 +21,12 @@ const OUTCOMES = [
 const SAID = { left: "left", right: "right", tie: "tie", both_bad: "both bad", skip: "skipped" };
 
 const STYLE = `
-.palate-pairs { display: flex; flex-direction: column; gap: 6px; box-sizing: border-box; width: 100%; height: 100%;
-  min-height: ${MIN_HEIGHT}px; padding: 6px; overflow: hidden; font: 12px/1.3 sans-serif; color: var(--fg-color, #ddd); }
+.palate-pairs { display: flex; flex-direction: column; gap: 6px; box-sizing: border-box; width: 100%; min-height: 100%;
+  padding: 6px; overflow: hidden; font: 12px/1.3 sans-serif; color: var(--fg-color, #ddd); }
 .palate-pairs .palate-say { display: flex; justify-content: space-between; gap: 8px; min-height: 16px; }
 .palate-pairs .palate-prompt { overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
 .palate-pairs .palate-count { flex: none; color: var(--descrip-text, #999); }
-.palate-pairs .palate-images { display: flex; flex: 1 1 auto; gap: 6px; min-height: 0; aspect-ratio: 2 / 1; }
+.palate-pairs .palate-images { display: flex; flex: none; gap: 6px; width: 100%; aspect-ratio: 2 / 1; }
 .palate-pairs .palate-images button { flex: 1 1 0; min-width: 0; padding: 0; border: 2px solid transparent;
   border-radius: 6px; background: var(--comfy-input-bg, #222); cursor: pointer; overflow: hidden; }
 .palate-pairs .palate-images img { display: block; width: 100%; height: 100%; object-fit: contain; }
@@ -233,10 +234,10 @@ app.registerExtension({
       hideOnZoom: false,
       getValue: () => undefined,
       setValue: () => {},
-      getMinHeight: () => MIN_HEIGHT,
+      getMinHeight: () => Math.round(node.size[0] / 2) + BESIDES,
     });
     widget.serialize = false; // not saved in a workflow
-    node.setSize([Math.max(node.size[0], 360), Math.max(node.size[1], 420)]);
+    node.setSize([Math.max(node.size[0], MIN_WIDTH), Math.max(node.size[1], MIN_WIDTH / 2 + 260)]);
 
     const executed = node.onExecuted;
     node.onExecuted = function (output, ...rest) {

@@ -168,7 +168,9 @@ def write_card(folder: Path) -> Path:
         "from pixels by `adapters/playground/measure.py`, which uses no learned model. Held out: one in eight",
         "combinations of subject, colour and background, in no training picture.",
         "",
-        "Trained by `python -m palate.adapters.playground.training`, seeds fixed, on a processor.",
+        "Trained by `python -m palate.adapters.playground.training`, seeds fixed, on a processor. The denoiser of",
+        "these files was stopped and gone on with while its number of steps, and so its learning rate's course, was",
+        "still being chosen: a run from scratch gives models like these, not the same numbers.",
         "Licence: as the rest of Palate.",
         "",
     ]
