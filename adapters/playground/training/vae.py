@@ -70,7 +70,8 @@ def sharpen(folder: Path, vae: Any) -> Any:
         with torch.no_grad():
             latents = vae.encode(images).latent_dist.mean
         noise = OFF * spread * torch.randn(latents.shape, generator=generator)
-        return (vae.decode(latents + noise).sample - images).abs().mean()
+        decoded: torch.Tensor = vae.decode(latents + noise).sample
+        return (decoded - images).abs().mean()
 
     return train("decoder", vae, step_loss, steps=SHARPENING, learning_rate=8e-4, folder=folder, averaging=0.99, seed=1)
 
