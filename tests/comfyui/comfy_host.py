@@ -192,6 +192,8 @@ def start(folder: Path, comfyui: Path, python: Path) -> tuple[Host, subprocess.P
     environment.pop("PYTHONPATH", None)
     command = [str(python), "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port)]
     command += ["--base-directory", str(folder), "--database-url", "sqlite:///:memory:", "--disable-api-nodes"]
+    if frontend := os.environ.get("COMFYUI_FRONTEND"):  # another version's `static` folder
+        command += ["--front-end-root", frontend]
     log = folder / "comfyui.log"
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=comfyui, env=environment, stdout=out, stderr=subprocess.STDOUT)
