@@ -107,7 +107,7 @@ class Likelihood:
         parts = [pairs]
         for block in self.blocks:
             shares = self._shares(block, log_odds)
-            parts.append((shares.sum(axis=1) - 1.0).reshape(-1))
+            parts.append(np.asarray(shares.sum(axis=1) - 1.0, dtype=np.float64).reshape(-1))
         return np.concatenate(parts)
 
     def curvature(self, log_odds: Array) -> Curvature:

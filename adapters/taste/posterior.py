@@ -54,8 +54,8 @@ class Posterior:
             return np.asarray(gain[:, :count])
         if self.gain.shape[1] <= count:
             return self.gain
-        vectors, values, _ = np.linalg.svd(self.gain, full_matrices=False)
-        return np.asarray((vectors * values)[:, :count])
+        left, sizes, _ = np.linalg.svd(self.gain, full_matrices=False)
+        return np.asarray((left * sizes)[:, :count])
 
     def _whiten(self, vectors: Array) -> Array:
         return np.asarray(vectors @ self.factor if isinstance(self.factor, np.ndarray) else vectors * self.factor)
