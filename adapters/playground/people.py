@@ -17,7 +17,7 @@ from PIL import Image
 from .measure import Measured, measure
 from .world import NAMED, PERIODS, TILT, draw, random_card
 
-__all__ = ["AGREEMENT", "FEATURES", "Person", "features", "make_people"]
+__all__ = ["AGREEMENT", "FEATURES", "Person", "features", "make_people", "noise_of"]
 
 AGREEMENT = 0.87  # share of answers that agree with true utility, over random pairs of cards
 TRAITS = ("tilt", "sticker", "frame", "shading", "period", "brightness", "colourfulness")
@@ -115,10 +115,10 @@ def _person(index: int, seed: int, shown: np.ndarray, ties: float, mistakes: flo
     utilities = np.array([person.utility(x) for x in shown])
     gaps = np.abs(utilities[:, None] - utilities)
     gaps = gaps[gaps > 0]
-    return Person(person.name, weights, together, _noise(gaps), ties, mistakes)
+    return Person(person.name, weights, together, noise_of(gaps), ties, mistakes)
 
 
-def _noise(gaps: Sequence[float] | np.ndarray) -> float:
+def noise_of(gaps: Sequence[float] | np.ndarray) -> float:
     """The noise at which sigmoid(gap / noise) is AGREEMENT on average; the average falls as the noise grows."""
     low, high = 1e-4, 1e4
     for _ in range(60):

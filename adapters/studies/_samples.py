@@ -16,7 +16,7 @@ from ..comparisons import PreferenceStore
 from ..encoders import ImageTextEncoder, encode_cached
 from ..errors import NotEnoughAnswersError
 from ..playground.captions import caption_of, sample_names
-from ..playground.people import AGREEMENT, Person, features, make_people
+from ..playground.people import Person, features, make_people, noise_of
 from ..playground.world import draw, random_card
 from ._tables import Array
 
@@ -120,12 +120,7 @@ def _calibrated(person: Person, pool: Pool) -> Person:
     utility = np.array([[person.utility(view) for view in views] for views in pool.measured])
     first, second = np.triu_indices(VIEWS, 1)
     gaps = np.abs(utility[:, first] - utility[:, second]).reshape(-1)
-    low, high = 1e-4, 1e4
-    for _ in range(60):
-        middle = (low * high) ** 0.5
-        agreement = float(np.mean(1.0 / (1.0 + np.exp(-np.minimum(gaps / middle, 500.0)))))
-        low, high = (middle, high) if agreement > AGREEMENT else (low, middle)
-    return replace(person, noise=low)
+    return replace(person, noise=noise_of(gaps))
 
 
 def stored_samples(
