@@ -18,7 +18,7 @@ from ..folder import SAMPLING, clip_config, load_clip_state
 from ..measure import measure
 from ..world import NAMED
 from .cards import as_images, held_out_cards
-from .clip import clip_pixels, small
+from .clip import clip_pixels, small, truth
 
 __all__ = ["measure_models", "write_card"]
 
@@ -75,14 +75,16 @@ def _prompts_kept(pipeline: Any, count: int) -> dict[str, Any]:
 def _retrieval(folder: Path, groups: int = 10) -> dict[str, float]:
     """Top-1 retrieval among 100 held-out cards and captions that name four properties, subject and colour among them.
 
-    Several captions may be true of one card by chance; the one written for it still has to come first.
+    A caption may be true of several of the cards. `caption_to_picture` and `picture_to_caption` count any that is
+    true; `the_very_picture` counts only the card that the caption was written for, which nobody could find more often
+    than `at_most`: among cards that a caption is true of, it doesn't say which.
     """
     from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
     clip = CLIPModel(CLIPConfig(**clip_config(folder))).eval()
     clip.load_state_dict({name: tensor.float() for name, tensor in load_clip_state(folder).items()}, strict=False)
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    found_image, found_text = [], []
+    shares: dict[str, list[float]] = {}
     for group in range(groups):
         rng = random.Random(f"retrieval/{group}")
         cards = held_out_cards(100 + group, 100)
@@ -90,15 +92,21 @@ def _retrieval(folder: Path, groups: int = 10) -> dict[str, float]:
             caption_of(card, ["subject", "colour", *rng.sample(["background", "pattern", "size", "place"], 2)])
             for card in cards
         ]
+        true = truth(cards, captions)
         ids = tokenizer(captions, padding="max_length", return_tensors="pt")["input_ids"]
         with torch.no_grad():
             text = clip.text_projection(clip.text_model(input_ids=ids).pooler_output)
             image = clip.visual_projection(clip.vision_model(pixel_values=clip_pixels(small(cards))).pooler_output)
         similarity = torch.nn.functional.normalize(text, dim=-1) @ torch.nn.functional.normalize(image, dim=-1).T
-        truth = torch.arange(100)
-        found_image.append((similarity.argmax(1) == truth).float().mean().item())
-        found_text.append((similarity.argmax(0) == truth).float().mean().item())
-    return {"caption_to_picture": float(np.mean(found_image)), "picture_to_caption": float(np.mean(found_text))}
+        each, pictures, said = torch.arange(100), similarity.argmax(1), similarity.argmax(0)
+        for name, found in {
+            "caption_to_picture": true[each, pictures],
+            "picture_to_caption": true[said, each],
+            "the_very_picture": pictures == each,
+            "at_most": 1 / true.sum(1),
+        }.items():
+            shares.setdefault(name, []).append(found.float().mean().item())
+    return {name: float(np.mean(values)) for name, values in shares.items()}
 
 
 def _round_trip(pipeline: Any, count: int = 100) -> dict[str, float]:
@@ -142,6 +150,7 @@ def write_card(folder: Path) -> Path:
     card = measure_models(folder)
     (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     low, high = card["prompts"]["interval"]
+    found = card["retrieval"]
     each = ", ".join(f"{name} {100 * share:.0f} %" for name, share in card["prompts"]["each"].items())
     lines = [
         "# The playground's models",
@@ -156,8 +165,10 @@ def write_card(folder: Path) -> Path:
         f"guidance {SAMPLING.guidance:g} | {100 * card['prompts']['kept']:.1f} % ({100 * low:.0f} to {100 * high:.0f})"
         f" |",
         f"| each property by itself | {each} |",
-        f"| the right picture for a caption, among 100 | {100 * card['retrieval']['caption_to_picture']:.1f} % |",
-        f"| the right caption for a picture, among 100 | {100 * card['retrieval']['picture_to_caption']:.1f} % |",
+        f"| a picture that the caption is true of, found among 100 | {100 * found['caption_to_picture']:.1f} % |",
+        f"| a caption that is true of the picture, found among 100 | {100 * found['picture_to_caption']:.1f} % |",
+        f"| the very picture that a caption was written for, among 100 | {100 * found['the_very_picture']:.1f} %, of "
+        f"{100 * found['at_most']:.1f} % that can be had: a caption is true of others, too |",
         f"| autoencoder, there and back | {card['round_trip']['decibels']:.1f} dB; all six properties still right in "
         f"{100 * card['round_trip']['all_six_right']:.0f} % |",
         f"| four pictures | {card['seconds_for_four']:.1f} s |",
@@ -169,8 +180,8 @@ def write_card(folder: Path) -> Path:
         "combinations of subject, colour and background, in no training picture.",
         "",
         "Trained by `python -m palate.adapters.playground.training`, seeds fixed, on a processor. The denoiser of",
-        "these files was stopped and gone on with while its number of steps, and so its learning rate's course, was",
-        "still being chosen: a run from scratch gives models like these, not the same numbers.",
+        "these files was stopped and gone on with while its number of steps, its learning rate's course and how often",
+        "patterns are seen were still being chosen: a run from scratch gives models like these, not the same numbers.",
         "Licence: as the rest of Palate.",
         "",
     ]

@@ -17,7 +17,7 @@ from .cards import POOL, as_images, card_pool
 from .loop import train
 from .models import EMBEDDING, new_clip
 
-__all__ = ["train_clip"]
+__all__ = ["clip_pixels", "small", "train_clip", "truth"]
 
 STEPS = 1800
 BATCH = 96
@@ -50,7 +50,7 @@ def _classes(card: Card) -> dict[str, int]:
     return classes
 
 
-def _truth(cards: Sequence[Card], captions: Sequence[str]) -> torch.Tensor:
+def truth(cards: Sequence[Card], captions: Sequence[str]) -> torch.Tensor:
     """(captions, cards) of bool: which caption is true of which card; several may be."""
     values = [tuple(named_in(text).items()) for text in captions]
     return torch.tensor([[all(getattr(card, n) == v for n, v in said) for card in cards] for said in values])
@@ -95,7 +95,7 @@ def train_clip(folder: Path, tokenizer: Any) -> Any:
         text = clip.text_projection(clip.text_model(input_ids=ids).pooler_output)
         scale = clip.logit_scale.exp().clamp(max=100.0)
         logits = scale * F.normalize(text, dim=-1) @ F.normalize(image, dim=-1).T
-        true = _truth(cards, captions).float()
+        true = truth(cards, captions).float()
         loss = F.cross_entropy(logits, true / true.sum(1, keepdim=True))
         loss = loss + F.cross_entropy(logits.T, true.T / true.T.sum(1, keepdim=True))
 
