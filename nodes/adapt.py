@@ -10,7 +10,7 @@ import torch
 from comfy_api.v0_0_2 import io
 
 from ..adapters.encoders import ImageTextEncoder
-from ..adapters.steering import METHODS, SteeringSettings, adapt_text_weights
+from ..adapters.steering import AUTO, METHODS, SteeringSettings, adapt_text_weights
 from ..adapters.steering.objective import STEERING_OBJECTIVES
 from ..adapters.taste import Taste as LearnedTaste
 from .host_text import HostText, Steer, encode_steered, steered_clip
@@ -91,7 +91,7 @@ def _steering_inputs(off: str) -> list[Any]:
         encoder_input(),
         io.Combo.Input(
             "method",
-            options=list(METHODS),
+            options=[AUTO, *METHODS],
             default=_DEFAULTS.method,
             tooltip="What is moved, for this prompt. encoder: a copy of the text encoder's weights. token_input: the "
             "vectors that the words stand for; needs less memory. eos_token: the end token's state only; the fastest "

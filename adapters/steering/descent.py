@@ -5,6 +5,7 @@ Shapes: C chunks, D joint width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from .adapted import angle
 from .objective import TasteObjective
 from .settings import SteeringSettings
 
-__all__ = ["Adam", "Cancelled", "Descent", "OnStep", "Steps", "descend"]
+__all__ = ["Adam", "Cancelled", "Descent", "OnStep", "Sphere", "Steps", "descend"]
 
 OnStep = Callable[[int, int], None]
 Cancelled = Callable[[], bool]
@@ -156,3 +157,38 @@ class Descent:
 
     def move(self, rate: float) -> None:
         self.variables[0].sub_(self._gradient, alpha=rate)
+
+
+class Sphere:
+    """Gradient steps along great circles: unit rows stay unit rows.
+
+    A step of rate r turns a row u with gradient g by r · ‖g‖ radians, g being tangent: u cos a − (g / ‖g‖) sin a.
+
+    Args:
+        variable: (C, D) unit rows, to be moved, in place.
+        degrees: How far the very first try turns.
+    """
+
+    def __init__(self, variable: Tensor, degrees: float) -> None:
+        self.variables = [variable]
+        self._degrees = degrees
+        self._start = variable.detach().clone()
+        self._gradient = torch.zeros_like(self._start)
+        self._rate = 0.0
+
+    def first_try(self, last: float | None) -> float:
+        mean = float(self._gradient.norm(dim=-1).mean())
+        return math.radians(self._degrees) / mean if mean > 0 else 0.0
+
+    def read(self, gradients: Sequence[Tensor | None]) -> None:
+        (gradient,) = gradients
+        self._start, self._rate = self.variables[0].detach().clone(), 0.0
+        gradient = torch.zeros_like(self._start) if gradient is None else gradient
+        self._gradient = gradient - (gradient * self._start).sum(dim=-1, keepdim=True) * self._start
+
+    def move(self, rate: float) -> None:
+        self._rate += rate
+        size = self._gradient.norm(dim=-1, keepdim=True)
+        turned = (self._rate * size).clamp(max=math.pi)  # further would come back on the other side
+        away = self._gradient / size.clamp(min=1e-30)
+        self.variables[0].copy_(F.normalize(turned.cos() * self._start - turned.sin() * away, dim=-1))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import SteeringError
 from .objective import STEERING_OBJECTIVES
 
-__all__ = ["METHODS", "Movement", "SteeringSettings"]
+__all__ = ["AUTO", "METHODS", "TOWERS", "Movement", "SteeringSettings"]
 
-METHODS = ("encoder", "token_input", "eos_token")
+METHODS = ("encoder", "token_input", "eos_token", "pooled")
+AUTO = "auto"
+TOWERS = ("clip_l", "clip_g")  # text towers by the names that ComfyUI and embedding files have for them
 STRONGEST = 2.0
 
 
@@ -20,7 +22,9 @@ class SteeringSettings:
     Attributes:
         method: What is moved, for one prompt. "encoder": a copy of the text encoder's weights. "token_input": the
             vectors that the prompt's words stand for; much less memory. "eos_token": the output state at the end token
-            alone, or with clip skip the states of the layer that conditions; cheapest and weakest.
+            alone, or with clip skip the states of the layer that conditions; cheap and weak. "pooled": the projected
+            vector that SDXL takes beside the tokens, in closed form; tokens keep their bits. "auto" is "encoder" where
+            there is one text encoder and "token_input" where there are two (`settled`).
         objective: "bradley_terry", "positive" or "direction" (`TasteObjective.of`).
         steps: Gradient steps, >= 0; the paper takes 5 to 7. 0 is off.
         turn: Degrees, in (0, 180], by which the text embedding turns in all at strength 1; each step is as long as
@@ -33,7 +37,7 @@ class SteeringSettings:
             say; 180 is no limit.
     """
 
-    method: str = "encoder"
+    method: str = AUTO
     objective: str = "bradley_terry"
     steps: int = 5
     learning_rate: float | None = None
@@ -44,8 +48,8 @@ class SteeringSettings:
 
     def __post_init__(self) -> None:
         faults = []
-        if self.method not in METHODS:
-            faults.append(f"method {self.method!r}; expected one of {', '.join(METHODS)}")
+        if self.method not in (AUTO, *METHODS):
+            faults.append(f"method {self.method!r}; expected one of {', '.join((AUTO, *METHODS))}")
         if self.objective not in STEERING_OBJECTIVES:
             faults.append(f"objective {self.objective!r}; expected one of {', '.join(STEERING_OBJECTIVES)}")
         if self.steps < 0:
@@ -62,6 +66,15 @@ class SteeringSettings:
             faults.append(f"limit {self.limit}; expected degrees in (0, 180]")
         if faults:
             raise SteeringError(f"Cannot steer with these settings: {'; '.join(faults)}. Change them.")
+
+    def settled(self, towers: int = 1) -> SteeringSettings:
+        """The same with "auto" resolved for a model of that many text towers.
+
+        Adam over the weights of SDXL's larger tower wants about 11 GB, so there the words' vectors are moved.
+        """
+        if self.method != AUTO:
+            return self
+        return replace(self, method="encoder" if towers == 1 else "token_input")
 
 
 @dataclass(frozen=True)

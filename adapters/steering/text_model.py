@@ -82,9 +82,12 @@ class TextModel:
         """H."""
         return next((int(p.shape[1]) for n, p in self.model.named_parameters() if n.endswith(f"{_TOKENS}.weight")), 0)
 
-    def start(self) -> dict[str, Tensor]:
-        """Float32 clones of the model's weights; the model's own may be inference tensors."""
-        return {n: p.detach().clone().to(torch.float32) for n, p in self.model.named_parameters()}
+    def start(self, copies: bool = False) -> dict[str, Tensor]:
+        """The model's weights in float32; `copies` for who moves them. Inference tensors are copied in any case."""
+        return {
+            name: weight.detach().to(torch.float32, copy=copies or weight.is_inference())
+            for name, weight in self.model.named_parameters()
+        }
 
     def states(self, weights: Weights, put: tuple[str, Tensor] | None = None) -> Any:
         """Run with these weights, and with `put` = (place, what it gives): "token_embedding" or `layer`."""
@@ -109,6 +112,13 @@ class TextModel:
         """(C, D) projected pooled states."""
         pooled: Tensor = self.states(weights, put).pooler_output
         return self.project(pooled)
+
+    def own_embedding(self) -> Tensor:
+        """(C, D) float32, by the model itself in its own precision."""
+        if self._vectors:
+            return self.embedding(self.start())
+        pooled: Tensor = self.model(input_ids=self.ids, output_hidden_states=True).pooler_output
+        return self.project(pooled.float())
 
     def ends(self, states: Any) -> Tensor:
         """(C,) where each chunk is pooled: at its end token. Read from the model's answer, which has its own rule."""

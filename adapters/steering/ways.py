@@ -3,6 +3,7 @@
     encoder      all weights, a copy made for this prompt            G1: Gallego 2022, arXiv:2209.12330
     token_input  the vectors that the prompt's words stand for       G3: as in textual inversion, arXiv:2208.01618
     eos_token    the end token's output state, in closed form        G2: Gallego 2023, arXiv:2308.07929
+    pooled       x itself, in closed form, where a model takes it    G4: the same
 
 Every way has variables and the embedding x as a function of them; `descent.py` does the rest.
 
@@ -15,9 +16,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .adapted import Change
-from .descent import Adam, Descent, Steps
+from .descent import Adam, Descent, Sphere, Steps
 from .text_model import TextModel
 
 __all__ = ["Way", "way_of"]
@@ -27,6 +29,7 @@ class Way(Protocol):
     """What a way of steering is."""
 
     steps: Steps
+    moves_tokens: bool
 
     def embedding(self) -> Tensor:
         """(C, D) embeddings, not normalised, with their graph; without it in no-grad mode."""
@@ -37,10 +40,11 @@ class Way(Protocol):
 
 def way_of(method: str, model: TextModel) -> Way:
     """The way of that name, one of `METHODS`, for a prompt."""
-    ways: dict[str, type[_Encoder] | type[_TokenInput] | type[_EosToken]] = {
+    ways: dict[str, type[_Encoder] | type[_TokenInput] | type[_EosToken] | type[_Pooled]] = {
         "encoder": _Encoder,
         "token_input": _TokenInput,
         "eos_token": _EosToken,
+        "pooled": _Pooled,
     }
     return ways[method](model)
 
@@ -48,9 +52,11 @@ def way_of(method: str, model: TextModel) -> Way:
 class _Encoder:
     """All weights, by Adam."""
 
+    moves_tokens = True
+
     def __init__(self, model: TextModel) -> None:
         self._model = model
-        self._weights = {name: weight.requires_grad_() for name, weight in model.start().items()}
+        self._weights = {name: weight.requires_grad_() for name, weight in model.start(copies=True).items()}
         self.steps: Steps = Adam(list(self._weights.values()), 1e-4)
 
     def embedding(self) -> Tensor:
@@ -66,6 +72,8 @@ class _TokenInput:
     The start token stays, too: its state is the same for all prompts, and models lean on that. The end token stays
     where there are words, so that they carry the taste into all later states; in a chunk without any, it is moved.
     """
+
+    moves_tokens = True
 
     def __init__(self, model: TextModel) -> None:
         self._model, self._weights = model, model.start()
@@ -95,6 +103,8 @@ class _EosToken:
     to the end token.
     """
 
+    moves_tokens = True
+
     def __init__(self, model: TextModel) -> None:
         self._model, self._weights = model, model.start()
         found = model.states(self._weights)
@@ -114,3 +124,26 @@ class _EosToken:
             plain, moved = (self._model.normed(s, self._weights) for s in (self._states, self._states + delta))
             delta = moved - plain
         return Change(delta=delta)
+
+
+class _Pooled:
+    """x of the first chunk, the one that a model takes, along the sphere of its length; tokens keep their bits.
+
+    With u = x / ‖x‖ the closed form is ∇u = s (p − 1)(y_chosen − y_rejected) less its part along u: no text encoder
+    takes part in it, so a step is microseconds.
+    """
+
+    moves_tokens = False
+
+    def __init__(self, model: TextModel) -> None:
+        x = model.own_embedding()[:1]
+        self._length = x.norm(dim=-1, keepdim=True)
+        self._unit = F.normalize(x, dim=-1).requires_grad_()
+        self.steps: Steps = Sphere(self._unit, 5.0)
+
+    def embedding(self) -> Tensor:
+        moved: Tensor = self._length * self._unit
+        return moved
+
+    def change(self) -> Change:
+        return Change(pooled=self.embedding().detach())

@@ -45,6 +45,7 @@ def adapt_text_weights(
     clip_skip: int = 0,
     norm_skipped: bool = True,
     vectors: Vectors | None = None,
+    takes_pooled: bool = False,
     logit_scale: float = 100.0,
     on_step: OnStep | None = None,
     cancelled: Cancelled | None = None,
@@ -73,6 +74,8 @@ def adapt_text_weights(
             The embedding x that is moved is always the last layer's.
         norm_skipped: Whether a skipped layer's output goes through the final layer norm (SD1.5 yes, SDXL no).
         vectors: (H,) by (chunk, place): what stands there instead of a token (textual inversion); with `encode` only.
+        takes_pooled: Whether the model also takes this encoder's projected pooled vector (SDXL's larger one); "pooled"
+            needs it.
         logit_scale: Where the settings have none.
         on_step: Called with (steps done, steps) after every step.
         cancelled: Asked before every step.
@@ -83,9 +86,11 @@ def adapt_text_weights(
     Raises:
         CancelledError: `cancelled` said so.
         ShapeError: token ids, projection and taste don't fit together.
-        SteeringError: no projection for a taste that needs one, or weights became NaN.
+        SteeringError: no projection for a taste that needs one, "pooled" without `takes_pooled`, or weights became
+            NaN.
     """
-    settings = settings or SteeringSettings()
+    settings = (settings or SteeringSettings()).settled()
+    _require_pooled(settings, projection, takes_pooled)
     with torch.inference_mode(False), torch.no_grad():
         objective, matrix = _objective(taste, projection, settings, logit_scale, token_ids)
         model = TextModel(text_model, token_ids.detach().clone(), matrix, clip_skip, norm_skipped, vectors)
@@ -94,16 +99,31 @@ def adapt_text_weights(
         encode = encode or model.conditioning
         plain = encode(None).detach().clone()
         if settings.strength == 0 or settings.steps == 0:
-            before = model.embedding(model.start()).cpu()
+            before = model.own_embedding().cpu()
             return Adapted(plain, plain, before, before, objective, limit=settings.limit)
         way = way_of(settings.method, model)
-        before = way.embedding()
+        before = way.embedding().clone()
         descend(way.embedding, way.steps, here, settings, on_step, cancelled)
         after, change = way.embedding(), way.change()
-        adapted = encode(change).detach().clone()
-        if not bool(torch.isfinite(adapted).all()):
+        adapted = encode(change).detach().clone() if way.moves_tokens else plain
+        if not bool(torch.isfinite(adapted).all() and torch.isfinite(after).all()):
             raise SteeringError("Cannot steer: the text encoder gave NaN; expected numbers. Lower the learning rate.")
-        return Adapted(plain, adapted.to(plain), before.cpu(), after.cpu(), objective, change, settings.limit)
+        before, after = before.cpu(), after.cpu()
+        return Adapted(plain, adapted.to(plain), before, after, objective, change, settings.limit, way.moves_tokens)
+
+
+def _require_pooled(settings: SteeringSettings, projection: Tensor | None, takes_pooled: bool) -> None:
+    if settings.method != "pooled":
+        return
+    if not takes_pooled:
+        raise SteeringError(
+            "Cannot steer by 'pooled': this model takes no pooled vector from this text encoder; expected SDXL and its "
+            "larger one (clip_g). Use 'auto', or with SDXL a taste of open_clip:ViT-bigG-14/laion2b_s39b_b160k."
+        )
+    if projection is None:
+        raise SteeringError(
+            "Cannot steer by 'pooled': found no text projection; expected the model's own. Use 'token_input'."
+        )
 
 
 def _require_width(model: TextModel, objective: TasteObjective) -> None:

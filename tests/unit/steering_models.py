@@ -76,7 +76,9 @@ def new_text_model(layers: int = 2):
         eos_token_id=EOS,
         pad_token_id=EOS,
     )
-    model = CLIPTextModel(config).eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        model = CLIPTextModel(config).eval()
     for number, parameter in enumerate(model.parameters()):
         parameter.data = parameter.data + 0.1 * drawn(*parameter.shape, seed=number)
     return model
