@@ -69,7 +69,7 @@ def visit(page: Page, folder: Path, look: str, prompt: str) -> None:
     page.set_default_timeout(WAIT)
     page.wait_for_selector(".pl-stage[data-ready]")
     take(page, folder / f"panel-compare{look}.png")
-    page.get_by_role("tab", name="Learned").click()
+    page.get_by_role("tab", name="Taste").click()
     page.wait_for_selector(".pl-learned")
     take(page, folder / f"panel-learned{look}.png")
     page.get_by_role("tab", name="Generate").click()

@@ -198,7 +198,7 @@ def test_a_folder_that_is_none_is_a_message_and_the_pair_stays(page):
 
 def test_learned_and_generate_speak_plainly_before_there_are_answers(page):
     choose_person(page, "Nobody yet")
-    open_tab(page, "Learned")
+    open_tab(page, "Taste")
     sync_api.expect(page.locator("#palate-learned")).to_contain_text("Nothing learned yet")
     open_tab(page, "Generate")
     page.click("#palate-generate")
@@ -208,7 +208,7 @@ def test_learned_and_generate_speak_plainly_before_there_are_answers(page):
 def test_learned_shows_accuracy_and_pictures_then_saves_and_loads(page, panel):
     fakes.answer_some(panel.store, person="Fay", number=24)
     choose_person(page, "Fay")
-    open_tab(page, "Learned")
+    open_tab(page, "Taste")
     sync_api.expect(page.locator(".pl-figure strong")).to_have_text(re.compile(r"\d+\s%"))
     assert page.locator(".pl-row img").count() == 16
     page.click("#palate-save")

@@ -1,4 +1,9 @@
-"""The page: its head, its three tabs, and whose answers they are."""
+"""The page: its head, its tabs, and whose answers they are.
+
+A tab is a class built as `Tab(studio, shelf)` or `Tab(studio)`. One that shows what may have changed since it was
+built has `refresh(request)`, which returns new values for its `outputs`: it is called whenever the tab comes to the
+front, and when the person changes while it is there.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,9 @@ from ...adapters.errors import ComparisonError
 from .compare_tab import CompareTab
 from .events import QUIET, session_of, shown
 from .generate_tab import GenerateTab
+from .head import TABS, head
 from .learned_tab import LearnedTab
+from .share_tab import ShareTab
 from .shelf import Shelf
 from .studio import Studio
 
@@ -28,25 +35,31 @@ def build(studio: Studio, shelf: Shelf) -> gr.Blocks:
     """
     with gr.Blocks(title="Palate", analytics_enabled=False, fill_width=True) as page:
         remembered = gr.BrowserState("", storage_key="palate-person", secret="palate")
-        with gr.Row(elem_id="palate-head"):
-            gr.HTML('<p class="pl-mark-text">Palate<i>.</i></p>', elem_id="palate-mark", js_on_load=None)
-            person = gr.Dropdown(
-                label="Who is choosing?",
-                show_label=False,
-                container=False,
-                choices=_people(studio, studio.person),
-                value=studio.person,
-                allow_custom_value=True,
-                elem_id="palate-person",
-            )
-            gr.Button("◐", elem_id="palate-theme", variant="secondary")
-        with gr.Tabs(elem_id="palate-tabs"):
-            with gr.Tab("Compare", id="compare"):
-                compare = CompareTab(studio)
-            with gr.Tab("Learned", id="learned") as tab:
-                learned = LearnedTab(studio, tab)
-            with gr.Tab("Generate", id="generate"):
-                GenerateTab(studio, shelf)
+        gr.HTML(head(), elem_id="palate-head", js_on_load=None)
+        person = gr.Dropdown(
+            label="Who is choosing?",
+            show_label=False,
+            container=False,
+            choices=_people(studio, studio.person),
+            value=studio.person,
+            allow_custom_value=True,
+            elem_id="palate-person",
+        )
+        makers = {
+            "compare": lambda: CompareTab(studio),
+            "taste": lambda: LearnedTab(studio),
+            "generate": lambda: GenerateTab(studio, shelf),
+            "share": lambda: ShareTab(studio, shelf),
+        }
+        tabs: dict[str, Any] = {}
+        for name in TABS:
+            with gr.Column(elem_id=f"palate-page-{name}", elem_classes="pl-page"):
+                tabs[name] = makers[name]()
+        for name, tab in tabs.items():
+            if hasattr(tab, "refresh"):
+                front = gr.Button(visible="hidden", elem_id=f"palate-front-{name}")
+                front.click(shown(tab.refresh), None, tab.outputs, trigger_mode="always_last", **QUIET)
+        compare: CompareTab = tabs["compare"]
 
         def arrive(kept: str, request: gr.Request) -> Iterator[Any]:
             session = session_of(studio, request)
@@ -77,7 +90,7 @@ def build(studio: Studio, shelf: Shelf) -> gr.Blocks:
 
         page.load(shown(arrive), [remembered], [person, *compare.outputs], **QUIET)
         changed = person.input(shown(change_person), [person], [person, remembered, *compare.outputs], **QUIET)
-        changed.then(shown(learned.show), None, learned.outputs, **QUIET)
+        changed.then(None, None, None, js="() => window.palate.refresh()", **QUIET)
         page.unload(leave)
     return page
 

@@ -19,7 +19,7 @@ BUSY = {**QUIET, "show_progress": "minimal"}  # pictures that no encoder saw yet
 class LearnedTab:
     """The components of the tab and what happens when they are used."""
 
-    def __init__(self, studio: Studio, tab: gr.Tab) -> None:
+    def __init__(self, studio: Studio) -> None:
         self._studio = studio
         page = gr.HTML(elem_id="palate-learned", js_on_load=None)
         with gr.Row(elem_id="palate-files"):
@@ -32,12 +32,11 @@ class LearnedTab:
         file = gr.File(label="Your taste", visible=False, interactive=False, elem_id="palate-file")
 
         self.outputs = [page]
-        tab.select(shown(self.show), None, self.outputs, **BUSY)
         save.click(shown(self._save), None, [file, note], **BUSY)
         load.upload(shown(self._load), [load], [note, own], **BUSY)
         own.click(shown(self._own), None, [note, own], **QUIET)
 
-    def show(self, request: gr.Request) -> str:
+    def refresh(self, request: gr.Request) -> str:
         """Return the page about the person of this tab."""
         session = session_of(self._studio, request)
         try:

@@ -1,92 +1,96 @@
-// The panel in the browser: a click on a picture, a key, and the time it took. Everything else is Gradio's.
+// The shell in the browser: which tab is in front, light or dark. Other scripts of this folder build on window.palate.
 (() => {
-  const OUTCOMES = { ArrowLeft: "left", a: "left", ArrowRight: "right", d: "right", b: "right", t: "tie", x: "both_bad", s: "skip" };
-  const stage = () => document.querySelector("#palate-stage .pl-stage[data-ticket]");
-  // Gradio patches the stage in place, so a new pair is told by its view, not by a new element.
-  let seen = ""; // the view that is shown
-  let since = 0; // when its pictures could be seen, ms
-  let sent = ""; // the view that was answered
+  const TABS = ["compare", "taste", "generate", "share", "people"];
+  const THEME = "palate-theme";
+  const button = (name) => document.getElementById(`palate-tab-${name}`);
+  const shown = () => document.body.dataset.tab;
+  const named = () => {
+    const name = location.hash.slice(1);
+    return TABS.includes(name) ? name : "compare";
+  };
 
-  const press = (name) => document.getElementById(`palate-${name}`)?.click();
-  const visible = (element) => element !== null && element.offsetParent !== null;
+  // Keys are for the page unless somebody types or moves a slider. A radio button takes no letters.
+  const typing = (target, key = "") => {
+    const field = target instanceof Element && target.closest("input, textarea, select, dialog, [contenteditable=true], [role=slider], [role=listbox]");
+    return Boolean(field) && !(field.matches("input[type=radio], input[type=checkbox]") && key.length === 1);
+  };
 
-  // Gradio calls this when an answer button is pressed; what it returns goes to the server.
-  window.palateAnswer = (outcome) => {
-    const now = stage();
-    if (!now || now.dataset.view === sent) return JSON.stringify({ ticket: "" });
-    sent = now.dataset.view;
-    for (const card of now.querySelectorAll("[data-choose]")) {
-      if (outcome === "left" || outcome === "right") {
-        card.classList.add(card.dataset.choose === outcome ? "pl-chosen" : "pl-passed");
-      } else {
-        card.classList.add("pl-passed");
-      }
+  const palate = (window.palate = { typing, shown });
+
+  /** Tell the server's side of the tab in front that it is, so that it shows what is true now. */
+  palate.refresh = () => {
+    document.getElementById(`palate-front-${shown()}`)?.click();
+    document.dispatchEvent(new CustomEvent("palate:front", { detail: shown() }));
+  };
+
+  /** Bring a tab to the front. */
+  palate.show = (name) => {
+    if (location.hash !== `#${name}`) location.hash = name; // hashchange goes on
+    else front();
+  };
+
+  const front = () => {
+    const name = named();
+    const changed = document.body.dataset.tab !== name;
+    document.body.dataset.tab = name;
+    for (const other of TABS) {
+      const tab = button(other);
+      tab?.setAttribute("aria-selected", String(other === name));
+      if (tab) tab.tabIndex = other === name ? 0 : -1;
+      const page = document.getElementById(`palate-page-${other}`);
+      page?.setAttribute("role", "tabpanel");
+      page?.setAttribute("aria-labelledby", `palate-tab-${other}`);
     }
-    const seconds = since ? (performance.now() - since) / 1000 : null;
-    return JSON.stringify({ ticket: now.dataset.ticket, seconds });
+    if (!changed) return;
+    scrollTo(0, 0);
+    palate.refresh();
   };
 
   // Gradio follows the system; the button in the head overrules it, and is remembered.
   const theme = () => {
-    const kept = localStorage.getItem("palate-theme");
+    const kept = localStorage.getItem(THEME);
     if (kept) document.body.classList.toggle("dark", kept === "dark");
   };
 
-  const look = () => {
-    const now = stage();
-    const view = now?.dataset.view ?? "";
-    if (view === seen) return;
-    if (!seen) theme();
-    seen = view;
-    since = 0;
-    if (!now) return;
-    delete now.dataset.ready;
-    // After a name or a source was chosen, keys are for the pictures again.
-    if (document.activeElement?.closest("#palate-person, #palate-source")) document.activeElement.blur();
-    const cards = [...now.querySelectorAll(".pl-card")];
-    for (const card of cards) card.classList.remove("pl-chosen", "pl-passed");
-    const pictures = cards.map((card) => card.querySelector("img"));
-    Promise.allSettled(pictures.map((picture) => picture.decode())).then(() => {
-      if (seen !== view) return;
-      since = performance.now();
-      now.dataset.ready = view;
-      if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-      for (const card of cards) card.animate([{ opacity: 0.2 }, { opacity: 1 }], { duration: 180, easing: "ease-out" });
-    });
-  };
-
   document.addEventListener("click", (event) => {
-    const card = event.target instanceof Element ? event.target.closest("#palate-stage [data-choose]") : null;
-    if (card) press(card.dataset.choose);
-    if (event.target instanceof Element && event.target.closest("#palate-theme")) {
-      const dark = document.body.classList.toggle("dark");
-      localStorage.setItem("palate-theme", dark ? "dark" : "light");
+    const target = event.target instanceof Element ? event.target : document.body;
+    const tab = target.closest("[role=tab][data-tab]");
+    if (tab) palate.show(tab.dataset.tab);
+    if (target.closest("#palate-theme")) {
+      localStorage.setItem(THEME, document.body.classList.toggle("dark") ? "dark" : "light");
     }
   });
 
   document.addEventListener("keydown", (event) => {
-    if (event.repeat || event.altKey || event.isComposing || !visible(stage())) return;
+    if (event.repeat || event.altKey || event.ctrlKey || event.metaKey || event.isComposing) return;
     const target = event.target instanceof Element ? event.target : document.body;
-    const field = target.closest("input, textarea, select, [contenteditable=true], [role=slider], [role=listbox]");
-    const choice = field?.matches("input[type=radio], input[type=checkbox]");
-    if (field && !(choice && event.key.length === 1)) return;
-    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    if (event.ctrlKey || event.metaKey) {
-      if (key !== "z" || event.shiftKey) return;
+    const tab = target.closest("[role=tab][data-tab]");
+    const there = TABS.filter(button);
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (tab && step) {
+      const next = there[(there.indexOf(tab.dataset.tab) + step + there.length) % there.length];
       event.preventDefault();
-      press("undo");
-    } else if (key === "u") {
-      press("undo");
-    } else if (OUTCOMES[key] && !event.shiftKey) {
-      event.preventDefault();
-      press(OUTCOMES[key]);
+      event.stopImmediatePropagation();
+      palate.show(next);
+      button(next).focus();
+    } else if (!typing(target) && there[Number(event.key) - 1]) {
+      palate.show(there[Number(event.key) - 1]);
     }
   });
 
+  window.addEventListener("hashchange", front);
+
   const begin = () => {
     theme();
-    new MutationObserver(look).observe(document.body, { childList: true, subtree: true, attributeFilter: ["data-view"] });
-    look();
+    document.body.dataset.tab = named();
+    // Gradio builds the page when it likes: wait for the head, then for the page.
+    const watch = new MutationObserver(() => {
+      if (!button("compare") || !document.getElementById("palate-page-compare")) return;
+      watch.disconnect();
+      theme();
+      front();
+    });
+    watch.observe(document.body, { childList: true, subtree: true });
   };
   if (document.body) begin();
   else document.addEventListener("DOMContentLoaded", begin);
