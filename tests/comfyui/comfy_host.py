@@ -24,6 +24,7 @@ RUN_LIMIT = 240
 # Saves whatever it is given, so that a test can compare bits; and says what a CLIP's weights are.
 PROBE = """
 import os
+import sys
 from pathlib import Path
 import torch
 
@@ -72,7 +73,34 @@ class PalateProbeLora:
         clip.add_patches({key: (0.3 * torch.randn(weight.shape, generator=generator),)}, 1.0)
         return (clip,)
 
-NODE_CLASS_MAPPINGS = {"PalateProbe": PalateProbe, "PalateProbeLora": PalateProbeLora}
+class PalateProbeTowers:
+    '''What the pack's own copies of a CLIP's text encoders make of a text, beside the host.'''
+    INPUT_TYPES = classmethod(
+        lambda s: {"required": {"clip": ("CLIP",), "text": ("STRING", {}), "name": ("STRING", {})}}
+    )
+    RETURN_TYPES, FUNCTION, OUTPUT_NODE, CATEGORY = (), "save", True, "test"
+
+    def save(self, clip, text, name):
+        pack = next(module for key, module in sys.modules.items() if key.endswith("palate.nodes.host_text"))
+        found = {}
+        for tower_name, tower in pack.text_towers(clip).items():
+            ids = tower.tokenize(text)
+            states = tower.model(ids)
+            pooled = states.pooler_output
+            found[tower_name] = {
+                "tokens": states.hidden_states[-1 - tower.clip_skip] if tower.clip_skip else states.last_hidden_state,
+                "pooled": pooled if tower.projection is None else pooled @ tower.projection.T,
+                "normed": torch.tensor(tower.norm_skipped),
+                "can move": torch.tensor(not any(weight.is_inference() for weight in tower.model.parameters())),
+            }
+        torch.save(found, Path(os.environ["PALATE_PROBES"]) / f"{name}.pt")
+        return ()
+
+NODE_CLASS_MAPPINGS = {
+    "PalateProbe": PalateProbe,
+    "PalateProbeLora": PalateProbeLora,
+    "PalateProbeTowers": PalateProbeTowers,
+}
 """
 
 
@@ -176,7 +204,14 @@ def install_pack(custom_nodes: Path) -> None:
 
 def start(folder: Path, comfyui: Path, python: Path) -> tuple[Host, subprocess.Popen[bytes]]:
     """Start ComfyUI with everything it writes below `folder`, and wait until it answers."""
-    for name in ("custom_nodes/palate_probe", "probes", "home", "models/checkpoints", "models/clip_vision"):
+    for name in (
+        "custom_nodes/palate_probe",
+        "probes",
+        "home",
+        "models/checkpoints",
+        "models/clip_vision",
+        "models/text_encoders",
+    ):
         (folder / name).mkdir(parents=True)
     (folder / "custom_nodes" / "palate_probe" / "__init__.py").write_text(PROBE)
     install_pack(folder / "custom_nodes")
