@@ -2,15 +2,18 @@
 
 adapt_text_embedding   x moved by the closed form, no model
 adapt_text_weights     a text encoder's weights, input vectors, states or pooled vector moved for one prompt; any host
-TextConditioner        the text side of a diffusers pipeline, plain and steered
+TextConditioner        the text side of a diffusers pipeline, one tower or SDXL's two, plain and steered
 Generator              pictures by seed, plain and steered
 """
 
 from .adapted import Adapted, Change
 from .conditioner import TextConditioner
+from .conditioning import Conditioning
 from .embedding import adapt_text_embedding
-from .generator import Defaults, Generator
+from .generator import Generator
 from .objective import TasteObjective
+from .pipelines import Defaults
+from .prompt_tower import PromptTower
 from .settings import AUTO, METHODS, TOWERS, Movement, SteeringSettings
 from .weights import adapt_text_weights
 
@@ -20,9 +23,11 @@ __all__ = [
     "TOWERS",
     "Adapted",
     "Change",
+    "Conditioning",
     "Defaults",
     "Generator",
     "Movement",
+    "PromptTower",
     "SteeringSettings",
     "TasteObjective",
     "TextConditioner",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from palate.adapters.errors import CancelledError, EncoderMismatchError, SteeringError
-from palate.adapters.steering import Generator, SteeringSettings, TextConditioner
+from palate.adapters.steering import Generator, PromptTower, SteeringSettings, TextConditioner
 
 _spec = importlib.util.spec_from_file_location("steering_models", Path(__file__).with_name("steering_models.py"))
 tiny = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
@@ -40,29 +40,30 @@ def pixels(images) -> list[bytes]:
 
 def test_plain_conditioning_is_that_of_diffusers(generator: Generator) -> None:
     theirs, negative = generator._pipeline.encode_prompt(PROMPT, "cpu", 1, True, negative_prompt="blue")
-    assert torch.equal(generator.conditioner.plain(PROMPT), theirs)
-    assert torch.equal(generator.conditioner.plain("blue"), negative)
+    assert torch.equal(generator.conditioner.plain(PROMPT).tokens, theirs)
+    assert torch.equal(generator.conditioner.negative("blue").tokens, negative)
+    assert generator.family == "sd15" and generator.conditioner.plain(PROMPT).pooled is None
 
 
 def test_long_prompts_become_chunks_with_their_own_ends(generator: Generator) -> None:
     text = generator.conditioner
-    ids = text.token_ids(LONG)
+    ids = text.towers[0].token_ids(LONG)
     assert ids.shape == (2, 77) and ids[:, 0].tolist() == [tiny.BOS] * 2
-    words = text.tokenizer(LONG, add_special_tokens=False)["input_ids"]
+    words = text.towers[0].tokenizer(LONG, add_special_tokens=False)["input_ids"]
     assert [i for row in ids.tolist() for i in row if i not in (tiny.BOS, tiny.EOS)] == words
-    assert text.plain(LONG).shape == (1, 154, tiny.WIDTH)
-    assert torch.equal(text.plain("", 2)[:, :77], text.plain("", 2)[:, 77:])
+    assert text.plain(LONG).tokens.shape == (1, 154, tiny.WIDTH)
+    assert torch.equal(*text.plain("", 2).tokens.split(77, dim=1))
 
 
 def test_clip_skip_takes_an_earlier_layer(generator: Generator) -> None:
-    text = generator.conditioner
-    skipping = TextConditioner(text.tokenizer, text.text_encoder, text.encoder, clip_skip=1)
+    text = generator.conditioner.towers[0]
+    skipping = TextConditioner(text, clip_skip=1)
     with torch.no_grad():
         states = text.text_encoder(text.token_ids(PROMPT), output_hidden_states=True).hidden_states
     norm = next(m for n, m in text.text_encoder.named_modules() if n.endswith("final_layer_norm"))
-    assert torch.equal(skipping.plain(PROMPT), norm(states[-2]).detach())
+    assert torch.equal(skipping.plain(PROMPT).tokens, norm(states[-2]).detach())
     moved, _ = skipping.steered(PROMPT, tiny.taste(identity=text.encoder.identity))
-    assert not torch.equal(moved, skipping.plain(PROMPT))
+    assert not torch.equal(moved.tokens, skipping.plain(PROMPT).tokens)
 
 
 def test_steering_moves_the_prompt_and_another_strength_costs_no_step(fresh: Generator) -> None:
@@ -72,14 +73,14 @@ def test_steering_moves_the_prompt_and_another_strength_costs_no_step(fresh: Gen
     assert steps == [1, 2, 3, 4, 5] and movement.objective_after < movement.objective_before
     half, weaker = fresh.conditioner.steered(PROMPT, taste, SteeringSettings(strength=0.5), on_step=note)
     assert len(steps) == 5 and 0 < weaker.token_change < movement.token_change
-    plain = fresh.conditioner.plain(PROMPT)
-    assert torch.allclose(half, (plain + moved) / 2, atol=1e-6)
-    assert torch.equal(fresh.conditioner.steered(PROMPT, taste, SteeringSettings(strength=0.0))[0], plain)
+    plain = fresh.conditioner.plain(PROMPT).tokens
+    assert torch.allclose(half.tokens, (plain + moved.tokens) / 2, atol=1e-6)
+    assert torch.equal(fresh.conditioner.steered(PROMPT, taste, SteeringSettings(strength=0.0))[0].tokens, plain)
 
 
 def test_another_taste_is_not_taken_from_the_cache(fresh: Generator) -> None:
     first, second = (tiny.taste(seed=seed, identity=fresh.encoder.identity) for seed in (1, 7))
-    moved = [fresh.conditioner.steered(PROMPT, taste)[0] for taste in (first, second)]
+    moved = [fresh.conditioner.steered(PROMPT, taste)[0].tokens for taste in (first, second)]
     assert not torch.equal(*moved)
 
 
@@ -166,7 +167,8 @@ def test_movement_is_there_without_generating_again(fresh: Generator) -> None:
 
 
 def test_a_generator_without_encoder_says_what_fits(generator: Generator) -> None:
-    bare = TextConditioner(generator.conditioner.tokenizer, generator.conditioner.text_encoder)
+    tower = generator.conditioner.towers[0]
+    bare = TextConditioner(PromptTower("clip_l", tower.tokenizer, tower.text_encoder))
     with pytest.raises(SteeringError, match=r"no encoder was given.*open_clip:ViT-L-14/openai"):
         bare.steered(PROMPT, tiny.taste(identity="x"))
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from palate.adapters.encoders import ClipFacts, text_model_from_state_dict
 from palate.adapters.errors import ShapeError
-from palate.adapters.steering import METHODS, SteeringSettings, TextConditioner, adapt_text_weights
+from palate.adapters.steering import METHODS, PromptTower, SteeringSettings, TextConditioner, adapt_text_weights
 from palate.adapters.steering.adapted import Adapted
 from palate.adapters.steering.descent import Descent
 from palate.adapters.steering.objective import TasteObjective
@@ -215,14 +215,15 @@ def test_a_conditioner_keeps_each_way_and_takes_the_limit_later(tmp_path: Path) 
     from transformers import CLIPTokenizer
 
     tiny.write_tokenizer(tmp_path / "tokenizer")
-    text = TextConditioner(CLIPTokenizer.from_pretrained(tmp_path / "tokenizer"), tiny.new_text_model(), tiny.encoder())
+    tokenizer = CLIPTokenizer.from_pretrained(tmp_path / "tokenizer")
+    text = TextConditioner(PromptTower("clip_l", tokenizer, tiny.new_text_model(), tiny.encoder()))
     steps: list[int] = []
     moved = {}
     for method in NEW:
         settings = SteeringSettings(method=method, steps=1)
-        moved[method], movement = text.steered(
-            "a red star", tiny.taste(), settings, lambda done, total: steps.append(done)
-        )
+        note = lambda done, total: steps.append(done)  # noqa: E731
+        steered, movement = text.steered("a red star", tiny.taste(), settings, note)
+        moved[method] = steered.tokens
         held = text.steered("a red star", tiny.taste(), replace(settings, limit=5.0), lambda *_: steps.append(0))[1]
         assert held.degrees == pytest.approx(5.0, abs=1e-3) and movement.degrees > 10.0
     assert steps == [1, 1] and not torch.equal(*moved.values())
