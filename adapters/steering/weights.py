@@ -29,7 +29,7 @@ from .settings import SteeringSettings
 from .text_model import TextModel, Vectors
 from .ways import way_of
 
-__all__ = ["Encode", "adapt_text_weights"]
+__all__ = ["Encode", "adapt_text_weights", "side_objective"]
 
 Encode = Callable[[Change | None], Tensor]
 
@@ -140,7 +140,20 @@ def _objective(
 ) -> tuple[TasteObjective, Tensor | None]:
     if ids.ndim != 2 or ids.is_floating_point() or 0 in ids.shape:
         raise ShapeError(f"Cannot steer: token ids are {tuple(ids.shape)}; expected whole numbers (chunks, 77).")
-    scale = settings.logit_scale or logit_scale
+    return side_objective(taste, projection, settings.logit_scale or logit_scale, settings.objective)
+
+
+def side_objective(
+    taste: TasteLike, projection: Tensor | None, scale: float, kind: str = "bradley_terry"
+) -> tuple[TasteObjective, Tensor | None]:
+    """What a taste wants of a text side with that (D, H) projection, and the projection in float32.
+
+    Without a projection, x is the pooled state itself, and the taste must have been carried there (`text_weights`).
+
+    Raises:
+        ShapeError: taste and projection don't fit together.
+        SteeringError: no projection for a taste that needs one.
+    """
     if projection is None:
         side = getattr(taste, "text_weights", None)
         if side is None:
@@ -149,7 +162,7 @@ def _objective(
                 "Load a full CLIP (both towers), such as open_clip:ViT-L-14/openai: SD1.5 checkpoints have none."
             )
         return TasteObjective.of(_Side(side, taste.encoder, taste.encoder_name), "direction", scale), None
-    objective = TasteObjective.of(taste, settings.objective, scale)
+    objective = TasteObjective.of(taste, kind, scale)
     matrix = projection.detach().clone().to(torch.float32)
     if matrix.ndim != 2 or matrix.shape[0] != objective.dim:
         raise ShapeError(

@@ -42,6 +42,7 @@ def vocabulary() -> dict[str, int]:
     for first, second in merges():
         if first + second not in pieces:
             pieces.append(first + second)
+    pieces.append("!")  # what SDXL's second tokenizer fills up with
     return {piece: number for number, piece in enumerate(pieces)}
 
 
