@@ -23,21 +23,18 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..errors import CancelledError, EncoderMismatchError, SteeringError
+from .course import Aim, Course
 from .descent import Adam, Cancelled, OnStep
-from .objective import TasteLike, TasteObjective
-from .portable import MOST_VECTORS, PortableEmbedding, PromptRows, TowerText, prompt_rows
-from .text_model import TextModel
-from .weights import side_objective
+from .objective import TasteLike
+from .portable import MOST_VECTORS, PortableEmbedding, TowerText, prompt_rows
 
 __all__ = ["PortableEmbedding", "TowerText", "train_embedding"]
 
 VECTORS, STEPS, TURN, KEEP = 4, 100, 25.0, 1.0
 BATCH = 8  # prompts a step
 RATE = 0.5  # of Adam at first, in units of a real vector's coordinate
-_PIECES = 5  # steps of the closed form on the way to x*
 
 
 def train_embedding(
@@ -80,14 +77,14 @@ def train_embedding(
     _require(towers, tastes, prompts, vectors, steps, turn, keep)
     moving = _matched(towers, tastes)
     trained, held = _split(list(dict.fromkeys(prompts)), seed)
-    aim = _Aim(vectors, steps, math.radians(turn), keep, seed)
+    aim = Aim(vectors, steps, math.radians(turn), keep, seed)
     found: dict[str, Tensor] = {}
     measured: list[tuple[float, float]] = []
     with torch.inference_mode(False), torch.no_grad():
         for number, (name, tower) in enumerate(towers.items()):
             note = _Progress(number * steps, len(towers) * steps, on_step, cancelled)
             taste = moving.get(name)
-            course = _Course(tower, taste, aim)
+            course = Course(tower, taste, aim)
             found[name] = _train(course, trained, note)
             if taste is not None:
                 measured.append(course.effect(held, found[name]))
@@ -102,15 +99,6 @@ def train_embedding(
         answers=max(int(getattr(taste, "answers", 0)) for taste in moving.values()),
         created=getattr(first, "created", ""),
     )
-
-
-@dataclass(frozen=True)
-class _Aim:
-    vectors: int
-    steps: int
-    turn: float  # radians
-    keep: float
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -129,83 +117,7 @@ class _Progress:
             self.on_step(self.before + done, self.total)
 
 
-class _Course:
-    """One tower, where its prompts are and where they are to go."""
-
-    def __init__(self, tower: TowerText, taste: TasteLike | None, aim: _Aim) -> None:
-        self.tower, self.aim = tower, aim
-        self.objective: TasteObjective | None = None
-        self.matrix = None if tower.projection is None else tower.projection.detach().clone().float()
-        if taste is not None:
-            self.objective, self.matrix = side_objective(taste, tower.projection, tower.logit_scale)
-        self.device = next(tower.module.parameters()).device
-        self.weights = TextModel(tower.module, torch.zeros(1, 2, dtype=torch.long), None).start()
-
-    def batch(self, prompts: Sequence[str]) -> _Batch:
-        """Prompts with room for the vectors, and their plain x and ways along the taste."""
-        plain = self._model(prompt_rows(self.tower.tokenize, prompts, 0))
-        start = plain.embedding(None)
-        way = None
-        if self.objective is not None:
-            target = _turned(start, self.objective.to(start.device), self.aim.turn)
-            way = F.normalize(target - (target * start).sum(dim=-1, keepdim=True) * start, dim=-1)
-        return _Batch(self._model(prompt_rows(self.tower.tokenize, prompts, self.aim.vectors)), start, way)
-
-    def effect(self, prompts: Sequence[str], vectors: Tensor) -> tuple[float, float]:
-        """Mean degrees along the taste, and mean cosine to the plain x beside it."""
-        batch = self.batch(prompts)
-        degrees, rest, along = batch.parts(batch.rows.embedding(vectors))
-        kept = along / torch.hypot(along, rest.norm(dim=-1))
-        return math.degrees(float(degrees.mean())), float(kept.mean())
-
-    def _model(self, rows: PromptRows) -> _Rows:
-        moved = PromptRows(rows.ids.to(self.device), rows.first.to(self.device), rows.end.to(self.device))
-        matrix = None if self.matrix is None else self.matrix.to(self.device)
-        return _Rows(TextModel(self.tower.module, moved.ids, matrix), self.weights, moved)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Prompts in a tower, as a function of the vectors behind them."""
-
-    model: TextModel
-    weights: dict[str, Tensor]
-    rows: PromptRows
-
-    def embedding(self, vectors: Tensor | None) -> Tensor:
-        """(P, D) of unit norm."""
-        inputs = self.model.inputs(self.weights)
-        lines = torch.arange(len(inputs), device=inputs.device)
-        if vectors is not None:
-            places = self.rows.first[:, None] + torch.arange(len(vectors), device=inputs.device)
-            inputs = inputs.index_put((lines[:, None], places), vectors.expand(len(inputs), -1, -1))
-        states: Tensor = self.model.states(self.weights, ("token_embedding", inputs)).last_hidden_state
-        return F.normalize(self.model.project(states[lines, self.rows.end]), dim=-1)
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Prompts, their plain x (P, D), and unit ways (P, D) along the taste; None where no taste belongs."""
-
-    rows: _Rows
-    start: Tensor
-    way: Tensor | None
-
-    def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Radians along the taste (P,), what is neither the prompt nor the taste (P, D), and x · x₀ (P,)."""
-        along = (x * self.start).sum(dim=-1)
-        if self.way is None:
-            return torch.zeros_like(along), x - self.start, along
-        aside = (x * self.way).sum(dim=-1)
-        return torch.atan2(aside, along), x - along[:, None] * self.start - aside[:, None] * self.way, along
-
-    def loss(self, vectors: Tensor, aim: _Aim) -> Tensor:
-        turned, rest, _ = self.parts(self.rows.embedding(vectors))
-        lost = rest.square().sum(dim=-1).mean()
-        return lost if self.way is None else (turned.mean() - aim.turn).square() + aim.keep * lost
-
-
-def _train(course: _Course, prompts: Sequence[str], progress: _Progress) -> Tensor:
+def _train(course: Course, prompts: Sequence[str], progress: _Progress) -> Tensor:
     """(n, H) vectors for one tower."""
     aim, draw = course.aim, torch.Generator().manual_seed(course.aim.seed)
     order = torch.randperm(len(prompts), generator=draw).tolist()
@@ -236,20 +148,10 @@ def _norms(tower: TowerText, prompts: Sequence[str]) -> tuple[float, float, floa
     table = tower.table.norm(dim=-1).cpu()
     ids = prompt_rows(tower.tokenize, prompts, 0).ids
     blank = tower.tokenize("")[0][:2].cpu()
-    words = ids[~torch.isin(ids, blank)].unique()
+    words = ids[~torch.isin(ids, blank)]
     used = table[words] if len(words) else table
     bulk = table.sort().values[[len(table) // 100, len(table) // 2, len(table) * 99 // 100]].tolist()
     return min(bulk[0], float(used.min())), float(used.median()), max(bulk[2], float(used.max()))
-
-
-def _turned(x: Tensor, objective: TasteObjective, radians: float) -> Tensor:
-    """Rows of x (P, D), unit, moved along the closed form's gradient on the sphere by an angle in all."""
-    each = radians / _PIECES
-    for _ in range(_PIECES):
-        gradient = objective.gradient(x)
-        gradient = gradient - (gradient * x).sum(dim=-1, keepdim=True) * x
-        x = F.normalize(math.cos(each) * x - math.sin(each) * F.normalize(gradient, dim=-1), dim=-1)
-    return x
 
 
 def _split(prompts: list[str], seed: int) -> tuple[list[str], list[str]]:
@@ -267,8 +169,8 @@ def _matched(towers: Mapping[str, TowerText], tastes: Sequence[TasteLike]) -> di
         fitting = [name for name, tower in towers.items() if tower.takes(taste) and name not in found]
         if not fitting:
             raise EncoderMismatchError(
-                f"Cannot make an embedding of this taste: it was learned with {taste.encoder_name or 'another encoder'} "
-                f"({taste.encoder[:12]}), which belongs to no text encoder of this model that is still free "
+                f"Cannot make an embedding of this taste: {taste.encoder_name or 'its encoder'} "
+                f"({taste.encoder[:12]}) belongs to no text encoder of this model that is still free "
                 f"({', '.join(towers)}); expected one taste for each. Choose the encoder of this model and fit again."
             )
         found[fitting[0]] = taste

@@ -114,15 +114,13 @@ def prompt_rows(tokenize: Callable[[str], Tensor], prompts: Sequence[str], vecto
     the prompts stand alone, without the comma.
     """
     blank = tokenize("")[0].tolist()
-    start, end, length = blank[0], blank[1], len(blank)
+    start, end, comma, length = blank[0], blank[1], int(tokenize(",")[0][1]), len(blank)
     rows, places = [], []
     for prompt in prompts:
-        text = f"{prompt.rstrip().rstrip(',')}," if vectors and prompt.strip() else prompt
-        found = tokenize(text)[0].tolist()
+        found = tokenize(prompt.rstrip().rstrip(",") if vectors else prompt)[0].tolist()
         words = found[1 : found.index(end, 1)]
-        room = length - 2 - vectors
-        if len(words) > room:
-            words = [*words[: room - 1], words[-1]] if vectors else words[:room]  # the comma stays
+        if vectors and words:
+            words = [*words[: length - 3 - vectors], comma]
         places.append(1 + len(words))
         rows.append([start, *words, *[start] * vectors, end])
     longest = max(len(row) for row in rows)
