@@ -83,7 +83,7 @@ def simulated_samples(
     rng = random.Random(f"bt-accuracy/{seed}")
     learn, test = draw_pool(encoder, captions, rng), draw_pool(encoder, captions, rng)
     return [
-        _answer(_calibrated(person, learn), learn, test, support, tests, seed)
+        _answer(calibrated(person, learn), learn, test, support, tests, seed)
         for person in make_people(people, seed, cards=_CARDS)
     ]
 
@@ -115,7 +115,7 @@ def _answer(person: Person, learn: Pool, test: Pool, support: int, tests: int, s
     )
 
 
-def _calibrated(person: Person, pool: Pool) -> Person:
+def calibrated(person: Person, pool: Pool) -> Person:
     """The person with the noise at which true utility agrees with AGREEMENT of the answers within captions."""
     utility = np.array([[person.utility(view) for view in views] for views in pool.measured])
     first, second = np.triu_indices(VIEWS, 1)
@@ -142,9 +142,10 @@ def stored_samples(
         samples.append(
             Sample(
                 name,
-                _vectors(store, encoder, [str(c.chosen) for c in learn]),
-                _vectors(store, encoder, [str(c.rejected) for c in learn]),
-                _vectors(store, encoder, [c.left for c in test]) - _vectors(store, encoder, [c.right for c in test]),
+                vectors_of(store, encoder, [str(c.chosen) for c in learn]),
+                vectors_of(store, encoder, [str(c.rejected) for c in learn]),
+                vectors_of(store, encoder, [c.left for c in test])
+                - vectors_of(store, encoder, [c.right for c in test]),
                 _texts(encoder, [c.prompt for c in test]),
                 np.array([c.outcome == "left" for c in test]),
             )
@@ -157,7 +158,7 @@ def stored_samples(
     return samples
 
 
-def _vectors(store: PreferenceStore, encoder: ImageTextEncoder, ids: list[str]) -> Array:
+def vectors_of(store: PreferenceStore, encoder: ImageTextEncoder, ids: list[str]) -> Array:
     return encode_cached(store, encoder, ids).double().numpy()
 
 

@@ -1,0 +1,145 @@
+"""Pictures of conditionings in batches, encoded and measured: what every arm of a study on pictures is made with.
+
+Shapes: N pictures, F features that people may care for, D joint width.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..playground.measure import measure
+from ..playground.people import features
+from ..steering import Conditioning, Generator
+from ._tables import Array
+
+__all__ = ["Job", "Painter", "Seen"]
+
+BATCH = 16  # pictures; more at a time are no faster on a processor
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to paint: what conditions it, and the seed of its noise."""
+
+    conditioning: Conditioning
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """The same for jobs that give the same picture."""
+        digest = hashlib.sha256(str(self.seed).encode())
+        for tensor in (self.conditioning.tokens, self.conditioning.pooled):
+            if tensor is not None:
+                digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is in so many pictures.
+
+    Attributes:
+        features: (N, F) measured from the pixels, in the order of FEATURES.
+        named: N times property -> measured value.
+        vectors: (N, D) of the encoder, unit norm.
+    """
+
+    features: Array
+    named: tuple[dict[str, str], ...]
+    vectors: Array
+
+    def __getitem__(self, rows: slice) -> Seen:
+        return Seen(self.features[rows], self.named[rows], self.vectors[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Seen]) -> Seen:
+        """Several, one after the other."""
+        named = tuple(row for part in parts for row in part.named)
+        return cls(np.concatenate([p.features for p in parts]), named, np.concatenate([p.vectors for p in parts]))
+
+
+class Painter:
+    """Paints in batches with a generator's models and settings, and remembers what it saw.
+
+    A picture comes out as `Generator.images` makes it, up to the last bits, in which a batch differs from one by one.
+    The same conditioning with the same seed is painted once, so an arm that changes nothing has the same numbers.
+
+    Attributes:
+        generator: Whose models and defaults are used.
+        seconds: Spent on painting so far.
+        painted: Pictures so far.
+    """
+
+    def __init__(self, generator: Generator, bfloat16: bool = False) -> None:
+        """Take a generator.
+
+        Args:
+            generator: The models; they are laid out in memory as processors like it, which keeps all values.
+            bfloat16: Paint in that precision; several times faster on processors that have it.
+        """
+        self.generator, self._bfloat16 = generator, bfloat16
+        self.seconds, self.painted = 0.0, 0
+        self._pipeline: Any = generator._pipeline
+        self._kept: dict[str, Seen] = {}
+        self._started = time.perf_counter()
+        if generator.device.type == "cpu":
+            for part in (self._pipeline.unet, self._pipeline.vae):
+                part.to(memory_format=torch.channels_last)
+
+    def look(self, jobs: Sequence[Job]) -> Seen:
+        """Paint, encode and measure; row by row as the jobs."""
+        keys = [job.key for job in jobs]
+        new = {key: job for key, job in zip(keys, jobs, strict=True) if key not in self._kept}
+        groups: dict[int, list[str]] = {}
+        for key, job in new.items():
+            groups.setdefault(job.conditioning.tokens.shape[1], []).append(key)
+        for members in groups.values():
+            for start in range(0, len(members), BATCH):
+                part = members[start : start + BATCH]
+                self._keep(part, self._paint([new[key].conditioning for key in part], [new[key].seed for key in part]))
+        return Seen.joined([self._kept[key] for key in keys])
+
+    def _keep(self, keys: Sequence[str], pictures: list[Image.Image]) -> None:
+        encoder = self.generator.encoder
+        assert encoder is not None
+        vectors = encoder.encode_images(pictures).double().numpy()
+        for key, picture, vector in zip(keys, pictures, vectors, strict=True):
+            found = measure(picture)
+            self._kept[key] = Seen(features(found)[None], (found.named(),), vector[None])
+
+    def _paint(self, prompts: Sequence[Conditioning], seeds: Sequence[int]) -> list[Image.Image]:
+        started, defaults, text = time.perf_counter(), self.generator.defaults, self.generator.conditioner
+        negative = text.negative("", prompts[0].tokens.shape[1] // 77)
+        inputs = {
+            "prompt_embeds": torch.cat([prompt.tokens for prompt in prompts]),
+            "negative_prompt_embeds": negative.tokens.expand(len(prompts), -1, -1),
+        }
+        if negative.pooled is not None:
+            inputs["pooled_prompt_embeds"] = torch.cat([p.pooled for p in prompts if p.pooled is not None])
+            inputs["negative_pooled_prompt_embeds"] = negative.pooled.expand(len(prompts), -1)
+        kind = self.generator.device.type
+        precision = torch.autocast(kind, torch.bfloat16) if self._bfloat16 else contextlib.nullcontext()
+        with torch.inference_mode(), precision:
+            out = self._pipeline(
+                **inputs,
+                generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+                num_inference_steps=defaults.steps,
+                guidance_scale=defaults.guidance,
+                width=defaults.size,
+                height=defaults.size,
+            )
+        self.seconds += time.perf_counter() - started
+        self.painted += len(prompts)
+        sys.stderr.write(f"\r{self.painted} pictures, {time.perf_counter() - self._started:.0f} s ")
+        sys.stderr.flush()
+        return [picture.convert("RGB") for picture in out.images]

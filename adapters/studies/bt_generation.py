@@ -1,0 +1,183 @@
+"""`palate study bt-generation`: whether pictures steered by a taste are liked better (papers.md 1.5; Gallego 2023).
+
+Each person teaches a taste with N answers and then gets a share of the held-out prompts, of which every arm paints a
+picture from the same seed. Who likes what is said by each person's true utility, measured from the pixels by formula;
+no learned model judges. The prompt counts as kept when everything that it names is measured right.
+
+- original; and the best of k seeds by true utility (oracle) and by the learned taste (ranking).
+- every way of steering and every objective, with the person's own taste.
+- a stranger's taste, and a taste from PERFECT noiseless answers, by the way that is `encoder`.
+
+How far to turn is tuned for each arm on other people and other prompts, with as many settings tried for each: the
+highest utility among those that keep KEEP of the prompts that the original keeps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..comparisons import PreferenceStore
+from ..errors import SteeringError
+from ..playground.captions import sample_caption
+from ..playground.training.cards import held_out_cards
+from ..steering import Generator, SteeringSettings
+from ._generation import Arm, Study
+from ._generation_report import report
+from ._painter import Painter
+from ._samples import draw_pool
+from ._voters import Voter, simulated_voters, stored_voters
+from ._votes import prompt_kept
+
+__all__ = ["ARMS", "KEEP", "run", "tuned"]
+
+TURNS = (8.0, 12.0, 18.0, 27.0, 40.0)  # degrees
+KEEP = 0.95
+_SHARE = 10  # prompts that a person sees at least
+
+
+def _arm(name: str, method: str, objective: str, whose: str = "own", as_tuned: str = "") -> Arm:
+    return Arm(name, SteeringSettings(method=method, objective=objective, limit=180.0), whose, as_tuned)
+
+
+MAIN, POSITIVE = "encoder, Bradley-Terry", "encoder, positive only"
+ARMS = (
+    _arm(POSITIVE, "encoder", "positive"),
+    _arm(MAIN, "encoder", "bradley_terry"),
+    _arm("encoder, direction", "encoder", "direction"),
+    _arm("token_input, positive only", "token_input", "positive"),
+    _arm("token_input, Bradley-Terry", "token_input", "bradley_terry"),
+    _arm("token_input, direction", "token_input", "direction"),
+    _arm("eos_token, Bradley-Terry", "eos_token", "bradley_terry"),
+    _arm("a stranger's taste", "encoder", "bradley_terry", "stranger", MAIN),
+    _arm("a perfect taste", "encoder", "direction", "perfect", "encoder, direction"),
+)
+
+
+def tuned(study: Study, arms: Sequence[Arm], turns: Sequence[float]) -> dict[str, float]:
+    """The turn of each arm: of those that keep KEEP of the prompts, the one people gain most by; else the smallest."""
+    (original,), spread = study.original(), study.spread()[:, None]
+    best: dict[str, float] = {}
+    for arm in arms:
+        if arm.as_tuned:
+            best[arm.name] = best[arm.as_tuned]
+            continue
+        found = {turn: study.steered(arm, turn) for turn in turns}
+        gains = {
+            turn: float(((o.utility - original.utility) / spread).mean())
+            for turn, o in found.items()
+            if prompt_kept(o, original) >= KEEP
+        }
+        best[arm.name] = max(gains, key=lambda turn: gains[turn]) if gains else min(turns)
+    return best
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the study and print its tables; returns the exit status."""
+    options, started = _options(argv), time.perf_counter()
+    generator = Generator(options.model, encoder=options.encoder)
+    if generator.encoder is None:
+        raise SteeringError(
+            f"Cannot run the study on {generator.name!r}: it comes without a CLIP; expected the one that its text "
+            "encoder belongs to. Name it with --encoder."
+        )
+    painter = Painter(generator, options.bfloat16)
+    tuning, study = _studies(options, painter)
+    turns = tuned(tuning, ARMS, options.turns) if tuning.voters else {arm.name: options.turns[0] for arm in ARMS}
+    arms = [arm for arm in ARMS if arm.whose != "perfect" or study.voters[0].perfect is not None]
+    arms = [arm for arm in arms if arm.whose != "stranger" or len(study.voters) > 1]
+    found = {"original": study.original()[0]}
+    for arm in arms:
+        outcome = study.steered(arm, turns[arm.name])
+        found[arm.name] = replace(outcome, diversity=study.diversity(arm, turns[arm.name], options.diverse))
+    found["original"] = replace(found["original"], diversity=study.diversity(None, 0.0, options.diverse))
+    found[f"best of {options.seeds} seeds, ranked by the taste"] = study.best_of(options.seeds, "taste")
+    found[f"best of {options.seeds} seeds by true utility"] = study.best_of(options.seeds, "utility")
+    sys.stderr.write("\n")
+    paint = painter.seconds / max(painter.painted, 1)
+    spent = time.perf_counter() - started
+    sys.stdout.write(
+        report(argv, options, found, study.spread(), (POSITIVE, MAIN), turns, len(tuning.voters), paint, spent)
+    )
+    return 0
+
+
+def _studies(options: argparse.Namespace, painter: Painter) -> tuple[Study, Study]:
+    """People to tune on, with prompts of their own, and others to test on."""
+    encoder, seed = painter.generator.encoder, options.seed
+    assert encoder is not None
+    if options.data is not None:
+        with PreferenceStore.existing(options.data) as store:
+            people = stored_voters(store, encoder, options.answers, seed)
+        held = len(people) >= 4
+        parts = (people[::4] if held else [], [v for i, v in enumerate(people) if not held or i % 4])
+        return tuple(_stored_study(painter, part, 1_000_000 * k) for k, part in enumerate(parts))  # type: ignore[return-value]
+    pool = draw_pool(encoder, options.captions, random.Random(f"bt-generation/{seed}"))
+    tested = simulated_voters(encoder, pool, options.people, options.answers, seed)
+    others = simulated_voters(encoder, pool, options.tuning_people, options.answers, seed + 10_000)
+    prompts = _held_out_prompts(f"bt-generation/{seed}", 10 + seed, options.prompts + options.tuning_prompts)
+    mine, theirs = prompts[: options.prompts], prompts[options.prompts :]
+    each = max(_SHARE, -(-len(mine) // len(tested)))
+    return (
+        Study(painter, others, theirs, _shares(len(others), len(theirs), options.tuning_share), 5_000_000),
+        Study(painter, tested, mine, _shares(len(tested), len(mine), min(each, len(mine)))),
+    )
+
+
+def _stored_study(painter: Painter, voters: list[Voter], first_seed: int) -> Study:
+    """Everybody gets prompts of their own, as many as the one with the fewest has, at most _SHARE."""
+    each = min([_SHARE, *(len(voter.prompts) for voter in voters)])
+    prompts = [prompt for voter in voters for prompt in voter.prompts[:each]]
+    return Study(
+        painter, voters, prompts, [[i * each + k for k in range(each)] for i in range(len(voters))], first_seed
+    )
+
+
+def _held_out_prompts(name: str, seed: int, count: int) -> list[str]:
+    """Different captions of cards whose subject, colour and background were never trained on together."""
+    rng = random.Random(name)
+    found: dict[str, None] = {}
+    for card in held_out_cards(seed, 4 * count + 20):
+        found[sample_caption(card, rng)] = None
+        if len(found) == count:
+            break
+    return list(found)
+
+
+def _shares(people: int, prompts: int, each: int) -> list[list[int]]:
+    return [[(person * each + k) % prompts for k in range(min(each, prompts))] for person in range(people)]
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="palate study bt-generation", description=(__doc__ or "").split("\n", 1)[0])
+    number = _number
+    parser.add_argument("--people", type=number, default=40, help="simulated people to test (40)")
+    parser.add_argument("--tuning-people", type=number, default=12, help="others to tune on (12)")
+    parser.add_argument("--prompts", type=number, default=100, help="held-out prompts, shared out (100)")
+    parser.add_argument("--tuning-prompts", type=number, default=48, help="other prompts, for tuning (48)")
+    parser.add_argument("--answers", type=number, default=50, help="answers a taste is learned from (50)")
+    parser.add_argument("--seeds", type=number, default=4, help="seeds the best is taken of (4)")
+    parser.add_argument("--captions", type=number, default=150, help="captions whose cards people compare (150)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", default="playground", help="playground, a diffusers folder or a checkpoint")
+    parser.add_argument("--encoder", default=None, help="the CLIP that goes with it, as palate panel takes it")
+    parser.add_argument("--data", default=None, help="folder of a store: real people, judged by their other answers")
+    parser.add_argument("--bfloat16", action="store_true", help="paint in bfloat16, faster where the processor has it")
+    parser.add_argument("--quick", action="store_true", help="a few people and prompts, to see that it works")
+    options = parser.parse_args(list(argv))
+    options.turns, options.tuning_share, options.diverse = TURNS, 8, 20
+    if options.quick:
+        options.people, options.prompts, options.tuning_people, options.tuning_prompts = 2, 3, 1, 1
+        options.captions, options.seeds, options.turns, options.tuning_share, options.diverse = 12, 2, TURNS[:1], 1, 1
+    return options
+
+
+def _number(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value}; expected 1 or more")
+    return value

@@ -1,0 +1,168 @@
+"""The study bt-generation, tiny: what its numbers mean, and that its arms are what they say."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from palate.adapters.comparisons import Comparison, PreferenceStore
+from palate.adapters.errors import NotEnoughAnswersError
+from palate.adapters.playground.world import draw, random_card
+from palate.adapters.steering import Conditioning, Generator
+from palate.adapters.studies import _voters, bt_generation
+from palate.adapters.studies._generation import Study
+from palate.adapters.studies._painter import Job, Painter
+from palate.adapters.studies._samples import draw_pool
+from palate.adapters.studies._voters import simulated_voters, stored_voters
+from palate.adapters.studies._votes import Outcome, prompt_kept, vote_shares, wins
+
+ARM = next(arm for arm in bt_generation.ARMS if arm.name == "eos_token, Bradley-Terry")
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return Generator()
+
+
+def cards(prompts, seeds):
+    """A drawn postcard in place of a painted picture: the same conditioning and seed, the same card."""
+    return [draw(random_card(random.Random(Job(p, s).key))) for p, s in zip(prompts, seeds, strict=True)]
+
+
+@pytest.fixture
+def study(generator, monkeypatch):
+    monkeypatch.setattr(_voters, "PERFECT", 50)
+    painter = Painter(generator)
+    monkeypatch.setattr(painter, "_paint", cards)
+    pool = draw_pool(generator.encoder, 6, random.Random(0))
+    voters = simulated_voters(generator.encoder, pool, 3, 20, 0)
+    prompts = ["a red star", "a small fish", "a boat, mint background"]
+    return Study(painter, voters, prompts, [[0, 1], [1, 2], [2, 0]])
+
+
+def test_no_turn_gives_exactly_the_originals_numbers(study):
+    same, original = study.steered(ARM, 0.0), study.original()[0]
+    assert np.array_equal(same.utility, original.utility)
+    assert np.array_equal(same.kept, original.kept)
+    assert same.degrees == 0.0
+    assert np.array_equal(wins(same.utility, original.utility), np.full(3, 0.5))
+
+
+def test_the_best_of_several_seeds_is_never_worse_than_the_first(study):
+    original, best = study.original()[0], study.best_of(3, "utility")
+    assert (best.utility >= original.utility).all()
+    assert (best.utility > original.utility).any()
+    assert (best.utility >= study.best_of(3, "taste").utility).all()
+
+
+def test_an_arm_turns_as_far_as_it_says_and_another_taste_gives_another_picture(study):
+    own = study.steered(ARM, 20.0)
+    assert own.degrees == pytest.approx(20.0, abs=2.0)
+    stranger = replace(ARM, whose="stranger")
+    assert not np.array_equal(study.steered(stranger, 20.0).utility, own.utility)
+    assert np.array_equal(study.steered(ARM, 20.0).utility, own.utility)
+
+
+def test_tuning_takes_the_most_liked_turn_among_those_that_keep_the_prompt(monkeypatch, study):
+    """Turn 9 is liked most but loses prompts; of 3 and 6, 6 is liked more."""
+    flat = np.zeros((3, 2))
+
+    def steered(self, arm, turn):
+        return Outcome(flat + turn, np.array([[True, turn < 9]] * 3))
+
+    monkeypatch.setattr(Study, "steered", steered)
+    monkeypatch.setattr(Study, "original", lambda self: [Outcome(flat, flat == 0)])
+    other = replace(ARM, name="other", as_tuned=ARM.name)
+    assert bt_generation.tuned(study, [ARM, other], (3.0, 6.0, 9.0)) == {ARM.name: 6.0, "other": 6.0}
+    assert bt_generation.tuned(study, [ARM], (9.0, 10.0)) == {ARM.name: 9.0}
+
+
+def test_everybody_sees_enough_prompts_and_all_are_used():
+    shares = bt_generation._shares(40, 100, 10)
+    assert {len(row) for row in shares} == {10}
+    assert {place for row in shares for place in row} == set(range(100))
+
+
+def test_held_out_prompts_differ_and_name_combinations_that_were_not_trained():
+    prompts = bt_generation._held_out_prompts("x", 1, 120)
+    assert len(set(prompts)) == 120
+    assert prompts == bt_generation._held_out_prompts("x", 1, 120)
+
+
+def test_votes_by_hand():
+    """Two arms, one person, two prompts: once the first is better, once they are even."""
+    utility = np.array([[[1.0, 2.0]], [[0.0, 2.0]]])
+    assert vote_shares(utility, noisy=False)[:, 0] == pytest.approx([0.75, 0.25])
+    sigmoid = 1 / (1 + np.exp(-1.0))
+    assert vote_shares(utility, noisy=True)[:, 0] == pytest.approx([(sigmoid + 0.5) / 2, (1.5 - sigmoid) / 2])
+
+
+def test_three_arms_share_all_votes_and_a_constant_changes_nothing():
+    utility = np.random.default_rng(0).standard_normal((3, 4, 5))
+    for noisy in (True, False):
+        shares = vote_shares(utility, noisy)
+        assert shares.sum(axis=0) == pytest.approx(np.ones(4))
+        assert vote_shares(utility + 100.0, noisy) == pytest.approx(shares)
+
+
+def test_prompt_kept_is_relative_to_the_original():
+    original = Outcome(np.zeros((1, 4)), np.array([[True, True, True, False]]))
+    arm = Outcome(np.zeros((1, 4)), np.array([[True, True, False, False]]))
+    assert prompt_kept(arm, original) == pytest.approx(2 / 3)
+
+
+def test_the_painter_paints_once_and_as_the_generator_does(generator, monkeypatch):
+    monkeypatch.setattr(generator, "defaults", replace(generator.defaults, steps=1))
+    painter, plain = Painter(generator), generator.conditioner.plain("a red star")
+    twice = painter.look([Job(plain, 3), Job(plain, 3)])
+    assert painter.painted == 1
+    assert np.array_equal(twice.vectors[0], twice.vectors[1])
+    alone = generator.encoder.encode_images(generator.images("a red star", [3]))
+    assert float(alone[0].double() @ torch.from_numpy(twice.vectors[0])) > 0.999
+    assert Job(plain, 3).key != Job(plain, 4).key != Job(Conditioning(plain.tokens + 1), 4).key
+
+
+def test_the_same_seed_prints_the_same_tables(generator, monkeypatch, capsys):
+    monkeypatch.setattr(Painter, "_paint", lambda self, prompts, seeds: cards(prompts, seeds))
+    monkeypatch.setattr(bt_generation, "Generator", lambda *args, **kwargs: generator)
+    positive = replace(ARM.settings, objective="positive")
+    arms = (replace(ARM, name="positive", settings=positive), replace(ARM, name="pairs"))
+    monkeypatch.setattr(bt_generation, "ARMS", arms)
+    monkeypatch.setattr(_voters, "PERFECT", 50)
+    monkeypatch.setattr(bt_generation, "POSITIVE", "positive")
+    monkeypatch.setattr(bt_generation, "MAIN", "pairs")
+    printed = []
+    for _ in range(2):
+        assert bt_generation.run(["--quick", "--seed", "3"]) == 0
+        printed.append(capsys.readouterr().out.split("Every arm")[0])
+    assert printed[0] == printed[1]
+    rows = printed[0].splitlines()
+    assert "| votes go to the highest utility | original | positive | pairs |" in rows
+    assert sum(row.startswith("| with") for row in rows) == 2
+
+
+def test_real_people_are_judged_by_their_other_answers(generator, tmp_path):
+    """Somebody who likes large subjects; one with too few answers is left out."""
+    rng = random.Random(0)
+    with PreferenceStore(tmp_path) as store:
+        for person, count in (("ann", 12), ("few", 3)):
+            for _ in range(count):
+                small, large = (store.add_image(draw(random_card(rng, size=size))) for size in ("small", "large"))
+                store.add(Comparison(person, large, small, "left", prompt=rng.choice(["a red star", "a fish"])))
+        (ann,) = stored_voters(store, generator.encoder, answers=4, seed=0)
+        assert (ann.name, ann.perfect, ann.taste.answers) == ("ann", None, 4)
+        assert set(ann.prompts) <= {"a red star", "a fish"}
+        with (
+            PreferenceStore(tmp_path / "empty") as empty,
+            pytest.raises(NotEnoughAnswersError, match="four preferences"),
+        ):
+            stored_voters(empty, generator.encoder, answers=4, seed=0)
+
+
+def test_nonsense_options_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        bt_generation.run(["--people", "0"])
+    assert "expected 1 or more" in capsys.readouterr().err
