@@ -73,6 +73,11 @@ def load_pipeline(model: str | Path, dtype: torch.dtype) -> Loaded:
         defaults = Defaults(SAMPLING.steps, SAMPLING.guidance, SAMPLING.size)
         return Loaded(found.pipeline, "playground", found.family, defaults, "playground")
     path = typed_path(model)
+    if os.path.isfile(path):
+        from .single_file import load_single_file
+
+        pipeline, family = load_single_file(path, dtype)
+        return _loaded(pipeline, path.stem, family, dtype)
     if os.path.isdir(path):
         return _from_folder(path, dtype)
     if str(model).count("/") == 1 and not str(model).startswith((".", "/", "~")):

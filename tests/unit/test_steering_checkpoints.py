@@ -1,0 +1,206 @@
+"""Single-file checkpoints load without the hub, tensor by tensor; files that are none say what they are."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from palate.adapters.errors import SteeringError
+from palate.adapters.steering import Generator
+from palate.adapters.steering.architecture import write_configuration
+from palate.adapters.steering.checkpoint_kind import checkpoint_family, read_shapes
+from safetensors.torch import save_file
+
+_spec = importlib.util.spec_from_file_location("ldm_files", Path(__file__).with_name("ldm_files.py"))
+ldm = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(ldm)
+
+SHORT = {"steps": 1, "guidance": 2.0, "size": 64}
+
+
+@pytest.fixture(scope="module", params=["sd15", "sdxl"])
+def family(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def loaded(family: str, tmp_path_factory) -> tuple[Generator, Path]:
+    path = ldm.write_checkpoint(tmp_path_factory.mktemp("models") / f"{family}.safetensors", family)
+    return Generator(path), path
+
+
+def test_a_checkpoint_generates_without_the_hub(loaded, family: str) -> None:
+    generator, _ = loaded
+    assert generator.family == family and generator.name == family
+    assert generator.defaults.size == (1024 if family == "sdxl" else 512)
+    (image,) = generator.images("a red star, 🌻 (bright:1.2)", [1], **SHORT)
+    assert image.size == (64, 64)
+
+
+def test_every_tensor_arrives(loaded, family: str) -> None:
+    """By their multiset: names change on the way, in bigG also the cut into query, key and value; values don't."""
+    generator, _ = loaded
+    pipe = generator._pipeline
+    parts = [pipe.unet, pipe.vae, pipe.text_encoder, getattr(pipe, "text_encoder_2", None)]
+    ours = sum(p.detach().double().abs().sum() for part in parts if part is not None for p in part.parameters())
+    count = sum(p.numel() for part in parts if part is not None for p in part.parameters())
+    theirs = {name: t for name, t in ldm.tensors(ldm.shapes(family)).items() if not name.endswith("logit_scale")}
+    assert count == sum(t.numel() for t in theirs.values())
+    assert float(ours) == pytest.approx(float(sum(t.double().abs().sum() for t in theirs.values())), rel=1e-9)
+
+
+def test_prompts_are_cut_by_the_real_vocabulary(loaded, family: str) -> None:
+    towers = loaded[0].conditioner.towers
+    ids = [tower.token_ids("a cat")[0, :5].tolist() for tower in towers]
+    assert ids[0] == [49406, 320, 2368, 49407, 49407]
+    if family == "sdxl":
+        assert ids[1] == [49406, 320, 2368, 49407, 0]
+
+
+def test_towers_give_what_the_checkpoints_own_weights_give(loaded, family: str) -> None:
+    """Against the core's text tower, which reads the checkpoint's layout by itself."""
+    from palate.adapters.encoders import ClipFacts, text_model_from_state_dict
+
+    generator, _ = loaded
+    tensors = {name: t.float() for name, t in ldm.tensors(ldm.shapes(family)).items()}
+    start = ldm.START[family]
+    state = {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
+    ours = text_model_from_state_dict(state, ClipFacts("quick_gelu", text_heads=1, eos_token_id=49407))
+    tower = generator.conditioner.towers[0]
+    ids = tower.token_ids("a red star")
+    with torch.no_grad():
+        wanted = ours(ids)
+        assert torch.allclose(tower.text_encoder(ids).last_hidden_state, wanted.last_hidden_state, atol=1e-4)
+        if family == "sdxl":
+            start = "conditioner.embedders.1.model."
+            state = {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
+            ours = text_model_from_state_dict(state, ClipFacts("gelu", text_heads=2, eos_token_id=49407))
+            ids = generator.conditioner.towers[1].token_ids("a red star")
+            pooled = ours(ids).pooler_output @ state["text_projection"]
+            assert torch.allclose(generator.conditioner.plain("a red star").pooled, pooled, atol=1e-4)
+
+
+def test_v_prediction_is_read_off_the_file(tmp_path: Path) -> None:
+    import json
+
+    marks: dict[str, tuple[int, ...]] = {"v_pred": (0,), "ztsnr": (0,)}
+    write_configuration(tmp_path, "sdxl", ldm.shapes("sdxl") | marks)
+    config = json.loads((tmp_path / "scheduler" / "scheduler_config.json").read_text())
+    assert config["prediction_type"] == "v_prediction" and config["rescale_betas_zero_snr"]
+
+
+def test_the_configuration_of_the_true_shapes_is_the_published_one(tmp_path: Path) -> None:
+    import json
+
+    shapes = dict.fromkeys(ldm.shapes("sdxl"), (0,))
+    start, large = ldm.START["sdxl"] + "text_model.", "conditioner.embedders.1.model."
+    unet = "model.diffusion_model."
+    shapes |= {
+        f"{unet}input_blocks.0.0.weight": (320, 4, 3, 3),
+        f"{unet}input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight": (640, 2048),
+        f"{unet}input_blocks.4.1.proj_in.weight": (640, 640),
+        f"{unet}label_emb.0.0.weight": (1280, 2816),
+        "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
+        f"{start}embeddings.position_embedding.weight": (77, 768),
+        f"{large}positional_embedding": (77, 1280),
+        f"{large}text_projection": (1280, 1280),
+    }
+    shapes |= {f"{unet}input_blocks.4.1.transformer_blocks.{number}.norm1.weight": (640,) for number in range(2)}
+    shapes |= {f"{unet}input_blocks.7.1.transformer_blocks.{number}.norm1.weight": (1280,) for number in range(10)}
+    write_configuration(tmp_path, "sdxl", shapes)
+    unet_config = json.loads((tmp_path / "unet" / "config.json").read_text())
+    assert unet_config["attention_head_dim"] == [5, 10, 20] and unet_config["transformer_layers_per_block"] == [
+        1,
+        2,
+        10,
+    ]
+    assert unet_config["addition_time_embed_dim"] == 256 and unet_config["cross_attention_dim"] == 2048
+    assert json.loads((tmp_path / "text_encoder_2" / "config.json").read_text())["num_attention_heads"] == 20
+
+
+def lora() -> dict[str, torch.Tensor]:
+    return {"lora_unet_down_blocks_0_attentions_0.lora_down.weight": torch.ones(4, 8)}
+
+
+WRONG = {
+    "a LoRA": lora,
+    "a VAE alone": lambda: {"decoder.conv_in.weight": torch.ones(1)},
+    "a ControlNet": lambda: {"control_model.input_blocks.0.0.weight": torch.ones(1)},
+    "a textual inversion embedding": lambda: {"clip_g": torch.ones(1, 4), "clip_l": torch.ones(1, 4)},
+    "a CLIP or a text encoder alone": lambda: {"vision_model.embeddings.class_embedding": torch.ones(4)},
+    "a Flux model": lambda: {"double_blocks.0.img_attn.proj.weight": torch.ones(1)},
+    "no tensors at all": dict,
+    "tensors such as 'mine'": lambda: {"mine": torch.ones(1)},
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_files_of_tensors_that_are_no_checkpoint_are_named(tmp_path: Path, what: str) -> None:
+    save_file(WRONG[what](), tmp_path / "thing.safetensors")
+    with pytest.raises(SteeringError, match=f"'thing.safetensors': found {what}; expected a single-file checkpoint"):
+        Generator(tmp_path / "thing.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "an empty file"),
+        (b"Please download the model.\n", "a text file"),
+        (b"PK\x03\x04" + b"\0" * 50, "a pickle"),
+        (b"\x80\x02}q\0", "a pickle"),
+        (b"GGUF" + b"\0" * 50, "a GGUF file"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "no safetensors file"),
+    ],
+    ids=["empty", "text", "zip", "pickle", "gguf", "picture"],
+)
+def test_other_files_are_named(tmp_path: Path, content: bytes, what: str) -> None:
+    for name in ("thing.safetensors", "thing.ckpt"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(SteeringError, match=f"found {what}"):
+            Generator(tmp_path / name)
+
+
+@pytest.mark.parametrize("kept", [0.01, 0.5, 0.999])
+def test_a_file_that_is_cut_off_is_named(tmp_path: Path, kept: float) -> None:
+    path = ldm.write_checkpoint(tmp_path / "sd15.safetensors", "sd15")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * kept)])
+    with pytest.raises(SteeringError, match="a safetensors file that is cut off or damaged"):
+        read_shapes(path)
+
+
+@pytest.mark.parametrize(
+    ("family", "without", "what"),
+    [
+        ("sd15", "first_stage_model.", "a checkpoint without its VAE"),
+        ("sd15", "cond_stage_model.", "a checkpoint without a text encoder"),
+        ("sdxl", "conditioner.embedders.0.", "an SDXL without its smaller text encoder"),
+    ],
+)
+def test_checkpoints_that_lack_a_part_are_named(tmp_path: Path, family: str, without: str, what: str) -> None:
+    shapes = {name: shape for name, shape in ldm.shapes(family).items() if not name.startswith(without)}
+    with pytest.raises(SteeringError, match=f"found {what}"):
+        checkpoint_family(tmp_path / "x.safetensors", shapes)
+
+
+def test_other_models_of_the_same_build_are_named(tmp_path: Path) -> None:
+    path, base = tmp_path / "x.safetensors", ldm.shapes("sd15")
+    first = "model.diffusion_model.input_blocks.0.0.weight"
+    with pytest.raises(SteeringError, match=r"inpainting or editing \(9 channels"):
+        checkpoint_family(path, base | {first: (320, 9, 3, 3)})
+    bare = {name: shape for name, shape in base.items() if not name.startswith("cond_stage_model.")}
+    with pytest.raises(SteeringError, match=r"found Stable Diffusion 2; .* Give its diffusers folder"):
+        checkpoint_family(path, bare | {"cond_stage_model.model.ln_final.weight": (1024,)})
+    with pytest.raises(SteeringError, match="found the refiner of SDXL"):
+        checkpoint_family(path, bare | {"conditioner.embedders.0.model.ln_final.weight": (1280,)})
+
+
+def test_a_checkpoint_with_a_tensor_missing_is_named(tmp_path: Path) -> None:
+    tensors = ldm.tensors(ldm.shapes("sd15"))
+    del tensors["model.diffusion_model.middle_block.0.in_layers.2.weight"]
+    save_file(tensors, tmp_path / "holes.safetensors")
+    with pytest.raises(SteeringError, match=r"Cannot load the model 'holes.safetensors'.*Get the file again"):
+        Generator(tmp_path / "holes.safetensors")
