@@ -29,8 +29,9 @@ from .course import Aim, Course
 from .descent import Adam, Cancelled, OnStep
 from .objective import TasteLike
 from .portable import MOST_VECTORS, PortableEmbedding, TowerText, prompt_rows
+from .words import towers_of
 
-__all__ = ["PortableEmbedding", "TowerText", "train_embedding"]
+__all__ = ["PortableEmbedding", "TowerText", "towers_of", "train_embedding"]
 
 VECTORS, STEPS, TURN, KEEP = 4, 100, 25.0, 1.0
 BATCH = 8  # prompts a step
