@@ -86,7 +86,8 @@ def _with_table(text_encoder: Any, table: Tensor, tokenizer: Any) -> Any:
     """The same text encoder around the same weights, with another table of words."""
     shared = [*text_encoder.parameters(), *text_encoder.buffers()]
     twin = copy.deepcopy(text_encoder, memo={id(tensor): tensor for tensor in shared})
-    twin.set_input_embeddings(nn.Embedding(*table.shape, _weight=table))
+    rows, width = table.shape
+    twin.set_input_embeddings(nn.Embedding(rows, width, _weight=table))
     for module in twin.modules():
         if getattr(module, "eos_token_id", None) == 2:
             # Old configurations say 2, and transformers then pools at the highest id, which a new word has.
