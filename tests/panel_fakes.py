@@ -7,11 +7,14 @@ import hashlib
 import random
 import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 from palate.adapters.comparisons import Comparison
-from palate.adapters.errors import CancelledError
+from palate.adapters.errors import CancelledError, FileFormatError
+from palate.adapters.steering import METHODS
+from palate.ui.panel.easel import Facts
 from palate.ui.panel.tools import Tools, real_tools
 from PIL import Image
 
@@ -65,6 +68,27 @@ class FakeEncoder:
         return torch.nn.functional.normalize(torch.tensor(np.stack(small)) + 1e-3, dim=1)
 
 
+def check_name(name):
+    """Refuse one word, as the real one refuses all that CLIP knows."""
+    if name in ("", "star"):
+        raise FileFormatError(f"Cannot call it {name!r}: CLIP knows that word. Choose another name.")
+
+
+def embed(painter, tastes, prompts, on_step, cancelled):
+    """Train nothing, in three steps."""
+    for step in range(3):
+        painter.gate.wait(10)
+        if cancelled():
+            raise CancelledError("Stopped.")
+        on_step(step + 1, 3)
+    return SimpleNamespace(vectors={}, effect={"degrees": 20.0})
+
+
+def save_embedding(embedding, path):
+    path.write_bytes(b"an embedding")
+    return path
+
+
 def fake_tools(painter=None, **changes):
     """The real learning on a fake model and a fake encoder."""
     painter = painter or FakePainter()
@@ -75,8 +99,13 @@ def fake_tools(painter=None, **changes):
         "encoder": FakeEncoder,
         "prompts": lambda: PROMPTS,
         "moved": lambda painter, prompt, taste, strength, settings: (
-            strength * (12.0 if settings.method == "encoder" else 6.0)
+            strength * (12.0 if settings.method in ("auto", "encoder") else 6.0)
         ),
+        "facts": lambda painter: Facts("fake", ("auto", *METHODS[:3]), 3, 7.5, 64, 64),
+        "more_encoders": tuple,
+        "check_embedding_name": check_name,
+        "embed": embed,
+        "save_embedding": save_embedding,
     }
     return Tools(**(values | changes))
 

@@ -73,9 +73,10 @@ def visit(page: Page, folder: Path, look: str, prompt: str) -> None:
     page.wait_for_selector(".pl-learned")
     take(page, folder / f"panel-learned{look}.png")
     page.get_by_role("tab", name="Generate").click()
-    page.fill("#palate-wish textarea", prompt)
-    page.click("#palate-generate")
-    page.wait_for_selector(".pl-both img")
+    page.fill('[data-part="prompt"]', prompt)
+    page.click('[data-act="paint"]')
+    page.wait_for_selector('.pl-frames img[data-strength="2"]', state="attached")
+    page.wait_for_selector(".pl-working", state="hidden")
     take(page, folder / f"panel-generate{look}.png")
 
 

@@ -196,13 +196,10 @@ def test_a_folder_that_is_none_is_a_message_and_the_pair_stays(page):
     assert page.get_attribute(".pl-stage", "data-ticket") == ticket
 
 
-def test_learned_and_generate_speak_plainly_before_there_are_answers(page):
+def test_learned_speaks_plainly_before_there_are_answers(page):
     choose_person(page, "Nobody yet")
     open_tab(page, "Taste")
     sync_api.expect(page.locator("#palate-learned")).to_contain_text("Nothing learned yet")
-    open_tab(page, "Generate")
-    page.click("#palate-generate")
-    sync_api.expect(page.locator("#palate-result")).to_contain_text("Not enough answers yet")
 
 
 def test_learned_shows_accuracy_and_pictures_then_saves_and_loads(page, panel):
@@ -220,28 +217,6 @@ def test_learned_shows_accuracy_and_pictures_then_saves_and_loads(page, panel):
     broken.write_bytes(b"no taste at all")
     upload(page, broken)
     sync_api.expect(page.locator(".toast-body")).to_contain_text("Cannot read")
-
-
-def test_generate_shows_both_side_by_side(page, panel):
-    fakes.answer_some(panel.store, person="Gus", number=8)
-    choose_person(page, "Gus")
-    open_tab(page, "Generate")
-    page.click("#palate-generate")
-    page.wait_for_selector(".pl-both img")
-    assert page.locator(".pl-both").count() == 2
-    sync_api.expect(page.locator(".pl-generated")).to_contain_text("12°")
-    loaded = "() => [...document.querySelectorAll('.pl-both img')].every(one => one.naturalWidth === 64)"
-    page.wait_for_function(loaded)
-
-
-def test_generate_moves_what_is_chosen(page, panel):
-    fakes.answer_some(panel.store, person="Hal", number=8)
-    choose_person(page, "Hal")
-    open_tab(page, "Generate")
-    page.click("#palate-method input")
-    page.get_by_role("option", name="Its words").click()
-    page.click("#palate-generate")
-    sync_api.expect(page.locator(".pl-generated")).to_contain_text("by 6°")
 
 
 def test_dark_is_remembered(page, panel):

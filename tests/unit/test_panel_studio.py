@@ -1,20 +1,17 @@
 """The studio: tastes by person, what was learned, generating, taste files. No Gradio, no real model."""
 
 import runpy
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from palate.adapters.errors import (
-    CancelledError,
     ComparisonError,
     EncoderMismatchError,
     FileFormatError,
     NotEnoughAnswersError,
 )
-from palate.adapters.steering import SteeringSettings
 from palate.ui.panel import views
 from palate.ui.panel.pair import Pair
 from palate.ui.panel.prompts import EXAMPLES, FILE, example_prompts
@@ -87,37 +84,6 @@ def test_only_both_bad_is_not_enough_and_no_crash(studio):
     studio.store.add(type(comparison)("me", comparison.left, comparison.right, "both_bad"))
     with pytest.raises(NotEnoughAnswersError):
         studio.learned("me")
-
-
-def test_generating_paints_the_same_seeds_twice_and_reports_progress(studio):
-    fakes.answer_some(studio.store)
-    shares = []
-    made = studio.generate(studio.taste("me"), "a cat", (5, 6), 1.0, shares.append, never)
-    assert studio.painter().painter.asked == [("a cat", 5), ("a cat", 6)] * 2
-    assert (made.seeds, len(made.plain), len(made.yours), made.moved) == ((5, 6), 2, 2, 12.0)
-    assert shares == sorted(shares)
-    assert shares[-1] == 1.0
-
-
-def test_generating_moves_what_was_asked_for(studio):
-    fakes.answer_some(studio.store)
-    studio.generate(studio.taste("me"), "a cat", (5,), 1.0, ignore, never)
-    assert studio.painter().painter.options["settings"] == SteeringSettings()
-    studio.generate(studio.taste("me"), "a cat", (5,), 1.0, ignore, never, "token_input")
-    assert studio.painter().painter.options["settings"] == SteeringSettings(method="token_input")
-
-
-def test_strength_0_gives_the_same_pictures(studio):
-    fakes.answer_some(studio.store)
-    made = studio.generate(studio.taste("me"), "a cat", (5,), 0.0, ignore, never)
-    assert np.array_equal(np.asarray(made.plain[0]), np.asarray(made.yours[0]))
-
-
-def test_generating_stops_when_it_is_cancelled(studio):
-    fakes.answer_some(studio.store)
-    stop = threading.Event()
-    with pytest.raises(CancelledError):
-        studio.generate(studio.taste("me"), "a cat", (5,), 1.0, lambda share: stop.set(), stop.is_set)
 
 
 def test_a_new_request_stops_the_one_before(studio):
@@ -193,8 +159,6 @@ def test_prompts_that_came_with_a_model_are_used(tmp_path):
         views.message(HOSTILE, HOSTILE),
         views.note(HOSTILE),
         views.waiting(HOSTILE),
-        views.painting(0.5, HOSTILE),
-        views.generated(HOSTILE, (1,), ("a",), ("b",), 1.0, None),
     ],
 )
 def test_no_text_becomes_markup(html):

@@ -119,10 +119,15 @@ def web_app(studio: Studio) -> FastAPI:
     from fastapi.responses import FileResponse, Response
 
     from .app import build
+    from .generate_routes import generate_routes
+    from .rooms import Rooms
+    from .share_routes import share_routes
     from .theme import head, style, theme
 
-    shelf = Shelf()
+    shelf, rooms = Shelf(), Rooms(studio)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(generate_routes(rooms))
+    app.include_router(share_routes(rooms))
 
     @app.get("/palate/pictures/{image_id}")
     def picture(image_id: str) -> FileResponse:

@@ -1,10 +1,9 @@
-"""What all tabs share: the store, the model, the encoder, tastes by person, and generating with and without one."""
+"""What all tabs share: the store, the model, the encoder, and tastes by person."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,19 +12,16 @@ import torch
 
 from ...adapters.comparisons import PreferenceStore
 from ...adapters.comparisons.comparison import check_person
-from ...adapters.errors import CancelledError, NotEnoughAnswersError
+from ...adapters.errors import NotEnoughAnswersError
 from ...adapters.places import safe_name, tastes_folder
-from ...adapters.steering import METHODS, SteeringSettings
 from .brush import Brush
 from .session import Session
 from .tools import Tools
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from ...adapters.taste import LearningReport, Taste
 
-__all__ = ["Learned", "Rendering", "Studio"]
+__all__ = ["Learned", "Studio"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,23 +37,6 @@ class Learned:
     report: LearningReport
     best: tuple[str, ...]
     worst: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Rendering:
-    """Pictures of the same seeds without and with a taste.
-
-    Attributes:
-        moved: Angle in degrees between the prompt's direction before and after, 0 when the strength is 0; None when
-            the model does not say.
-    """
-
-    prompt: str
-    seeds: tuple[int, ...]
-    strength: float
-    plain: tuple[Image.Image, ...]
-    yours: tuple[Image.Image, ...]
-    moved: float | None
 
 
 class Studio:
@@ -179,53 +158,6 @@ class Studio:
         with self._lock:
             self._learned[person] = (revision, learned)
         return learned
-
-    # -- generating
-
-    def generate(
-        self,
-        taste: Taste,
-        prompt: str,
-        seeds: tuple[int, ...],
-        strength: float,
-        progress: Callable[[float], None],
-        cancelled: Callable[[], bool],
-        method: str = METHODS[0],
-    ) -> Rendering:
-        """Paint each seed without and with the taste.
-
-        Args:
-            progress: Told the share that is done, 0 to 1.
-            cancelled: Asked between steps.
-            method: What of the text encoder is moved, one of `adapters.steering.METHODS`.
-
-        Raises:
-            CancelledError: `cancelled()` turned true.
-            PreferenceError: model and taste don't fit.
-        """
-        painter, settings = self.painter(), SteeringSettings(method=method)
-        halves: list[tuple[Image.Image, ...]] = []
-        for half, wanted in enumerate((None, taste)):
-
-            def on_step(step: int, steps: int, half: int = half) -> None:
-                progress((half + step / max(steps, 1)) / 2)
-
-            painted = painter.images(
-                prompt,
-                list(seeds),
-                cancelled,
-                urgent=True,
-                taste=wanted,
-                strength=strength,
-                settings=settings,
-                on_step=on_step,
-            )
-            if cancelled():
-                raise CancelledError("Stopped; nothing was kept.")
-            halves.append(tuple(painted))
-        with painter.turn(cancelled) as model:
-            moved = self.tools.moved(model, prompt, taste, strength, settings)
-        return Rendering(prompt, seeds, strength, halves[0], halves[1], moved)
 
     # -- taste files
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...adapters.errors import EncoderError
+from .easel import Facts
 from .prompts import example_prompts
 from .sources import Painter
 
 __all__ = ["Tools", "best_device", "real_tools"]
 
 logger = logging.getLogger(__name__)
+
+FITTING = "For SD1.5 it is open_clip:ViT-L-14/openai, for SDXL that and open_clip:ViT-bigG-14/laion2b_s39b_b160k."
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class Tools:
         save: (taste, path) -> path.
         load: (path, encoder) -> Taste.
         moved: (painter, prompt, taste, strength, settings) -> how far the prompt moves, degrees; None when unknown.
+        facts: painter -> what the model is and is sampled with.
+        check_embedding_name: Raises where no tool could load an embedding of this name.
+        embed: (painter, tastes, prompts, on_step, cancelled) -> PortableEmbedding.
+        save_embedding: (embedding, path) -> path.
+        more_encoders: Encoders beside the one that learns, for a model with two text encoders.
     """
 
     painter: Callable[[], Painter]
@@ -46,6 +54,11 @@ class Tools:
     save: Callable[[Any, Path], Path]
     load: Callable[[Path, Any], Any]
     moved: Callable[[Any, str, Any, float, Any], float | None]
+    facts: Callable[[Any], Facts]
+    more_encoders: Callable[[], Sequence[Any]]
+    check_embedding_name: Callable[[str], object]
+    embed: Callable[..., Any]
+    save_embedding: Callable[[Any, Path], Path]
 
 
 def best_device() -> str:
@@ -57,13 +70,19 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def real_tools(model: str = "playground", encoder: str | None = None, device: str | None = None) -> Tools:
+def real_tools(
+    model: str = "playground",
+    encoders: str | Sequence[str] | None = None,
+    device: str | None = None,
+    offload: str = "auto",
+) -> Tools:
     """Return the tools that do the real work; heavy libraries are imported when first needed.
 
     Args:
-        model: "playground", a diffusers pipeline folder, or a name on the Hugging Face hub.
-        encoder: What `load_encoder` takes; None: the one that comes with the model.
+        model: "playground", a diffusers pipeline folder, a single-file checkpoint, or a name on the Hugging Face hub.
+        encoders: What `load_encoder` takes, or several of these; the first one learns. None: what comes with the model.
         device: Where model and encoder run; None: the best device of this machine.
+        offload: What of the model waits in the computer's memory until it is needed; "auto": what the GPU's size asks.
     """
     # Before the libraries are imported: their progress bars would run across the panel's one line in the terminal.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -72,7 +91,8 @@ def real_tools(model: str = "playground", encoder: str | None = None, device: st
     from ...adapters.files import load_taste, save_taste
     from ...adapters.taste import choose_pair, fit_taste, learned_report
 
-    loaded = _Loaded(model, encoder, device)
+    specs = (encoders,) if isinstance(encoders, str) else tuple(encoders or ())
+    loaded = _Loaded(model, specs, device, offload)
     return Tools(
         painter=loaded.painter,
         encoder=loaded.encoder,
@@ -84,24 +104,46 @@ def real_tools(model: str = "playground", encoder: str | None = None, device: st
         save=save_taste,
         load=load_taste,
         moved=_moved,
+        facts=_facts,
+        more_encoders=loaded.more_encoders,
+        check_embedding_name=_check_embedding_name,
+        embed=_embed,
+        save_embedding=_save_embedding,
     )
 
 
 class _Loaded:
-    """One model and one encoder, which they share."""
+    """One model and its encoders, which they share."""
 
-    def __init__(self, model: str, encoder: str | None, device: str | None) -> None:
-        self._model, self._encoder_spec, self._device = model, encoder, device
-        self._encoder: Any = None
+    def __init__(self, model: str, specs: tuple[str, ...], device: str | None, offload: str) -> None:
+        self._model, self._specs, self._device, self._offload = model, specs, device, offload
+        self._encoders: list[Any] = []
         self._lock = threading.Lock()
 
     def encoder(self) -> Any:
+        return self._all()[0]
+
+    def more_encoders(self) -> Sequence[Any]:
+        return self._all()[1:]
+
+    def _all(self) -> list[Any]:
         from ...adapters.encoders import load_encoder
 
         with self._lock:
-            if self._encoder is None:
-                self._encoder = load_encoder(self._encoder_spec or self._model, self._device or best_device())
-            return self._encoder
+            if not self._encoders:
+                try:
+                    found = [
+                        load_encoder(spec, self._device or best_device()) for spec in self._specs or (self._model,)
+                    ]
+                except EncoderError as error:
+                    if self._specs:
+                        raise
+                    raise EncoderError(
+                        f"Cannot learn or steer with {Path(self._model).name!r}: it comes without an encoder; expected "
+                        f"one with --encoder. {FITTING}"
+                    ) from error
+                self._encoders = found
+            return self._encoders
 
     def painter(self) -> Painter:
         from diffusers.utils import logging as diffusers_logging
@@ -111,15 +153,16 @@ class _Loaded:
 
         diffusers_logging.disable_progress_bar()
         transformers_logging.disable_progress_bar()
-        encoder = None
+        encoders: list[Any] = []
         try:
-            encoder = self.encoder()
+            encoders = self._all()
         except EncoderError:
-            if self._encoder_spec is not None:
+            if self._specs:
                 raise
             # Without an encoder the model still makes pictures to compare; steering then says what is missing.
             logger.warning("%s comes without an encoder; give one with --encoder to learn and to steer", self._model)
-        return Generator(self._model, self._device or best_device(), encoder)
+        encoder: Any = encoders if len(encoders) > 1 else next(iter(encoders), None)
+        return Generator(self._model, self._device or best_device(), encoder, self._offload)
 
     def prompts(self) -> tuple[str, ...]:
         if self._model == "playground":
@@ -131,3 +174,30 @@ class _Loaded:
 
 def _moved(painter: Any, prompt: str, taste: Any, strength: float, settings: Any) -> float | None:
     return float(painter.movement(prompt, taste, strength, settings).degrees) if strength > 0 else 0.0
+
+
+def _facts(painter: Any) -> Facts:
+    from ...adapters.steering import METHODS
+
+    sdxl = getattr(painter, "family", "sd15") == "sdxl"
+    methods = [name for name in METHODS if sdxl or name != "pooled"]  # SD1.5 takes no pooled vector
+    own = painter.defaults
+    return Facts(painter.name, ("auto", *methods), own.steps, own.guidance, own.size, own.size)
+
+
+def _embed(painter: Any, tastes: Any, prompts: Sequence[str], on_step: Any, cancelled: Callable[[], bool]) -> Any:
+    from ...adapters.steering.inversion import towers_of, train_embedding
+
+    return train_embedding(towers_of(painter.conditioner), tastes, prompts, on_step=on_step, cancelled=cancelled)
+
+
+def _save_embedding(embedding: Any, path: Path) -> Path:
+    from ...adapters.files import save_embedding
+
+    return save_embedding(embedding, path)
+
+
+def _check_embedding_name(name: str) -> object:
+    from ...adapters.files import check_embedding_name
+
+    return check_embedding_name(name)

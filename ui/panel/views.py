@@ -13,11 +13,10 @@ from .pair import Pair
 if TYPE_CHECKING:
     from .studio import Learned
 
-__all__ = ["PICTURE", "compare_status", "generated", "learned", "message", "note", "painting", "stage", "waiting"]
+__all__ = ["PICTURE", "compare_status", "learned", "message", "note", "stage", "waiting"]
 
 PICTURE = "palate/pictures/"  # a picture of the store, by id; relative, so that it works behind a prefix
 CURVE_FROM = 8  # predictions
-PAINTED = "palate/painted/"  # a generated picture that nobody has stored
 
 
 def stage(pair: Pair, upcoming: Pair | None = None) -> str:
@@ -80,34 +79,6 @@ def learned(data: Learned) -> str:
         f'<section class="pl-learned{unsure}"><header><h2>What Palate knows about {escape(data.person)}</h2>'
         f'<p class="pl-status">from {answers}</p></header>{head}'
         f"{_row('Most to your taste', data.best)}{_row('Least to your taste', data.worst)}</section>"
-    )
-
-
-def painting(done: float, text: str = "Painting…") -> str:
-    """Return a progress bar; `done` in [0, 1]."""
-    share = min(max(done, 0.0), 1.0)
-    return (
-        '<section class="pl-progress" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{100 * share:.0f}" aria-label="{escape(text)}">'
-        f'<p>{escape(text)}</p><div><i style="width:{share:.1%}"></i></div></section>'
-    )
-
-
-def generated(
-    prompt: str, seeds: Sequence[int], plain: Sequence[str], yours: Sequence[str], strength: float, moved: float | None
-) -> str:
-    """Return generated pictures, a row a seed: without the taste, with it; `plain` and `yours` are painted ids."""
-    how_far = "" if moved is None else f" · it turned the prompt by {moved:.0f}° (0°: not at all, 90°: unrelated)"
-    rows = "".join(
-        f'<div class="pl-both"><figure><img src="{PAINTED}{escape(a)}" alt="seed {seed} without your taste">'
-        f'<figcaption>seed {seed}</figcaption></figure><figure><img src="{PAINTED}{escape(b)}" '
-        f'alt="seed {seed} with your taste"><figcaption>strength {strength:g}</figcaption></figure></div>'
-        for seed, a, b in zip(seeds, plain, yours, strict=True)
-    )
-    return (
-        f'<section class="pl-generated"><p class="pl-prompt">{escape(prompt)}</p>'
-        f'<p class="pl-status">strength {strength:g}{how_far}</p>'
-        f'<div class="pl-heads"><h3>As it is</h3><h3>Your taste</h3></div>{rows}</section>'
     )
 
 

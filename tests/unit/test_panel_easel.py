@@ -1,0 +1,272 @@
+"""Generate and Share behind the page: painting in steps, several tastes, preferring, taste files. Fakes only."""
+
+import runpy
+import threading
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from palate.adapters.errors import ComparisonError, EncoderMismatchError, FileFormatError, SteeringError
+from palate.ui.panel.blends import Part
+from palate.ui.panel.jobs import Job, Jobs
+from palate.ui.panel.rooms import Rooms
+from palate.ui.panel.studio import Studio
+from palate.ui.panel.wish import Wish
+
+fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
+LONG = 30.0
+ME = {"source": "person:me", "weight": 1}
+
+
+@pytest.fixture
+def painter():
+    return fakes.FakePainter()
+
+
+@pytest.fixture
+def rooms(tmp_path, monkeypatch, painter):
+    monkeypatch.setenv("PALATE_HOME", str(tmp_path / "home"))
+    studio = Studio(tmp_path / "store", fakes.fake_tools(painter))
+    fakes.answer_some(studio.store, number=4)
+    fakes.answer_some(studio.store, person="Ada", number=3, seed=5)
+    yield Rooms(studio)
+    studio.close()
+
+
+def paint(rooms, job=None, **wish):
+    job = job or Job()
+    job.run(lambda job: rooms.easel.paint(Wish.read({"prompt": "a cat", "tastes": [ME]} | wish), "me", job))
+    return job.state()
+
+
+def foreign(rooms, tmp_path, **changes):
+    """A taste file that says what you like it to say."""
+    taste = replace(rooms.studio.taste("me"), **changes)
+    return rooms.studio.tools.save(taste, tmp_path / "foreign.safetensors").read_bytes()
+
+
+def test_plain_and_steered_come_first_then_what_the_slider_shows(rooms, painter):
+    state = paint(rooms, seeds=[3, 4])
+    assert [(frame["seed"], frame["strength"]) for frame in state["frames"]] == [
+        *[("3", 0.0), ("3", 1.0), ("4", 0.0), ("4", 1.0)],
+        *[("3", 0.5), ("3", 1.5), ("3", 2.0)],
+    ]
+    assert (state["state"], state["asked"]) == ("done", True)
+    assert (state["degrees"][0], state["degrees"][20], state["degrees"][40]) == (0.0, 12.0, 24.0)
+    assert len(rooms.gallery.shots()) == 4
+    assert len(rooms.gallery.shots(between=True)) == 7
+
+
+def test_every_picture_says_what_it_was_made_with(rooms):
+    state = paint(rooms, seeds=[3], negative="blur", strength=0.5, method="token_input", guidance=2)
+    used = rooms.gallery.get(state["frames"][1]["id"]).used
+    assert (used.prompt, used.negative, used.seed, used.strength) == ("a cat", "blur", 3, 0.5)
+    assert (used.tastes, used.method, used.guidance, used.degrees) == ((("person:me", 1.0),), "token_input", 2.0, 3.0)
+    plain = rooms.gallery.get(state["frames"][0]["id"]).used
+    assert (plain.strength, plain.tastes, plain.method, plain.degrees) == (0.0, (), "", None)
+
+
+def test_without_a_taste_the_model_paints_as_it_is(rooms, painter):
+    state = paint(rooms, tastes=[])
+    assert [frame["strength"] for frame in state["frames"]] == [0.0]
+    assert painter.options.get("taste") is None
+
+
+def test_a_stopped_wish_keeps_what_is_painted(rooms, painter):
+    job = Job()
+    original = painter.images
+
+    def images(*given, **options):
+        out = original(*given, **options)
+        job.stop()
+        return out
+
+    painter.images = images
+    state = paint(rooms, job)
+    assert state["state"] == "stopped"
+    assert len(rooms.gallery.shots()) == 1
+
+
+def test_a_newer_wish_of_the_same_page_stops_the_one_before(rooms, painter):
+    jobs, begun = Jobs(threading.Event()), threading.Event()
+
+    def wait(job):
+        begun.set()
+        while not job.cancelled():
+            begun.wait(0.01)
+
+    first = jobs.start("page", wait)
+    second = jobs.start("page", lambda job: None)
+    assert first.wait(LONG)
+    assert second.wait(LONG)
+    assert first.cancelled()
+    assert not second.cancelled()
+    assert jobs.get(second.id) is second
+
+
+def test_running_out_of_memory_says_what_to_try(rooms, painter):
+    def images(*given, **options):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    painter.images = images
+    state = paint(rooms)
+    assert state["state"] == "failed"
+    assert "ran out of memory at 64x64" in state["error"]
+    assert "--offload" in state["error"]
+
+
+def test_an_error_that_nobody_foresaw_is_said_and_the_model_stays_free(rooms, painter):
+    original = painter.images
+
+    def images(*given, **options):
+        raise ZeroDivisionError("oh")
+
+    painter.images = images
+    assert "ZeroDivisionError: oh" in paint(rooms)["error"]
+    painter.images = original
+    assert paint(rooms)["state"] == "done"
+
+
+def test_somebody_who_answered_nothing_is_told_so(rooms):
+    state = paint(rooms, tastes=[{"source": "person:Nobody", "weight": 1}])
+    assert "has not compared anything yet" in state["error"]
+
+
+def test_several_tastes_are_one_blend(rooms):
+    tastes = rooms.blends.of([Part("person:me", 1.0), Part("person:Ada", -0.5)])
+    me, ada = rooms.studio.taste("me"), rooms.studio.taste("Ada")
+    assert len(tastes) == 1
+    assert np.allclose(tastes[0].weights, me.weights - 0.5 * ada.weights, atol=1e-6)
+    assert rooms.blends.of([Part("person:me", 1.0)]) == (me,)
+    assert rooms.blends.of([Part("person:me", 0.0)]) == ()
+
+
+def test_a_model_with_two_encoders_gets_a_taste_for_each(rooms):
+    class Second(fakes.FakeEncoder):
+        identity, name = "5ec0" * 8, "second"
+
+    second = Second()
+    rooms.studio.tools = replace(rooms.studio.tools, more_encoders=lambda: [second])
+    found = rooms.blends.of([Part("person:me", 1.0)])
+    assert [taste.encoder for taste in found] == [rooms.studio.encoder().identity, second.identity]
+    assert rooms.blends.of([Part("person:me", 1.0)])[1] is found[1]
+
+
+def test_a_taste_file_is_on_the_shelf_after_a_restart(rooms, tmp_path):
+    entry = rooms.files.add("My taste (2).safetensors", foreign(rooms, tmp_path, person="Zoe"))
+    assert entry.said.person == "Zoe"
+    again = Rooms(rooms.studio)
+    assert [one.name for one in again.files.entries()] == [entry.name]
+    assert again.blends.of([Part(f"file:{entry.name}", 1.0)])[0].person == "Zoe"
+
+
+def test_the_same_file_is_one_entry_and_another_of_its_name_gets_a_number(rooms, tmp_path):
+    one, two = foreign(rooms, tmp_path, person="Zoe"), foreign(rooms, tmp_path, person="Yan")
+    names = [rooms.files.add("a.safetensors", data).name for data in (one, two, one)]
+    assert names == ["a.safetensors", "a-2.safetensors", "a.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["../../x.safetensors", "..\\x", "", "a\0b.safetensors", "😀" * 300])
+def test_any_file_name_stays_on_the_shelf(rooms, tmp_path, name):
+    entry = rooms.files.add(name, foreign(rooms, tmp_path))
+    assert rooms.files.path(entry.name).parent == rooms.studio.tastes_folder
+
+
+@pytest.mark.parametrize("data", [b"", b"\x89PNG junk that is longer", b"PK\x03\x04" + b"0" * 50])
+def test_a_file_that_is_no_taste_is_named_and_not_kept(rooms, data):
+    with pytest.raises(FileFormatError, match=r"'cat\.png'"):
+        rooms.files.add("cat.png", data)
+    assert rooms.files.entries() == []
+
+
+def test_a_broken_file_on_the_shelf_is_listed_with_its_trouble(rooms):
+    (rooms.studio.tastes_folder / "bad.safetensors").write_bytes(b"junk")
+    (entry,) = rooms.files.entries()
+    assert entry.said is None
+    assert "bad.safetensors" in entry.trouble
+
+
+def test_a_removed_taste_can_be_brought_back(rooms):
+    entry = rooms.files.save("me")
+    rooms.files.remove(entry.name)
+    assert rooms.files.entries() == []
+    assert rooms.files.restore(entry.name) == entry
+    with pytest.raises(FileFormatError, match="not on the shelf"):
+        rooms.files.path("../store.sqlite")
+
+
+def test_a_taste_may_be_saved_without_its_name(rooms):
+    assert rooms.files.save("me", named=False).said.person == "somebody"
+    assert rooms.files.save("me").said.person == "me"
+
+
+def test_a_taste_of_another_encoder_is_named_with_what_would_fit(rooms, tmp_path):
+    mine = rooms.files.save("me").name
+    data = foreign(rooms, tmp_path, encoder="0ther" * 6, encoder_name="the other")
+    name = rooms.files.add("theirs.safetensors", data).name
+    with pytest.raises(EncoderMismatchError, match=f"'theirs.*the other.*steered with fake.*{mine}.*--encoder"):
+        rooms.blends.of([Part(f"file:{name}", 1.0)])
+
+
+def test_too_many_tastes_are_refused(rooms):
+    with pytest.raises(SteeringError, match="Cannot combine 13 tastes"):
+        rooms.blends.of([Part("person:me", 1.0)] * 13)
+
+
+def test_preferring_is_one_answer_however_often_it_is_clicked(rooms):
+    plain, yours, *_ = [frame["id"] for frame in paint(rooms, seeds=[5])["frames"]]
+    before = len(rooms.studio.store.comparisons("me"))
+    first = rooms.choices.prefer("me", yours, plain)
+    assert rooms.choices.prefer("me", yours, plain).id == first.id
+    answer = rooms.studio.store.comparisons("me")[-1]
+    assert len(rooms.studio.store.comparisons("me")) == before + 1
+    assert (answer.source, answer.prompt, answer.left_seed, answer.right_seed) == ("panel:generate", "a cat", 5, 5)
+    chosen = np.asarray(rooms.studio.store.image(answer.chosen)).mean()
+    assert chosen > np.asarray(rooms.studio.store.image(answer.rejected)).mean()
+
+
+def test_preferring_the_other_one_changes_the_answer(rooms):
+    plain, yours, *_ = [frame["id"] for frame in paint(rooms)["frames"]]
+    before = len(rooms.studio.store.comparisons("me"))
+    first, second = rooms.choices.prefer("me", yours, plain), rooms.choices.prefer("me", plain, yours)
+    assert first.chosen == second.rejected
+    assert len(rooms.studio.store.comparisons("me")) == before + 1
+
+
+def test_an_answer_is_taken_back_and_no_other_one(rooms):
+    plain, yours, *_ = [frame["id"] for frame in paint(rooms)["frames"]]
+    others = rooms.studio.store.comparisons("me")
+    answer = rooms.choices.prefer("me", yours, plain)
+    assert not rooms.choices.take_back("Ada", answer.id)
+    assert not rooms.choices.take_back("me", others[0].id)
+    assert rooms.choices.take_back("me", answer.id)
+    assert rooms.studio.store.comparisons("me") == others
+
+
+def test_pictures_of_two_seeds_are_no_counterparts(rooms):
+    frames = paint(rooms, seeds=[1, 2])["frames"]
+    with pytest.raises(ComparisonError, match="different prompts or seeds"):
+        rooms.choices.prefer("me", frames[0]["id"], frames[3]["id"])
+
+
+def test_an_embedding_is_trained_saved_and_told_of(rooms):
+    job = Job()
+    job.run(lambda job: rooms.embeddings.make("me", "my-taste", job))
+    assert job.state()["said"].startswith("Saved as my-taste.safetensors.")
+    assert [path.name for path in rooms.embeddings.files()] == ["my-taste.safetensors"]
+
+
+def test_an_embedding_that_is_stopped_leaves_nothing(rooms):
+    job = Job()
+    job.stop()
+    job.run(lambda job: rooms.embeddings.make("me", "my-taste", job))
+    assert job.state()["state"] == "stopped"
+    assert rooms.embeddings.files() == []
+
+
+def test_a_name_that_no_tool_could_load_is_refused(rooms):
+    job = Job()
+    job.run(lambda job: rooms.embeddings.make("me", "star", job))
+    assert "Choose another name" in job.state()["error"]

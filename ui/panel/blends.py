@@ -1,0 +1,140 @@
+"""The tastes that a person combines under Generate: people of the store and files, each with a weight.
+
+A model with two text encoders is moved by one taste for each, so that there is one blend for every encoder in use.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...adapters.errors import EncoderMismatchError, SteeringError
+from ...adapters.taste import blend_tastes
+from .tastes import TasteFiles
+
+if TYPE_CHECKING:
+    from ...adapters.taste import Taste
+    from .studio import Studio
+
+__all__ = ["Blends", "Part"]
+
+FILE, PERSON = "file:", "person:"
+MOST = 12  # tastes at once
+
+
+@dataclass(frozen=True)
+class Part:
+    """One taste and its weight.
+
+    Attributes:
+        source: "person:NAME" or "file:NAME".
+        weight: -1 to 1; negative ones turn the taste around, 0 leaves it out.
+    """
+
+    source: str
+    weight: float
+
+    def __post_init__(self) -> None:
+        if not self.source.startswith((FILE, PERSON)):
+            raise SteeringError(
+                f"Cannot use the taste {self.source[:80]!r}: expected {PERSON}NAME or {FILE}NAME. Choose another."
+            )
+        if not -1 <= self.weight <= 1:
+            raise SteeringError(
+                f"Cannot use the taste {self.name!r} with weight {self.weight:g}; expected -1 to 1. Change its weight."
+            )
+
+    @property
+    def name(self) -> str:
+        """Of the person or the file."""
+        return self.source.partition(":")[2]
+
+
+class Blends:
+    """Tastes by source, and what they add up to.
+
+    Args:
+        studio: Gives people's tastes and the encoder.
+        files: The shelf.
+    """
+
+    def __init__(self, studio: Studio, files: TasteFiles) -> None:
+        self._studio, self._files = studio, files
+        self._fitted: dict[tuple[str, str], tuple[int, Taste]] = {}
+        self._lock = threading.Lock()
+
+    def encoders(self) -> tuple[Any, ...]:
+        """All encoders that tastes can be learned with here, the first of them the one that learns."""
+        return (self._studio.encoder(), *self._studio.tools.more_encoders())
+
+    def of(self, parts: Sequence[Part]) -> tuple[Taste, ...]:
+        """Return one taste for each encoder that the parts belong to; none when every weight is 0.
+
+        Raises:
+            EncoderMismatchError: a file was learned with an encoder that isn't in use here.
+            NotEnoughAnswersError: a person has answered nothing yet.
+            SteeringError: too many parts.
+        """
+        used = [part for part in parts if part.weight != 0]
+        if len(used) > MOST:
+            raise SteeringError(f"Cannot combine {len(used)} tastes; expected at most {MOST}. Remove some.")
+        blended = []
+        encoders = self.encoders()
+        loaded = {part.name: self._file(part.name) for part in used if part.source.startswith(FILE)}
+        for encoder in encoders:
+            found: list[tuple[Taste, float]] = []
+            for part in used:
+                if part.source.startswith(PERSON):
+                    found.append((self._person(part.name, encoder), part.weight))
+                elif loaded[part.name].encoder == encoder.identity:
+                    found.append((loaded[part.name], part.weight))
+            if found:
+                blended.append(_blend(found))
+        return tuple(blended)
+
+    def fits(self, encoder: str, name: str = "", person: str = "") -> str:
+        """Return "" when tastes of this encoder can be used here, else what would fit."""
+        encoders = self.encoders()
+        if encoder in {one.identity for one in encoders}:
+            return ""
+        known = " or ".join(f"{one.name} ({one.identity[:12]})" for one in encoders)
+        whose = f"{person}'s taste" if person else "this taste"
+        others = [
+            entry.name
+            for entry in self._files.entries()
+            if entry.said is not None
+            and entry.said.encoder in {one.identity for one in encoders}
+            and entry.said.person == person
+        ]
+        file = f"Use {others[0]!r}" if others else f"Ask for {whose} learned with {encoders[0].name}"
+        return (
+            f"It was learned with {name or 'another encoder'} ({encoder[:12]}); this model is steered with {known}. "
+            f"{file}, or open the panel with --encoder for the first."
+        )
+
+    def _file(self, name: str) -> Taste:
+        taste = self._files.load(name)
+        trouble = self.fits(taste.encoder, taste.encoder_name, taste.person)
+        if trouble:
+            raise EncoderMismatchError(f"Cannot steer with {name!r}: {trouble[0].lower()}{trouble[1:]}")
+        return taste
+
+    def _person(self, person: str, encoder: Any) -> Taste:
+        if encoder is self._studio.encoder():
+            return self._studio.taste(person)
+        revision, key = self._studio.store.revision(person), (person, encoder.identity)
+        with self._lock:
+            kept = self._fitted.get(key)
+        if kept is None or kept[0] != revision:
+            kept = revision, self._studio.tools.fit(self._studio.store, encoder, person)
+            with self._lock:
+                self._fitted[key] = kept
+        return kept[1]
+
+
+def _blend(found: list[tuple[Taste, float]]) -> Taste:
+    if len(found) == 1 and found[0][1] == 1:
+        return found[0][0]  # with its pairs, which steer better than a direction alone
+    return blend_tastes([taste for taste, _ in found], [weight for _, weight in found])

@@ -1,0 +1,231 @@
+"""Painting what was asked for: without and with the tastes first, then what the slider may want to show."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ...adapters.errors import CancelledError, SteeringError
+from .brush import Brush
+from .gallery import Gallery, Shot, Used
+from .jobs import Job
+from .wish import Wish
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ...adapters.taste import Taste
+    from .blends import Blends
+    from .studio import Studio
+
+__all__ = ["Easel", "Facts"]
+
+logger = logging.getLogger(__name__)
+
+READ_OUT = 0.05  # between two strengths whose turn is told
+STRONGEST = 2.0
+PATIENCE = 0.05  # s before a picture that gave way to somebody else's is begun again
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a model is, and what it is sampled with where nothing else is said.
+
+    Attributes:
+        methods: Ways of steering that it knows, "auto" first.
+    """
+
+    name: str
+    methods: tuple[str, ...]
+    steps: int
+    guidance: float
+    width: int
+    height: int
+
+
+class Easel:
+    """Paints wishes into the gallery.
+
+    Args:
+        studio: Gives the model.
+        blends: Adds tastes up.
+        gallery: Keeps what was painted.
+    """
+
+    def __init__(self, studio: Studio, blends: Blends, gallery: Gallery) -> None:
+        self._studio, self._blends, self._gallery = studio, blends, gallery
+
+    def facts(self) -> Facts:
+        """What the model is; loads it on first use."""
+        with self._studio.painter().turn() as painter:
+            return self._studio.tools.facts(painter)
+
+    def paint(self, wish: Wish, person: str, job: Job) -> None:
+        """Paint a wish, telling the job of every picture.
+
+        The job's `frames` get one entry a picture: seed, strength, and the id in the gallery; its `degrees` get the
+        turn of the prompt at strengths 0, 0.05, ... 2.
+
+        Raises:
+            CancelledError: the job was stopped; pictures that are done stay.
+            PreferenceError: model, tastes and settings don't fit.
+        """
+        job.found.update({"frames": [], "degrees": [], "asked": False})
+        job.tell(0.0, "Loading the model…")
+        painter = self._studio.painter()
+        job.tell(0.0, "Reading the tastes…")
+        tastes = self._blends.of(wish.parts)
+        if job.cancelled():
+            raise CancelledError("Stopped.")
+        brushwork = _Brushwork(self._studio, self._gallery, painter, wish, person, tastes, job)
+        asked = list(_asked(wish, bool(tastes)))
+        for number, (seed, strength) in enumerate(asked):
+            brushwork.frame(seed, strength, False, number, len(asked), f"Painting {_pictures(len(asked))}…")
+        job.found["asked"] = True
+        if not tastes:
+            return
+        between = [strength for strength in wish.strengths() if strength not in (0.0, wish.settings.strength)]
+        for number, strength in enumerate(between):
+            brushwork.frame(wish.seeds[0], strength, True, number, len(between), "Getting the slider ready…")
+
+
+class _Brushwork:
+    """One wish on its way through the model."""
+
+    def __init__(
+        self,
+        studio: Studio,
+        gallery: Gallery,
+        painter: Brush,
+        wish: Wish,
+        person: str,
+        tastes: tuple[Taste, ...],
+        job: Job,
+    ) -> None:
+        self._studio, self._gallery, self._painter = studio, gallery, painter
+        self._wish, self._person, self._tastes, self._job = wish, person, tastes, job
+        with painter.turn(job.cancelled) as model:
+            self._facts = studio.tools.facts(model)
+        self._fingerprint = _fingerprint(tastes)
+
+    def frame(self, seed: int, strength: float, between: bool, number: int, count: int, text: str) -> None:
+        """Paint one picture, keep it, and tell of it."""
+        self._job.tell(number / count, text)
+
+        def on_step(step: int, steps: int) -> None:
+            self._job.tell((number + step / max(steps, 1)) / count)
+
+        started = time.monotonic()
+        image = self._painted(seed, strength, not between, on_step)
+        seconds = time.monotonic() - started
+        if strength > 0 and not self._job.found["degrees"]:
+            self._job.found["degrees"] = self._degrees()
+        shot = self._gallery.add(image, self._used(seed, strength, image), seconds, between)
+        self._job.found["frames"] = [*self._job.found["frames"], _frame(seed, strength, shot)]
+
+    def _painted(self, seed: int, strength: float, urgent: bool, on_step: Callable[[int, int], None]) -> Image.Image:
+        wish = self._wish
+        options: dict[str, Any] = {"settings": wish.settings, "strength": strength, "on_step": on_step}
+        options["taste"] = None if strength == 0 or not self._tastes else _one_or_all(self._tastes)
+        given = {"negative_prompt": wish.negative or None, "steps": wish.steps, "guidance": wish.guidance}
+        options |= {name: value for name, value in (given | {"size": wish.size}).items() if value is not None}
+        while True:
+            try:
+                (image,) = self._painter.images(wish.prompt, [seed], self._job.cancelled, urgent, **options)
+                return image
+            except CancelledError:
+                if urgent or self._job.cancelled():
+                    raise
+                time.sleep(PATIENCE)  # it gave way to somebody who waits
+            except (MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error):
+                    raise
+                width, height = wish.size or (self._facts.width, self._facts.height)
+                raise SteeringError(
+                    f"Cannot generate: {self._facts.name} ran out of memory at {width}x{height}; expected room for one "
+                    "picture. Choose a smaller size under Advanced, close other programs that use the GPU, or open "
+                    "the panel with --offload model."
+                ) from error
+
+    def _degrees(self) -> list[float]:
+        strengths = [round(i * READ_OUT, 2) for i in range(round(STRONGEST / READ_OUT) + 1)]
+        with self._painter.turn(self._job.cancelled) as model:
+            moved = [
+                self._studio.tools.moved(
+                    model,
+                    self._wish.prompt,
+                    _one_or_all(self._tastes),
+                    strength,
+                    replace(self._wish.settings, strength=strength),
+                )
+                for strength in strengths
+            ]
+        return [] if None in moved else [round(float(degrees), 1) for degrees in moved if degrees is not None]
+
+    def _used(self, seed: int, strength: float, image: Image.Image) -> Used:
+        wish, facts, steered = self._wish, self._facts, strength > 0 and bool(self._tastes)
+        degrees: list[float] = self._job.found["degrees"]
+        at = round(strength / READ_OUT)
+        return Used(
+            person=self._person,
+            prompt=wish.prompt,
+            negative=wish.negative,
+            seed=seed,
+            strength=strength if steered else 0.0,
+            tastes=tuple((part.source, part.weight) for part in wish.parts if part.weight) if steered else (),
+            fingerprint=self._fingerprint if steered else "",
+            method=wish.settings.method if steered else "",
+            objective=wish.settings.objective if steered else "",
+            turns=wish.settings.steps if steered else 0,
+            limit=wish.settings.limit if steered else 0.0,
+            model=facts.name,
+            steps=wish.steps or facts.steps,
+            guidance=facts.guidance if wish.guidance is None else wish.guidance,
+            width=image.width,
+            height=image.height,
+            degrees=degrees[at] if steered and at < len(degrees) else None,
+        )
+
+
+def _asked(wish: Wish, steered: bool) -> Iterator[tuple[int, float]]:
+    for seed in wish.seeds:
+        yield seed, 0.0
+        if steered and wish.settings.strength > 0:
+            yield seed, wish.settings.strength
+
+
+def _frame(seed: int, strength: float, shot: Shot) -> dict[str, Any]:
+    return {
+        "seed": str(seed),
+        "strength": strength,
+        "id": shot.id,
+        "width": shot.used.width,
+        "height": shot.used.height,
+    }
+
+
+def _one_or_all(tastes: tuple[Taste, ...]) -> Any:
+    return tastes[0] if len(tastes) == 1 else tastes
+
+
+def _fingerprint(tastes: tuple[Taste, ...]) -> str:
+    digest = hashlib.sha256()
+    for taste in tastes:
+        digest.update(taste.encoder.encode() + taste.weights.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()[:16] if tastes else ""
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """CUDA's own class, or what MPS and the CPU's allocator say."""
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+
+
+def _pictures(number: int) -> str:
+    return "1 picture" if number == 1 else f"{number} pictures"

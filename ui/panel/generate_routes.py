@@ -1,0 +1,140 @@
+"""Requests of the tab "Generate": paint, how far it is, prefer, and the gallery."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Body, HTTPException
+from fastapi.responses import FileResponse, Response
+
+from ...adapters.comparisons.images import read_image
+from ...adapters.errors import ImageError, PreferenceError
+from .answers import PlainRoute, person_of
+from .gallery import Shot
+from .png_text import parameters, png_with_settings
+from .rooms import Rooms
+from .wish import Wish
+
+__all__ = ["generate_routes"]
+
+FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # an id's picture never changes
+PAGE = 48  # pictures of the gallery at once
+
+
+def generate_routes(rooms: Rooms) -> APIRouter:
+    """Return the routes."""
+    api = APIRouter(prefix="/palate/api", route_class=PlainRoute)
+    _painting(api, rooms)
+    _gallery(api, rooms)
+    return api
+
+
+def _painting(api: APIRouter, rooms: Rooms) -> None:
+    @api.get("/model")
+    def model() -> dict[str, Any]:
+        facts = rooms.easel.facts()
+        return {
+            "model": facts.name,
+            "methods": list(facts.methods),
+            "steps": facts.steps,
+            "guidance": facts.guidance,
+            "size": [facts.width, facts.height],
+        }
+
+    @api.post("/paint")
+    def paint(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        person, wish = person_of(body, rooms.studio.person), Wish.read(body)
+        owner = f"paint {str(body.get('page', ''))[:64]}"
+        return rooms.jobs.start(owner, lambda job: rooms.easel.paint(wish, person, job)).state()
+
+    @api.get("/jobs/{job_id}")
+    def job(job_id: str) -> dict[str, Any]:
+        found = rooms.jobs.get(job_id)
+        return {"state": "unknown"} if found is None else found.state()
+
+    @api.post("/jobs/{job_id}/stop")
+    def stop(job_id: str) -> dict[str, Any]:
+        found = rooms.jobs.get(job_id)
+        if found is not None:
+            found.stop()
+        return {}
+
+    @api.post("/prefer")
+    def prefer(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        person = person_of(body, rooms.studio.person)
+        answer = rooms.choices.prefer(person, str(body.get("chosen")), str(body.get("rejected")))
+        return {"comparison": answer.id}
+
+    @api.post("/prefer/undo")
+    def undo(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        person, given = person_of(body, rooms.studio.person), body.get("comparison")
+        return {"undone": isinstance(given, int) and rooms.choices.take_back(person, given)}
+
+
+def _gallery(api: APIRouter, rooms: Rooms) -> None:
+    gallery = rooms.gallery
+
+    @api.get("/gallery")
+    def shots(before: float | None = None, between: bool = False) -> dict[str, Any]:
+        found = gallery.shots(between, before, PAGE + 1)
+        return {"shots": [_shown(shot) for shot in found[:PAGE]], "more": len(found) > PAGE}
+
+    @api.post("/gallery/{shot_id}/star")
+    def star(shot_id: str, body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        return _shown(gallery.star(shot_id, bool(body.get("starred"))))
+
+    @api.post("/gallery/{shot_id}/delete")
+    def delete(shot_id: str) -> dict[str, Any]:
+        gallery.delete(shot_id)
+        return {}
+
+    @api.post("/gallery/{shot_id}/restore")
+    def restore(shot_id: str) -> dict[str, Any]:
+        return _shown(gallery.restore(shot_id))
+
+    @api.get("/gallery/{shot_id}.png")
+    def picture(shot_id: str) -> FileResponse:
+        try:
+            path = gallery.path(gallery.get(shot_id))
+        except PreferenceError as error:
+            raise HTTPException(404, "no such picture") from error
+        return FileResponse(path, media_type="image/png", headers=FOREVER)
+
+    @api.get("/gallery/{shot_id}")
+    def entry(shot_id: str) -> dict[str, Any]:
+        return _shown(gallery.get(shot_id))
+
+    @api.get("/gallery/{shot_id}/download")
+    def download(shot_id: str) -> Response:
+        try:
+            shot = gallery.get(shot_id)
+            data = png_with_settings(read_image(gallery.path(shot)), shot.used)
+        except ImageError as error:
+            raise HTTPException(404, "no such picture") from error
+        name = f"palate-{shot.used.seed}-{shot.used.strength:g}.png"
+        return Response(data, media_type="image/png", headers={"Content-Disposition": f'attachment; filename="{name}"'})
+
+
+def _shown(shot: Shot) -> dict[str, Any]:
+    used = shot.used
+    return {
+        "id": shot.id,
+        "created": shot.created,
+        "seconds": shot.seconds,
+        "starred": shot.starred,
+        "prompt": used.prompt,
+        "negative": used.negative,
+        "seed": str(used.seed),
+        "strength": used.strength,
+        "tastes": [{"source": source, "weight": weight} for source, weight in used.tastes],
+        "method": used.method,
+        "objective": used.objective,
+        "limit": used.limit,
+        "turns": used.turns,
+        "model": used.model,
+        "steps": used.steps,
+        "guidance": used.guidance,
+        "size": [used.width, used.height],
+        "degrees": used.degrees,
+        "parameters": parameters(used),
+    }

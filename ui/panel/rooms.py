@@ -1,0 +1,43 @@
+"""What Generate and Share work with, for as long as a panel runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...adapters.places import palate_home
+from .blends import Blends
+from .choices import Choices
+from .easel import Easel
+from .embeddings import Embeddings
+from .gallery import Gallery
+from .jobs import Jobs
+from .tastes import TasteFiles
+
+if TYPE_CHECKING:
+    from .studio import Studio
+
+__all__ = ["Rooms"]
+
+
+class Rooms:
+    """Tastes on file, their blends, the easel, the gallery, and what runs in the background.
+
+    Args:
+        studio: Store, model and encoder.
+
+    Attributes:
+        files, blends, gallery, easel, embeddings, choices, jobs: See their modules.
+
+    Raises:
+        StoreError: Palate's folder can't be written.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self.files = TasteFiles(studio)
+        self.blends = Blends(studio, self.files)
+        self.gallery = Gallery(palate_home() / "gallery")
+        self.easel = Easel(studio, self.blends, self.gallery)
+        self.embeddings = Embeddings(studio, self.blends)
+        self.choices = Choices(studio, self.gallery)
+        self.jobs = Jobs(studio.closing)

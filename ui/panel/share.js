@@ -1,0 +1,171 @@
+// Share: your taste as a file, tastes brought in by button or dropped anywhere, an embedding for other tools.
+(() => {
+  const kit = window.palateKit;
+  const { make, part } = kit;
+
+  kit.when("#palate-share-page", (page) => {
+    const on = (name) => part(page, name);
+    const act = (name) => page.querySelector(`[data-act="${name}"]`);
+    let job = null;
+
+    const told = () => document.dispatchEvent(new CustomEvent("palate:tastes"));
+    const answers = (count) => `${count} answer${count === 1 ? "" : "s"}`;
+
+    // -- your taste
+
+    const own = async () => {
+      const who = kit.person();
+      act("save-taste").disabled = true;
+      try {
+        const taste = await kit.ask(`own?person=${encodeURIComponent(who)}`);
+        if (who !== kit.person()) return;
+        on("own").textContent = `${answers(taste.answers)} as ${taste.person}, in ${taste.numbers} numbers for ${taste.encoder}.`;
+        act("save-taste").disabled = false;
+      } catch (error) {
+        on("own").textContent = error.message;
+      }
+      if (!on("embedding-name").value) on("embedding-name").placeholder = `${who.toLowerCase().replace(/[^a-z0-9]+/g, "-")}-taste`;
+      word();
+    };
+
+    act("save-taste").addEventListener("click", kit.trying(async () => {
+      const saved = await kit.ask("tastes/save", { person: kit.person(), named: on("named").checked });
+      kit.download(`palate/api/tastes/${encodeURIComponent(saved.file)}`);
+      kit.say(`Saved as ${saved.file}.`);
+      await tastes();
+      told();
+    }));
+
+    // -- the shelf
+
+    const entry = (file) => {
+      const use = () => (kit.useTaste(file.source), window.palate.show("generate"));
+      const remove = kit.trying(async () => {
+        await kit.ask("tastes/remove", { file: file.file });
+        await tastes();
+        told();
+        const back = kit.trying(async () => (await kit.ask("tastes/restore", { file: file.file }), await tastes(), told()));
+        kit.say(`Removed ${file.file}.`, "Undo", back);
+      });
+      const said = file.encoder ? `${answers(file.answers)} · ${file.encoder}` : "";
+      return make(
+        "li",
+        { data: { file: file.file } },
+        make("span", { className: "pl-item" }, make("strong", { textContent: file.name ?? kit.nameOf(file.source) }), make("small", { textContent: [file.file, said].filter(Boolean).join(" · ") }), file.trouble ? make("small", { className: "pl-trouble", textContent: file.trouble }) : null),
+        file.fits ? make("button", { type: "button", className: "pl-button", textContent: "Use", "aria-label": `Generate with ${file.file}`, onclick: use }) : null,
+        make("a", { className: "pl-button", textContent: "Download", href: `palate/api/tastes/${encodeURIComponent(file.file)}`, download: file.file, "aria-label": `Download ${file.file}` }),
+        make("button", { type: "button", className: "pl-round pl-remove", textContent: "×", "aria-label": `Remove ${file.file}`, onclick: remove }),
+      );
+    };
+
+    const tastes = async () => {
+      const { files } = await kit.ask("tastes");
+      on("tastes").replaceChildren(...(files.length ? files.map(entry) : [make("li", { className: "pl-hint", textContent: "None yet." })]));
+    };
+
+    const bring = kit.trying(async (files) => {
+      const good = [], bad = [];
+      for (const file of files) {
+        try {
+          good.push(await kit.ask(`tastes?name=${encodeURIComponent(file.name)}`, file, "POST"));
+        } catch (error) {
+          bad.push(error.message);
+        }
+      }
+      if (good.length) {
+        await tastes();
+        told();
+      }
+      const names = good.map((one) => one.name).join(", ");
+      const fitting = good.filter((one) => one.fits);
+      const text = [names && `Added the taste of ${names}.`, ...good.map((one) => one.trouble), ...bad].filter(Boolean).join(" ");
+      if (fitting.length) kit.say(text, "Use it", () => (fitting.forEach((one) => kit.useTaste(one.source)), window.palate.show("generate")));
+      else if (text) kit.say(text);
+    });
+
+    act("choose-taste").addEventListener("click", () => on("taste-file").click());
+    on("taste-file").addEventListener("change", async (event) => {
+      await bring([...event.target.files]);
+      event.target.value = "";
+    });
+
+    const carries = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+    let veil = null;
+    addEventListener("dragover", (event) => {
+      if (!carries(event)) return;
+      event.preventDefault();
+      if (veil) return;
+      veil = make("div", { className: "pl-drop" }, make("p", { textContent: "Drop to bring in a taste" }));
+      document.body.append(veil);
+    });
+    const lift = () => (veil?.remove(), (veil = null));
+    addEventListener("dragleave", (event) => event.relatedTarget === null && lift());
+    addEventListener("drop", (event) => {
+      lift();
+      if (!carries(event) || event.defaultPrevented) return;
+      event.preventDefault();
+      bring([...event.dataTransfer.files]);
+    });
+
+    // -- the embedding
+
+    const word = () => {
+      const name = on("embedding-name").value.trim() || on("embedding-name").placeholder;
+      for (const place of page.querySelectorAll('[data-part="word"]')) place.textContent = name;
+    };
+
+    const work = (state) => {
+      const busy = state?.state === "working";
+      act("train").disabled = busy;
+      act("stop-training").hidden = !busy;
+      const bar = busy && make("div", { className: "pl-working" }, make("div", { className: "pl-bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(100 * state.share) }, make("i")), make("span", { role: "status", textContent: state.text || "One moment…" }));
+      if (busy) bar.querySelector("i").style.width = `${100 * state.share}%`;
+      on("training").replaceChildren(...(busy ? [bar] : []));
+    };
+
+    const embeddings = async () => {
+      const { files } = await kit.ask("embeddings");
+      on("embeddings").replaceChildren(
+        ...files.map((file) =>
+          make(
+            "li",
+            { data: { file: file.file } },
+            make("span", { className: "pl-item" }, make("strong", { textContent: file.file }), make("small", { textContent: file.said })),
+            make("a", { className: "pl-button", textContent: "Download", href: `palate/api/embeddings/${encodeURIComponent(file.file)}`, download: file.file, "aria-label": `Download ${file.file}` }),
+          ),
+        ),
+      );
+    };
+
+    const train = kit.trying(async () => {
+      if (job) return;
+      const name = on("embedding-name").value.trim() || on("embedding-name").placeholder;
+      job = {};
+      work({ state: "working", share: 0 });
+      try {
+        const begun = await kit.ask("embeddings", { person: kit.person(), name });
+        job.id = begun.job;
+        const end = await kit.follow(begun.job, work);
+        if (end.state === "failed") kit.say(end.error);
+        else if (end.state === "stopped") kit.say("Stopped; nothing was kept.");
+        else kit.say(end.said);
+        await embeddings();
+      } finally {
+        job = null;
+        work(null);
+      }
+    });
+
+    on("embedding-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      train();
+    });
+    on("embedding-name").addEventListener("input", word);
+    act("stop-training").addEventListener("click", () => job?.id && kit.ask(`jobs/${job.id}/stop`, {}));
+
+    const refresh = kit.trying(() => kit.person() && Promise.all([own(), tastes(), embeddings()]));
+    document.addEventListener("palate:person", () => window.palate.shown() === "share" && refresh());
+    document.addEventListener("palate:front", () => window.palate.shown() === "share" && refresh());
+    if (window.palate?.shown() === "share") refresh();
+  });
+})();

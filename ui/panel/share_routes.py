@@ -1,0 +1,108 @@
+"""Requests of the tab "Share": tastes in and out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Body, HTTPException, Request
+from fastapi.responses import FileResponse
+from starlette.concurrency import run_in_threadpool
+
+from ...adapters.errors import FileFormatError, PreferenceError
+from .answers import PlainRoute, person_of
+from .rooms import Rooms
+from .tastes import MOST_BYTES, Entry
+
+__all__ = ["share_routes"]
+
+
+def share_routes(rooms: Rooms) -> APIRouter:
+    """Return the routes."""
+    api = APIRouter(prefix="/palate/api", route_class=PlainRoute)
+    files, studio = rooms.files, rooms.studio
+
+    @api.get("/tastes")
+    def tastes() -> dict[str, Any]:
+        people = [{"source": f"person:{name}", "name": name} for name in studio.store.people()]
+        return {"people": people, "files": [_shown(rooms, entry) for entry in files.entries()]}
+
+    @api.get("/own")
+    def own(person: str = "") -> dict[str, Any]:
+        who = person_of({"person": person}, studio.person)
+        taste = studio.taste(who)
+        return {"person": who, "answers": taste.answers, "encoder": taste.encoder_name, "numbers": taste.width}
+
+    @api.post("/tastes")
+    async def add(request: Request, name: str = "") -> dict[str, Any]:
+        data = bytearray()
+        async for part in request.stream():
+            data += part
+            if len(data) > MOST_BYTES:
+                raise FileFormatError(f"Cannot read {name[:120]!r}: it is too large; expected a taste, below 1 MB.")
+        entry = await run_in_threadpool(files.add, name, bytes(data))
+        return await run_in_threadpool(_shown, rooms, entry)
+
+    @api.post("/tastes/save")
+    def save(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        person = person_of(body, studio.person)
+        return _shown(rooms, files.save(person, bool(body.get("named", True))))
+
+    @api.post("/tastes/remove")
+    def remove(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        files.remove(str(body.get("file")))
+        return {}
+
+    @api.post("/tastes/restore")
+    def restore(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        return _shown(rooms, files.restore(str(body.get("file"))))
+
+    @api.get("/tastes/{name}")
+    def download(name: str) -> FileResponse:
+        try:
+            path = files.path(name)
+        except PreferenceError as error:
+            raise HTTPException(404, "no such taste") from error
+        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+
+    _embeddings(api, rooms)
+    return api
+
+
+def _embeddings(api: APIRouter, rooms: Rooms) -> None:
+    @api.get("/embeddings")
+    def embeddings() -> dict[str, Any]:
+        files = rooms.embeddings.files()
+        return {"files": [{"file": path.name, "said": f"{path.stat().st_size / 1000:.0f} KB"} for path in files]}
+
+    @api.post("/embeddings")
+    def make(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        person, name = person_of(body, rooms.studio.person), str(body.get("name", ""))
+        return rooms.jobs.start("embedding", lambda job: rooms.embeddings.make(person, name, job)).state()
+
+    @api.get("/embeddings/{name}")
+    def download(name: str) -> FileResponse:
+        try:
+            path = rooms.embeddings.path(name)
+        except PreferenceError as error:
+            raise HTTPException(404, "no such embedding") from error
+        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+
+
+def _shown(rooms: Rooms, entry: Entry) -> dict[str, Any]:
+    said = entry.said
+    if said is None:
+        return {"source": f"file:{entry.name}", "file": entry.name, "trouble": entry.trouble, "fits": False}
+    try:
+        trouble = rooms.blends.fits(said.encoder, said.encoder_name, said.person)
+    except PreferenceError as error:  # without an encoder nothing can be steered; the file is still worth listing
+        trouble = str(error)
+    return {
+        "source": f"file:{entry.name}",
+        "file": entry.name,
+        "name": said.person or "somebody",
+        "answers": said.answers,
+        "encoder": said.encoder_name,
+        "created": said.created,
+        "fits": not trouble,
+        "trouble": trouble,
+    }

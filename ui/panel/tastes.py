@@ -1,0 +1,172 @@
+"""Tastes as files: the shelf in PALATE_HOME/tastes that survives a restart and that the nodes use, too."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...adapters.errors import FileFormatError, PreferenceError, StoreError
+from ...adapters.files import TasteFile, describe
+from ...adapters.places import safe_name
+
+if TYPE_CHECKING:
+    from ...adapters.taste import Taste
+    from .studio import Studio
+
+__all__ = ["Entry", "TasteFiles"]
+
+ENDING = ".safetensors"
+NOBODY = "somebody"  # whose taste it is when the name is left out
+MOST_BYTES = 1 << 26  # of a file that is brought in; a taste's are below 1 MB
+_CONTROL = re.compile(r"[\x00-\x1f\x7f/\\]")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of the shelf.
+
+    Attributes:
+        name: Of the file, unique on the shelf.
+        said: What it says of itself; None when it can't be read.
+        trouble: Why it can't be read; "" when it can.
+    """
+
+    name: str
+    said: TasteFile | None
+    trouble: str = ""
+
+
+class TasteFiles:
+    """The taste files of one folder.
+
+    Args:
+        studio: Gives the folder, and tastes by person.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+        self._removed: dict[str, bytes] = {}
+        self._loaded: dict[str, tuple[tuple[int, int], Taste]] = {}
+        self._lock = threading.RLock()
+
+    def entries(self) -> list[Entry]:
+        """Return all files by name; those that can't be read with the reason."""
+        found = []
+        for path in sorted(self._studio.tastes_folder.glob(f"*{ENDING}")):
+            if path.name.startswith("."):
+                continue
+            try:
+                found.append(Entry(path.name, describe(path)))
+            except PreferenceError as error:
+                found.append(Entry(path.name, None, str(error)))
+        return found
+
+    def path(self, name: str) -> Path:
+        """Return the path of a file on the shelf.
+
+        Raises:
+            FileFormatError: there is none of this name.
+        """
+        if name == Path(name).name and name.endswith(ENDING) and not name.startswith("."):
+            path = self._studio.tastes_folder / name
+            if path.is_file():
+                return path
+        raise FileFormatError(
+            f"Cannot use the taste {name[:80]!r}: it is not on the shelf; expected one of the files under Share. "
+            "Bring the file in again."
+        )
+
+    def load(self, name: str) -> Taste:
+        """Return the taste of a file, whatever encoder it belongs to; read again only when the file changed."""
+        path = self.path(name)
+        status = path.stat()
+        stamp = (status.st_mtime_ns, status.st_size)
+        with self._lock:
+            kept = self._loaded.get(name)
+            if kept is None or kept[0] != stamp:
+                kept = self._loaded[name] = stamp, self._studio.tools.load(path, None)
+            return kept[1]
+
+    def add(self, name: str, data: bytes) -> Entry:
+        """Put a file on the shelf; the same file twice is one, another one of the same name gets a number.
+
+        Args:
+            name: As it was called where it came from.
+            data: Its bytes.
+
+        Raises:
+            FileFormatError: it is no taste; nothing is kept.
+        """
+        shown = _CONTROL.sub("_", Path(name.replace("\\", "/")).name)[-60:] or "file"  # 240 bytes at most
+        if len(data) > MOST_BYTES:
+            raise FileFormatError(f"Cannot read {shown!r}: it has {len(data):,} bytes; expected a taste, below 1 MB.")
+        with self._lock, tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, shown)
+            path.write_bytes(data)
+            self._studio.tools.load(path, None)  # all of it, so that a broken one never gets here
+            stem = shown.removesuffix(ENDING).strip(" .")
+            return self._placed(safe_name(stem or NOBODY), data)
+
+    def save(self, person: str, named: bool = True) -> Entry:
+        """Save the person's taste as a file; `named` False leaves out whose it is."""
+        if named:
+            return self._entry(self._studio.save_taste(person))
+        taste = replace(self._studio.taste(person), person=NOBODY)
+        with tempfile.TemporaryDirectory() as folder:
+            path = self._studio.tools.save(taste, Path(folder) / f"{NOBODY}{ENDING}")
+            return self._placed(NOBODY, path.read_bytes())
+
+    def remove(self, name: str) -> None:
+        """Take a file off the shelf; `restore` brings it back as long as the panel runs."""
+        with self._lock:
+            path = self.path(name)
+            self._removed[name] = path.read_bytes()
+            self._act(path.unlink)
+
+    def restore(self, name: str) -> Entry:
+        """Put back what was removed.
+
+        Raises:
+            FileFormatError: nothing of this name was removed.
+        """
+        with self._lock:
+            data = self._removed.pop(name, None)
+            if data is None:
+                return self._entry(self.path(name))
+            return self._placed(name.removesuffix(ENDING), data)
+
+    def _placed(self, stem: str, data: bytes) -> Entry:
+        folder, number = self._studio.tastes_folder, 1
+        with self._lock:
+            while True:
+                path = folder / f"{stem if number == 1 else f'{stem}-{number}'}{ENDING}"
+                if not path.exists():
+                    break
+                if path.read_bytes() == data:
+                    return self._entry(path)
+                number += 1
+            part = path.with_name(f".{path.name}.part")
+
+            def write() -> None:
+                part.write_bytes(data)
+                part.replace(path)
+
+            self._act(write)
+            return self._entry(path)
+
+    def _entry(self, path: Path) -> Entry:
+        return Entry(path.name, describe(path))
+
+    def _act(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except OSError as error:
+            raise StoreError(
+                f"Cannot change the shelf of tastes: {error.strerror or error}; expected a folder with room that can "
+                f"be written. Look at {self._studio.tastes_folder}."
+            ) from error

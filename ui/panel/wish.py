@@ -1,0 +1,147 @@
+"""What was asked for under Generate, checked where it comes in from the browser."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...adapters.errors import SteeringError
+from ...adapters.steering import SteeringSettings
+from .blends import Part
+
+__all__ = ["Wish"]
+
+MOST_SEEDS = 8
+LARGEST_SEED = 2**64 - 1
+LONGEST_PROMPT = 100_000  # characters, as the store takes
+STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)  # that the slider has pictures of
+LARGEST_SIDE, MOST_STEPS, MOST_GUIDANCE = 2048, 200, 50.0
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One request for pictures.
+
+    Attributes:
+        prompt, negative: What to show, and what not.
+        seeds: One picture each; the first is the one on the screen.
+        parts: Tastes with weights; none paints plainly.
+        settings: How to steer; its strength is the one asked for.
+        steps, guidance, size: None takes the model's own; size is (width, height) in pixels.
+
+    Raises:
+        SteeringError: something can't be used; all faults are named.
+    """
+
+    prompt: str
+    negative: str = ""
+    seeds: tuple[int, ...] = (1,)
+    parts: tuple[Part, ...] = ()
+    settings: SteeringSettings = field(default_factory=SteeringSettings)
+    steps: int | None = None
+    guidance: float | None = None
+    size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        faults = []
+        if not self.prompt.strip():
+            faults.append("the prompt is empty; expected at least one word")
+        if max(len(self.prompt), len(self.negative)) > LONGEST_PROMPT:
+            faults.append(f"the prompt has over {LONGEST_PROMPT:,} characters; expected fewer")
+        if not 1 <= len(self.seeds) <= MOST_SEEDS:
+            faults.append(f"{len(self.seeds)} seeds; expected 1 to {MOST_SEEDS}")
+        if any(not 0 <= seed <= LARGEST_SEED for seed in self.seeds):
+            faults.append(f"seeds {', '.join(map(str, self.seeds))}; expected 0 to 2^64 - 1")
+        if self.steps is not None and not 1 <= self.steps <= MOST_STEPS:
+            faults.append(f"{self.steps} steps; expected 1 to {MOST_STEPS}")
+        if self.guidance is not None and not 0 <= self.guidance <= MOST_GUIDANCE:
+            faults.append(f"guidance {self.guidance:g}; expected 0 to {MOST_GUIDANCE:g}")
+        if self.size is not None and any(side % 8 or not 8 <= side <= LARGEST_SIDE for side in self.size):
+            faults.append(f"{self.size[0]}x{self.size[1]} pixels; expected multiples of 8 up to {LARGEST_SIDE}")
+        if faults:
+            raise SteeringError(f"Cannot generate: {'; '.join(faults)}. Change it and try again.")
+
+    @classmethod
+    def read(cls, body: Mapping[str, Any]) -> Wish:
+        """Return the wish that a page sent.
+
+        Raises:
+            SteeringError: something is missing, of another kind, or can't be used.
+        """
+        size = body.get("size")
+        settings = {
+            "method": _text(body, "method", "auto"),
+            "objective": _text(body, "objective", "bradley_terry"),
+            "strength": _number(body, "strength", 1.0),
+            "limit": _number(body, "limit", 60.0),
+        }
+        if body.get("turns") is not None:
+            settings["steps"] = _whole(body, "turns")
+        return cls(
+            prompt=_text(body, "prompt").strip(),
+            negative=_text(body, "negative").strip(),
+            seeds=tuple(dict.fromkeys(_whole({"seed": seed}, "seed") for seed in _list(body, "seeds") or [1])),
+            parts=tuple(
+                Part(_text(part, "source"), float(_number(part, "weight", 1.0) or 0.0))
+                for part in _list(body, "tastes")
+            ),
+            settings=SteeringSettings(**settings),  # type: ignore[arg-type]
+            steps=None if body.get("steps") is None else _whole(body, "steps"),
+            guidance=_number(body, "guidance"),
+            size=None if size is None else _size(size),
+        )
+
+    def strengths(self) -> tuple[float, ...]:
+        """Strengths to paint, in this order: none, the one asked for, then those between for the slider."""
+        if not any(part.weight for part in self.parts):
+            return (0.0,)
+        return tuple(dict.fromkeys((0.0, self.settings.strength, *STRENGTHS)))
+
+
+def _text(body: Mapping[str, Any], key: str, default: str = "") -> str:
+    value = body.get(key, default)
+    if not isinstance(value, str):
+        raise SteeringError(f"Cannot generate: {key} is {_shown(value)}; expected text. Type it again.")
+    return value
+
+
+def _number(body: Mapping[str, Any], key: str, default: float | None = None) -> float | None:
+    value = body.get(key, default)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise SteeringError(f"Cannot generate: {key} is {_shown(value)}; expected a number. Type it again.")
+    return float(value)
+
+
+def _whole(body: Mapping[str, Any], key: str) -> int:
+    value = body.get(key)
+    # Seeds of 64 bits come as text: a browser's numbers are exact up to 2^53 only.
+    if isinstance(value, str) and len(value) <= 24 and value.strip().lstrip("+-").isdecimal():
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise SteeringError(f"Cannot generate: {key} is {_shown(value)}; expected a whole number. Type it again.")
+    return value
+
+
+def _list(body: Mapping[str, Any], key: str) -> Sequence[Any]:
+    value = body.get(key) or []
+    inner = str | int | float if key == "seeds" else dict
+    if not isinstance(value, list) or not all(isinstance(one, inner) for one in value):
+        raise SteeringError(f"Cannot generate: {key} are {_shown(value)}; expected a list. Choose them again.")
+    return value
+
+
+def _size(value: Any) -> tuple[int, int]:
+    sides = value if isinstance(value, list) else [value, value]
+    if len(sides) != 2:
+        raise SteeringError(f"Cannot generate: size is {_shown(value)}; expected width and height. Type it again.")
+    return _whole({"size": sides[0]}, "size"), _whole({"size": sides[1]}, "size")
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:60]
