@@ -1,4 +1,4 @@
-"""The command line: `palate panel`, `palate study NAME`, `palate people`.
+"""The command line: `palate panel`, `palate study NAME`, `palate people`, `palate export embedding`.
 
 Every error that Palate raises on purpose ends as one line on the error stream and exit code 2, so that scripts can
 tell it from a crash. Commands live in `commands.py` and are imported when one is run: `palate --version` must not
@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
     people = commands.add_parser("people", help="who has answered in a store, and how often")
     _store_option(people)
+    _export(commands.add_parser("export", help="make a file for other tools"))
     return top
 
 
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 a mistake that the message explains, 130 interrupted."""
     from . import commands
 
-    run = {"panel": commands.panel, "study": commands.study, "people": commands.people}
+    run = {"panel": commands.panel, "study": commands.study, "people": commands.people, "export": commands.export}
     try:
         arguments = parser().parse_args(argv)
         return run[arguments.command](arguments)
@@ -66,6 +67,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _export(export: argparse.ArgumentParser) -> None:
+    kinds = export.add_subparsers(dest="kind", metavar="KIND", required=True)
+    embedding = kinds.add_parser("embedding", help="a taste as a word for ComfyUI, Forge, A1111 and diffusers")
+    embedding.add_argument("--person", default=None, metavar="NAME", help="whose taste, learned from the answers")
+    embedding.add_argument("--taste", action="append", metavar="FILE", help="a taste file instead; for SDXL up to two")
+    embedding.add_argument(
+        "--name", default=None, metavar="NAME", help="the word for prompts (default: from the person)"
+    )
+    embedding.add_argument("--model", default="playground", metavar="FOLDER|FILE", help="what it is for")
+    embedding.add_argument("--encoder", action="append", metavar="SPEC", help="the model's CLIP; for SDXL up to two")
+    embedding.add_argument("--vectors", type=int, default=None, metavar="N", help="places it takes in a prompt")
+    embedding.add_argument("--steps", type=int, default=None, metavar="N", help="of training")
+    embedding.add_argument("-o", "--output", default=None, metavar="FILE", help="default: in PALATE_HOME/embeddings")
+    embedding.add_argument("--private", action="store_true", help="don't write into the file whose taste it is")
+    embedding.add_argument("--device", default=None, help="cpu, cuda, mps (default: the best there is)")
+    _store_option(embedding)
 
 
 def _store_option(command: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from typing import cast
 
 from ..adapters.errors import PreferenceError
 
-__all__ = ["panel", "people", "store_folder", "studies", "study"]
+__all__ = ["export", "panel", "people", "store_folder", "studies", "study"]
 
 
 class CommandError(PreferenceError, ValueError):
@@ -56,6 +56,13 @@ def people(arguments: argparse.Namespace) -> int:
         for name in store.people():
             print(f"{name}\t{len(store.comparisons(name))}")
     return 0
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Make a file for other tools."""
+    from .export import export_embedding
+
+    return export_embedding(arguments, store_folder(arguments.store))
 
 
 def studies() -> list[str]:

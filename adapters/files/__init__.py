@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from .embedding_file import check_embedding_name, load_embedding, save_embedding
+from .embedding_file import check_embedding_name, embedding_name, load_embedding, save_embedding
 from .taste_file import TasteFile, describe, load_taste, save_taste
 
 __all__ = [
     "TasteFile",
     "check_embedding_name",
     "describe",
+    "embedding_name",
     "load_embedding",
     "load_taste",
     "save_embedding",

@@ -27,7 +27,7 @@ from ..steering.portable import MOST_VECTORS, PortableEmbedding
 from .container import read_bytes, read_metadata, read_tensors, write_atomically
 from .words_of_clip import is_word
 
-__all__ = ["check_embedding_name", "load_embedding", "save_embedding"]
+__all__ = ["check_embedding_name", "embedding_name", "load_embedding", "save_embedding"]
 
 FORMAT = "palate.embedding"
 VERSION = 1
@@ -51,8 +51,14 @@ def check_embedding_name(name: str) -> str:
         return name
     raise FileFormatError(
         f"Cannot name an embedding {name[:60]!r}: {found}; expected lower-case letters, digits, - and _, and no word "
-        f"of the language. Call it {_suggestion(name)!r}."
+        f"of the language. Call it {embedding_name(name)!r}."
     )
+
+
+def embedding_name(text: str) -> str:
+    """Return a name like this text, such as a person's, that every host takes."""
+    start = re.sub(r"[^a-z0-9]+", "-", text.lower()[:40]).strip("-")
+    return next((name for name in (text, start, f"{start}-taste") if _fault(name) is None), "my-taste")
 
 
 def save_embedding(embedding: PortableEmbedding, path: str | PathLike[str], private: bool = False) -> Path:
@@ -216,9 +222,3 @@ def _fault(name: str) -> str | None:
     if name in _TOWERS:
         return "that is the name of a text encoder"
     return "that is a word that the text encoder knows already" if is_word(name) else None
-
-
-def _suggestion(name: str) -> str:
-    """A name like this one that would do."""
-    start = re.sub(r"[^a-z0-9]+", "-", name.lower()[:40]).strip("-")
-    return next((found for found in (start, f"{start}-taste") if _fault(found) is None), "my-taste")
