@@ -11,7 +11,8 @@ which picture the person will choose:
 - a stranger's taste: the posterior of somebody else with as many answers.
 - true utility: the oracle; answers carry noise, so it is the ceiling.
 
-Settings are tuned for each method and N on other people, with as many settings tried for each.
+Settings are tuned for each method and N on other people, with as many settings tried for each. What the paper leaves
+open: `--support 50,100,200,500` for more answers, `--steps` for how to step, `--encoders` for what else sees pictures.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ import numpy as np
 import torch
 
 from ..comparisons import PreferenceStore
-from ..encoders import load_encoder
+from ..encoders import ImageTextEncoder, load_encoder
 from ..steering.embedding import preference_gradient
 from ..taste import BradleyTerry
 from ..taste.prior import SPREADS, evidence_prior_variance
+from ._accuracy_questions import encoder_table, other_encoders, step_table
 from ._samples import Sample, simulated_samples, stored_samples
 from ._tables import Array, bootstrap_interval, markdown, provenance
 
@@ -100,7 +102,8 @@ def run(argv: Sequence[str]) -> int:
     """Run the study and print its tables; returns the exit status."""
     options = _options(argv)
     sizes: list[int] = options.support
-    tuning, tested = _samples(options)
+    encoder = load_encoder(options.encoder)
+    tuning, tested = _samples(options, encoder)
     accuracy: dict[str, dict[int, Array]] = {}
     chosen: dict[str, dict[int, Any]] = {}
     cost: dict[str, float] = {}
@@ -121,12 +124,30 @@ def run(argv: Sequence[str]) -> int:
         accuracy["true utility"] = {count: per_person for count in sizes}
         ceiling = float(per_person.mean())
     sys.stdout.write(_report(argv, options, accuracy, ceiling, chosen, cost, tuning, tested))
+    count = 50 if 50 in sizes else max(sizes)
+    if options.steps:
+        sys.stdout.write("\n" + step_table(tuning, tested, count))
+    if options.encoders:
+        sys.stdout.write("\n" + _by_encoder(options, encoder, count))
     return 0
 
 
-def _samples(options: argparse.Namespace) -> tuple[list[Sample], list[Sample]]:
+def _by_encoder(options: argparse.Namespace, encoder: ImageTextEncoder, count: int) -> str:
+    """The same people and pictures as other encoders see them, learned by the posterior."""
+    methods, found = [method for method in METHODS if method.name.startswith("posterior")], []
+    for name, other in other_encoders(encoder):
+        start = time.perf_counter()
+        tuning, tested = _samples(options, other)
+        seconds, accuracy = time.perf_counter() - start, {}
+        for method in methods:
+            setting = _tune(method, count, tuning)
+            accuracy[method.name] = np.array([_accuracy(s, method.log_odds(s, count, s, setting)) for s in tested])
+        found.append((name, other.dim, accuracy, seconds))
+    return encoder_table(found, count, options.seed)
+
+
+def _samples(options: argparse.Namespace, encoder: ImageTextEncoder) -> tuple[list[Sample], list[Sample]]:
     """People to tune on, and others to test on."""
-    encoder = load_encoder(options.encoder)
     largest = max(options.support)
     if options.data is None:
         tuning = simulated_samples(
@@ -228,6 +249,10 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
         "--encoder", "--model", default="playground", help="playground, a CLIP folder or file, open_clip:NAME/TAG"
     )
     parser.add_argument("--data", default=None, help="folder of a store with real people's answers")
+    parser.add_argument(
+        "--steps", action="store_true", help="also: the closed form by steps, step size and logit scale"
+    )
+    parser.add_argument("--encoders", action="store_true", help="also: other encoders than this one")
     return parser.parse_args(list(argv))
 
 

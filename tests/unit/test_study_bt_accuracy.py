@@ -9,6 +9,7 @@ from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import NotEnoughAnswersError
 from palate.adapters.steering import adapt_text_embedding
 from palate.adapters.studies import bt_accuracy
+from palate.adapters.studies._accuracy_questions import SCALES, STEPS, step_log_odds, step_table
 from palate.adapters.studies._samples import Sample, simulated_samples
 from palate.adapters.studies._tables import bootstrap_interval, markdown
 from PIL import Image
@@ -96,6 +97,32 @@ def test_a_step_is_that_of_adapt_text_embedding(name, objective):
             objective=objective,
         )
         assert log_odds == pytest.approx(float(adapted @ torch.from_numpy(difference)))
+
+
+def test_several_steps_are_those_of_adapt_text_embedding():
+    s = sample()
+    found = step_log_odds(s, 3, s, steps=4, reach=5.0, scale=10.0)
+    sides = (torch.from_numpy(side[:3]) for side in (s.chosen, s.rejected))
+    adapted = adapt_text_embedding(torch.from_numpy(s.text[2]), *sides, steps=4, step_size=0.5, logit_scale=10.0)
+    assert found[2] == pytest.approx(float(adapted @ torch.from_numpy(s.difference[2])))
+
+
+def test_the_table_of_steps_stars_what_is_best_for_the_others():
+    table = step_table([sample(1, tests=60)], [sample(2, tests=60)], 6)
+    assert len(table.split("\n\n")[1].splitlines()) == 2 + len(STEPS) * len(SCALES)
+    assert table.split("\n\n")[1].count("*") == 1
+    assert "*" not in step_table([], [sample(2)], 6).split("\n\n")[1]
+
+
+def test_other_encoders_have_a_table_of_their_own(tiny, monkeypatch, capsys):
+    seen = [("one", TinyEncoder()), ("two", TinyEncoder())]
+    monkeypatch.setattr(bt_accuracy, "_samples", lambda options, encoder: ([sample(1)], [sample(2), sample(3)]))
+    monkeypatch.setattr(bt_accuracy, "other_encoders", lambda encoder: iter(seen))
+    assert bt_accuracy.run([*SMALL, "--steps", "--encoders"]) == 0
+    steps, encoders = capsys.readouterr().out.split("Accuracy in %")[2:]
+    assert "step size x logit scale" in steps
+    one, two = (line.split("|")[2:-2] for line in encoders.splitlines()[4:6])
+    assert one == two
 
 
 def test_each_method_may_try_as_many_settings():
