@@ -11,7 +11,8 @@
     ├── EncoderError (ValueError)       an encoder can't be loaded or lacks what was asked of it
     │   └── EncoderMismatchError        vectors, tastes or files of two encoders were about to be mixed
     ├── FileFormatError (ValueError)    a file that isn't what it should be
-    ├── SteeringError (ValueError)      a prompt can't be moved along a taste
+    ├── SteeringError (ValueError)      a prompt can't be moved along a taste, or a model not be loaded
+    │   └── OutOfMemoryError            a model or a picture is too large for this machine
     └── CancelledError (RuntimeError)   the person stopped what was running
 
 Each message says what can't be done, what was found, what was expected, and one thing to do: the hosts show
@@ -30,6 +31,7 @@ __all__ = [
     "NewerStoreError",
     "NotEnoughAnswersError",
     "NotFittedError",
+    "OutOfMemoryError",
     "PreferenceError",
     "ShapeError",
     "SteeringError",
@@ -83,6 +85,10 @@ class FileFormatError(PreferenceError, ValueError):
 
 class SteeringError(PreferenceError, ValueError):
     """A prompt's embedding can't be moved along a taste as asked."""
+
+
+class OutOfMemoryError(SteeringError):
+    """A model, a picture or a way of steering takes more memory than there is."""
 
 
 class CancelledError(PreferenceError, RuntimeError):

@@ -13,6 +13,7 @@ from .embedding import adapt_text_embedding
 from .generator import Generator
 from .objective import TasteObjective
 from .pipelines import Defaults
+from .placement import OFFLOADS
 from .prompt_tower import PromptTower
 from .settings import AUTO, METHODS, TOWERS, Movement, SteeringSettings
 from .weights import adapt_text_weights
@@ -20,6 +21,7 @@ from .weights import adapt_text_weights
 __all__ = [
     "AUTO",
     "METHODS",
+    "OFFLOADS",
     "TOWERS",
     "Adapted",
     "Change",

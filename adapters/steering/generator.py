@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from .conditioner import TextConditioner
 from .conditioning import Conditioning
 from .matching import Tastes, encoders_by_tower
 from .objective import taste_key
-from .pipelines import Loaded, load_pipeline, prompt_towers
+from .pipelines import load_pipeline, prompt_towers
+from .placement import chosen_offload, named_when_out_of_memory, place
+from .prompt_tower import PromptTower
 from .sampling import Look, Progress, sample
 from .settings import Movement, SteeringSettings
 
@@ -35,6 +38,7 @@ class Generator:
         name: Of the model, as asked for.
         family: "sd15" (one text encoder, the playground's, too) or "sdxl" (two).
         defaults: Its sampling settings.
+        offload: How its weights are placed: "none", "model" or "sequential".
         conditioner: Its text side; `conditioner.encoders` are what tastes must have been learned with.
     """
 
@@ -43,25 +47,37 @@ class Generator:
         model: str | Path = "playground",
         device: str | torch.device = "cpu",
         encoder: Encoders | None = None,
+        offload: str = "auto",
     ) -> None:
         """Load a pipeline.
 
         Args:
-            model: "playground", a diffusers pipeline folder, or its name on the hub (offline: from its cache).
+            model: "playground", a diffusers pipeline folder, a single-file checkpoint (`.safetensors`) of SD1.5 or
+                SDXL, or a pipeline's name on the hub (offline: from its cache).
             device: Where it computes; on "cuda" in float16.
             encoder: The CLIP that the model's text encoder belongs to, or what `load_encoder` takes; for SDXL also
                 both, in any order. None takes the one in the folder's `clip/`, if there is one; without, it generates
                 and steers only by tastes from files, which carry their text side.
+            offload: What of the weights waits outside the GPU: "none" of them; "model", all but the part at work;
+                "sequential", all but the layer at work, slow. "auto" takes the first that the GPU has room for.
 
         Raises:
             EncoderMismatchError: the encoder is not that of any of the model's text encoders.
+            OutOfMemoryError: it doesn't fit.
             SteeringError: there is no such pipeline, or it isn't like Stable Diffusion's.
         """
         self.device = torch.device(device)
         loaded = load_pipeline(model, torch.float16 if self.device.type == "cuda" else torch.float32)
         self.name, self.family, self.defaults = loaded.name, loaded.family, loaded.defaults
-        self._pipeline = loaded.pipeline.to(self.device)
-        self.conditioner = self._text_side(loaded, encoder)
+        self._pipeline = loaded.pipeline
+        self.offload = chosen_offload(offload, self._pipeline, self.family, self.device)
+        towers = prompt_towers(self._pipeline)
+        named_when_out_of_memory(
+            f"load the model {self.name!r}",
+            "Choose offload 'model' or 'sequential'.",
+            partial(place, self._pipeline, self.offload, self.device),
+        )
+        self.conditioner = self._text_side(towers, encoder if encoder is not None else loaded.clip)
         self._pictures: OrderedDict[tuple[Any, ...], Image.Image] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -110,6 +126,7 @@ class Generator:
         Raises:
             CancelledError: `cancelled` said so.
             EncoderMismatchError: the taste was learned with another encoder.
+            OutOfMemoryError: memory ran out; pictures made before are kept.
             SteeringError: wrong settings.
         """
         settings = (settings or SteeringSettings()).settled(len(self.conditioner.towers))
@@ -128,9 +145,11 @@ class Generator:
                 first = 0 if steered is None else settings.steps * len(self.conditioner.moving(steered, settings))
                 total = first + len(new) * look.steps
                 texts = self._texts(prompt, negative_prompt, steered, settings, Progress(0, total, on_step, cancelled))
+                what = f"generate {look.width}x{look.height} pixels"
                 for number, seed in enumerate(new):
                     progress = Progress(first + number * look.steps, total, on_step, cancelled)
-                    made[seed] = sample(self._pipeline, *texts, seed, look, progress)
+                    work = partial(sample, self._pipeline, *texts, seed, look, progress)
+                    made[seed] = named_when_out_of_memory(what, self._smaller, work)
                     self._pictures[keys[seed]] = made[seed]
                 while len(self._pictures) > KEPT:
                     self._pictures.popitem(last=False)
@@ -144,15 +163,21 @@ class Generator:
         with self._lock:
             return self.conditioner.steered(prompt, taste, settings)[1]
 
-    def _text_side(self, loaded: Loaded, encoder: Encoders | None) -> TextConditioner:
-        towers = prompt_towers(self._pipeline)
-        given = _listed(encoder if encoder is not None else loaded.clip)
-        encoders = [one if isinstance(one, ImageTextEncoder) else load_encoder(one, self.device) for one in given]
+    def _text_side(self, towers: Sequence[PromptTower], encoder: Encoders | None) -> TextConditioner:
+        home = self.device if self.offload == "none" else "cpu"
+        given = _listed(encoder)
+        encoders = [one if isinstance(one, ImageTextEncoder) else load_encoder(one, home) for one in given]
         by_tower = encoders_by_tower(encoders, towers)
         for tower in towers:
             tower.encoder = by_tower.get(tower.name)
         zeros = bool(self._pipeline.config.get("force_zeros_for_empty_prompt", False))
-        return TextConditioner(towers, zero_negative=zeros)
+        return TextConditioner(towers, zero_negative=zeros, device=None if self.offload == "none" else self.device)
+
+    @property
+    def _smaller(self) -> str:
+        """What to try where a picture doesn't fit."""
+        more = {"none": "'model' or 'sequential'", "model": "'sequential'"}.get(self.offload)
+        return f"Choose a smaller size{f', or load the model with offload {more}' if more else ''}."
 
     def _look(self, steps: int | None, guidance: float | None, size: int | tuple[int, int] | None) -> Look:
         own = self.defaults
@@ -170,7 +195,9 @@ class Generator:
         if tastes is None:
             wanted = text.plain(prompt, chunks)
         else:
-            wanted, _ = text.steered(prompt, tastes, settings, progress.note, progress.cancelled)
+            work = partial(text.steered, prompt, tastes, settings, progress.note, progress.cancelled)
+            advice = "Choose the method 'token_input', which takes much less."
+            wanted, _ = named_when_out_of_memory("steer", advice, work)
             if missing := chunks - text.chunks(prompt):
                 wanted = wanted.followed_by(text.plain("", missing))
         return wanted, text.negative(negative_prompt, chunks)

@@ -75,7 +75,7 @@ def sample(
     pooled = {}
     if wanted.pooled is not None:
         pooled = {"pooled_prompt_embeds": wanted.pooled, "negative_pooled_prompt_embeds": negative.pooled}
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference mode: weights that are moved meanwhile would become inference tensors
         out = pipeline(
             prompt_embeds=wanted.tokens,
             negative_prompt_embeds=negative.tokens,
