@@ -8,6 +8,7 @@ from . import routes  # noqa: F401 - importing it registers the routes, once
 from .adapt import PalateAdaptClip, PalateAdaptConditioning
 from .blend import PalateBlendTastes
 from .collect import PalateCollectPairs
+from .embedding import PalateSaveEmbedding
 from .loaders import PalateLoadEncoder, PalateLoadPlayground
 from .rank import PalateRankImages
 from .tastes import PalateFitTaste, PalateLoadTaste, PalateSaveTaste
@@ -30,4 +31,5 @@ class PalateExtension(ComfyExtension):
             PalateRankImages,
             PalateSaveTaste,
             PalateLoadTaste,
+            PalateSaveEmbedding,
         ]

@@ -38,6 +38,7 @@ def test_all_nodes_are_there_with_tooltips(host: Host) -> None:
         "PalateRankImages",
         "PalateSaveTaste",
         "PalateLoadTaste",
+        "PalateSaveEmbedding",
     }
     for name in ours:
         assert nodes[name]["description"] and nodes[name]["display_name"]
