@@ -83,7 +83,7 @@ def how_to_use(embedding: PortableEmbedding, path: Path) -> str:
                 f"text_encoder=pipe.text_encoder{end}, tokenizer=pipe.tokenizer{end})"
                 for key, end in loads
             ),
-            "               pipe.text_encoder_2.text_model.eos_token_id = 49407  # SDXL's says 2: pooled at the wrong place",
+            "               pipe.text_encoder_2.text_model.eos_token_id = 49407  # else it is pooled at the new word",
             f"               write: a red star, {name}",
         ]
     )
