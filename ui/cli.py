@@ -39,10 +39,27 @@ def parser() -> argparse.ArgumentParser:
     panel.add_argument("--port", type=_port, default=None, help=f"port on 127.0.0.1 (default {DEFAULT_PORT}; 0: any)")
     panel.add_argument("--no-browser", action="store_true", help="don't open a browser window")
     _store_option(panel)
-    panel.add_argument("--model", default="playground", metavar="FOLDER_OR_NAME", help="a diffusers pipeline")
-    panel.add_argument("--encoder", default=None, metavar="SPEC", help="what turns pictures into vectors")
     panel.add_argument("--person", default=None, metavar="NAME", help="whose answers these are (default: me)")
+    panel.add_argument(
+        "--model",
+        default="playground",
+        metavar="MODEL",
+        help="a diffusers folder, a checkpoint file of SD1.5 or SDXL, or playground (the default)",
+    )
+    panel.add_argument(
+        "--encoder",
+        action="append",
+        default=None,
+        metavar="SPEC",
+        help="the CLIP of the model's text encoder, for example open_clip:ViT-L-14/openai; twice for SDXL's two",
+    )
     panel.add_argument("--device", default=None, help="cpu, cuda, mps (default: the best there is)")
+    panel.add_argument(
+        "--offload",
+        choices=("auto", "none", "model", "sequential"),
+        default="auto",
+        help="what waits outside a small GPU: nothing, parts of the model, or single layers (default: what it needs)",
+    )
 
     study = commands.add_parser("study", help="run a study and print its table", add_help=False)
     study.add_argument("name", nargs="?", default=None, metavar="NAME", help="for example bt-accuracy")

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import pkgutil
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -34,10 +35,14 @@ def panel(arguments: argparse.Namespace) -> int:
         raise CommandError(
             "Cannot open the panel: Gradio is not installed here; expected gradio 6. Run `python install.py panel`."
         ) from error
+    from .panel.preflight import check_start
     from .panel.server import open_panel
     from .panel.tools import real_tools
 
-    tools = real_tools(arguments.model, arguments.encoder, arguments.device)
+    encoders = arguments.encoder or []
+    if advice := check_start(arguments.model, encoders, arguments.device):
+        print(f"palate: {advice}", file=sys.stderr)
+    tools = real_tools(arguments.model, encoders, arguments.device, arguments.offload)
     open_panel(
         store_folder(arguments.store),
         tools,

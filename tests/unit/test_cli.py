@@ -57,7 +57,32 @@ def test_panel_options_reach_the_command(monkeypatch):
     monkeypatch.setattr(commands, "panel", lambda arguments: seen.update(vars(arguments)) or 0)
     assert cli.main(["panel", "--port", "0", "--no-browser", "--store", "s", "--person", "Mara"]) == 0
     assert (seen["port"], seen["no_browser"], seen["store"], seen["person"]) == (0, True, "s", "Mara")
-    assert seen["model"] == "playground"
+    assert (seen["model"], seen["encoder"], seen["offload"]) == ("playground", None, "auto")
+
+
+def test_sdxls_two_encoders_are_both_taken(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(commands, "panel", lambda arguments: seen.update(vars(arguments)) or 0)
+    assert cli.main(["panel", "--model", "m", "--encoder", "a", "--encoder", "b", "--offload", "model"]) == 0
+    assert (seen["encoder"], seen["offload"]) == (["a", "b"], "model")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--model", "/no/such/model.safetensors"], "'/no/such/model.safetensors': no such file or folder"),
+        (["--encoder", "/no/such/clip.safetensors"], "encoder '/no/such/clip.safetensors'"),
+        (["--device", "tpu"], "on 'tpu'"),
+        (["--device", "cuda:99"], "on 'cuda:99'"),
+    ],
+)
+def test_a_panel_that_cannot_open_says_so_in_one_line(options, named, capsys, tmp_path):
+    pytest.importorskip("gradio")
+    assert cli.main(["panel", "--no-browser", "--store", str(tmp_path / "store"), *options]) == 2
+    shown = capsys.readouterr()
+    assert named in shown.err
+    assert shown.err.count("\n") == 1
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize("port", ["-1", "70000", "many"])

@@ -61,8 +61,7 @@ class Easel:
 
     def facts(self) -> Facts:
         """What the model is; loads it on first use."""
-        with self._studio.painter().turn() as painter:
-            return self._studio.tools.facts(painter)
+        return self._studio.tools.facts(self._studio.painter().painter)
 
     def paint(self, wish: Wish, person: str, job: Job) -> None:
         """Paint a wish, telling the job of every picture.
@@ -108,8 +107,7 @@ class _Brushwork:
     ) -> None:
         self._studio, self._gallery, self._painter = studio, gallery, painter
         self._wish, self._person, self._tastes, self._job = wish, person, tastes, job
-        with painter.turn(job.cancelled) as model:
-            self._facts = studio.tools.facts(model)
+        self._facts = studio.tools.facts(painter.painter)
         self._fingerprint = _fingerprint(tastes)
 
     def frame(self, seed: int, strength: float, between: bool, number: int, count: int, text: str) -> None:

@@ -12,14 +12,13 @@ from typing import Any
 
 from ...adapters.errors import EncoderError
 from .easel import Facts
+from .preflight import fitting_encoders
 from .prompts import example_prompts
 from .sources import Painter
 
 __all__ = ["Tools", "best_device", "real_tools"]
 
 logger = logging.getLogger(__name__)
-
-FITTING = "For SD1.5 it is open_clip:ViT-L-14/openai, for SDXL that and open_clip:ViT-bigG-14/laion2b_s39b_b160k."
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ class _Loaded:
                         raise
                     raise EncoderError(
                         f"Cannot learn or steer with {Path(self._model).name!r}: it comes without an encoder; expected "
-                        f"one with --encoder. {FITTING}"
+                        f"one with --encoder. {fitting_encoders(self._model)}"
                     ) from error
                 self._encoders = found
             return self._encoders
