@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.model_management
-import comfy.utils
-import torch
 from comfy_api.v0_0_2 import io
 
 from ..adapters.encoders import ImageTextEncoder
-from ..adapters.steering import AUTO, METHODS, SteeringSettings, adapt_text_weights
+from ..adapters.errors import SteeringError
+from ..adapters.steering import AUTO, METHODS, SteeringSettings
 from ..adapters.steering.objective import STEERING_OBJECTIVES
 from ..adapters.taste import Taste as LearnedTaste
-from .host_text import HostText, Steer, encode_steered, steered_clip
-from .sockets import CATEGORY, encoder_input, taste_input
+from .sockets import CATEGORY, Encoder, Taste, encoder_input, taste_input
+from .steered_clip import Steering, encode_steered, steered_clip
 
 _STRONGEST = 2.0
 _DEFAULTS = SteeringSettings()
@@ -32,7 +30,7 @@ class PalateAdaptConditioning(io.ComfyNode):
             description="Encode a prompt as CLIP Text Encode does, moved along a taste. For the positive prompt only: "
             "the negative one stays with CLIP Text Encode.",
             inputs=[
-                io.Clip.Input("clip", tooltip="The CLIP of an SD1.x or SD2.x checkpoint, or of the playground."),
+                io.Clip.Input("clip", tooltip="The CLIP of an SD1.x, SD2.x or SDXL checkpoint, or of the playground."),
                 io.String.Input(
                     "text",
                     multiline=True,
@@ -48,11 +46,10 @@ class PalateAdaptConditioning(io.ComfyNode):
     def execute(
         cls, clip: Any, text: str, taste: LearnedTaste, encoder: ImageTextEncoder, strength: float, **how: Any
     ) -> io.NodeOutput:
-        encoder.require(taste.encoder, "this taste", taste.encoder_name)
+        steering = _steering(taste, encoder, strength=strength, **how)
         if strength == 0:
             return io.NodeOutput(clip.encode_from_tokens_scheduled(clip.tokenize(text)))
-        settings = SteeringSettings(strength=strength, **how)
-        return io.NodeOutput(encode_steered(clip, text, _steer(taste, encoder, settings)))
+        return io.NodeOutput(encode_steered(clip, text, steering))
 
 
 class PalateAdaptClip(io.ComfyNode):
@@ -67,7 +64,7 @@ class PalateAdaptClip(io.ComfyNode):
             description="A CLIP that moves every text along a taste when a later node encodes it. Connect it to the "
             "positive prompt's node, and the plain CLIP to the negative prompt's.",
             inputs=[
-                io.Clip.Input("clip", tooltip="The CLIP of an SD1.x or SD2.x checkpoint, or of the playground."),
+                io.Clip.Input("clip", tooltip="The CLIP of an SD1.x, SD2.x or SDXL checkpoint, or of the playground."),
                 *_steering_inputs("0 passes the CLIP on as it is."),
             ],
             outputs=[io.Clip.Output(tooltip="For the node that encodes the positive prompt.")],
@@ -77,11 +74,8 @@ class PalateAdaptClip(io.ComfyNode):
     def execute(
         cls, clip: Any, taste: LearnedTaste, encoder: ImageTextEncoder, strength: float, **how: Any
     ) -> io.NodeOutput:
-        encoder.require(taste.encoder, "this taste", taste.encoder_name)
-        if strength == 0:
-            return io.NodeOutput(clip)
-        settings = SteeringSettings(strength=strength, **how)
-        return io.NodeOutput(steered_clip(clip, _steer(taste, encoder, settings)))
+        steering = _steering(taste, encoder, strength=strength, **how)
+        return io.NodeOutput(clip if strength == 0 else steered_clip(clip, steering))
 
 
 def _steering_inputs(off: str) -> list[Any]:
@@ -131,32 +125,37 @@ def _steering_inputs(off: str) -> list[Any]:
             tooltip="How far the prompt may turn at most, 1 to 180 degrees, whatever the strength; 180 is no limit. "
             "Strength 1 turns it by about 25.",
         ),
+        Taste.Input(
+            "taste_2",
+            optional=True,
+            tooltip="For SDXL's other text encoder: the same person's taste, learned with encoder_2. Leave it off to "
+            "move one text encoder only.",
+        ),
+        Encoder.Input(
+            "encoder_2",
+            optional=True,
+            tooltip="The encoder of taste_2. SDXL's clip_l goes with CLIP ViT-L/14, clip_g with OpenCLIP ViT-bigG/14.",
+        ),
     ]
 
 
-def _steer(taste: LearnedTaste, encoder: ImageTextEncoder, settings: SteeringSettings) -> Steer:
-    """Steering with the host's progress bar and cancel button, of the node that encodes."""
-
-    def steer(host: HostText) -> torch.Tensor:
-        progress = comfy.utils.ProgressBar(settings.steps)
-
-        def on_step(done: int, _: int) -> None:
-            progress.update_absolute(done)
-            comfy.model_management.throw_exception_if_processing_interrupted()
-
-        adapted = adapt_text_weights(
-            host.model,
-            host.ids,
-            taste,
-            encoder.text_projection,
-            settings,
-            encode=host.encode,
-            clip_skip=host.clip_skip,
-            norm_skipped=host.norm_skipped,
-            vectors=host.vectors,
-            logit_scale=encoder.logit_scale,
-            on_step=on_step,
+def _steering(
+    taste: LearnedTaste,
+    encoder: ImageTextEncoder,
+    taste_2: LearnedTaste | None = None,
+    encoder_2: ImageTextEncoder | None = None,
+    **settings: Any,
+) -> Steering:
+    """What both nodes were given, with each taste checked against its encoder."""
+    tastes = [(taste, encoder)]
+    if taste_2 is not None and encoder_2 is not None:
+        tastes.append((taste_2, encoder_2))
+    elif taste_2 is not None or encoder_2 is not None:
+        found, missing = ("taste_2", "encoder_2") if encoder_2 is None else ("encoder_2", "taste_2")
+        raise SteeringError(
+            f"Cannot steer: found {found} without {missing}; expected both or neither. Connect {missing}, or take "
+            f"{found} off."
         )
-        return adapted.tokens(settings.strength)
-
-    return steer
+    for one, its_encoder in tastes:
+        its_encoder.require(one.encoder, "this taste", one.encoder_name)
+    return Steering(tastes, SteeringSettings(**settings))

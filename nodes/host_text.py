@@ -1,4 +1,4 @@
-"""Steering inside ComfyUI's own text encoder.
+"""ComfyUI's own text encoders as the core takes them, and their answers with something moved in them.
 
 ComfyUI's layers work in place, so no gradient can go through them. The gradients are taken on the core's text tower,
 filled with copies of the host's weights as they are at that moment, LoRA included; then the host itself encodes the
@@ -10,7 +10,7 @@ as a textual inversion's do, as vectors in place of token ids.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +24,9 @@ from ..adapters.encoders import ClipFacts, text_model_from_state_dict
 from ..adapters.errors import SteeringError
 from ..adapters.steering import Change
 
+__all__ = ["Chunks", "HostTower", "TowerText", "load_fully", "text_parts", "text_towers", "token_key", "width_of"]
+
 Chunks = list[list[tuple[Any, ...]]]
-Encode = Callable[[Change | None], torch.Tensor]
 _PROJECTION = "text_projection.weight"
 
 
@@ -36,9 +37,9 @@ class HostTower:
     Attributes:
         name: "clip_l", "clip_g", or "clip_h" in SD2.x.
         model: The core's text tower on the text encoder's device, with float32 copies of the host's weights as they
-            are now, LoRA included; (H,) wide. Holds on to a lot of memory (0.5 GB for clip_l, 2.8 GB for clip_g).
+            are now, LoRA included; H wide. It holds 0.5 GB for clip_l and 2.8 GB for clip_g.
         projection: (D, H) float32, the host's own, where it has a real one: clip_g's. SD1.5 checkpoints have none and
-            ComfyUI leaves that memory as it is, so that of other towers is never read.
+            ComfyUI leaves that memory as it was, so that of other towers is never read.
         clip_skip: Layers that the host leaves out at the end. norm_skipped: whether their states are normed then.
         tokenize: Text in the host's syntax to token ids (chunks, 77); where a textual inversion has a vector, the
             start token's id stands.
@@ -66,40 +67,26 @@ def text_towers(clip: Any) -> dict[str, HostTower]:
         SteeringError: the CLIP has another kind of text encoder, or is a steered one.
     """
     model = clip.cond_stage_model
-    _require_plain(model)
-    parts = _parts(model)
+    parts = text_parts(model)
     model.reset_clip_options()
     if clip.layer_idx is not None:
         model.set_clip_options({"layer": clip.layer_idx})
     clip.load_model()
-    _load_fully(model)
+    load_fully(model)
     return {name: _host_tower(clip, name, part) for name, part in parts.items()}
 
 
-def _host_tower(clip: Any, name: str, part: Any) -> HostTower:
-    device = comfy.model_management.text_encoder_device()
+def text_parts(model: Any) -> dict[str, Any]:
+    """ComfyUI's text models by name, in the order in which it joins them.
 
-    def tokenize(text: str) -> torch.Tensor:
-        chunks = clip.tokenize(text)[_key(clip.cond_stage_model, name)]
-        return token_ids(_usable(chunks, part.transformer, part.special_tokens["pad"])).to(device)
-
-    return HostTower(name, *_copied(name, part.transformer, device), _clip_skip(part), _norms_skipped(part), tokenize)
-
-
-def _copied(name: str, tower: Any, device: torch.device) -> tuple[torch.nn.Module, torch.Tensor | None]:
-    """The core's text tower and the projection, as copies that gradients may meet."""
-    with torch.inference_mode(False):
-        state = {
-            key: value.detach().to(device, torch.float32, copy=True)
-            for key, value in tower.state_dict().items()
-            if key.startswith("text_model.") or (name == "clip_g" and key == _PROJECTION)
-        }
-        projection = state.pop(_PROJECTION, None)
-        return text_model_from_state_dict(state, _facts(tower)), projection
-
-
-def _parts(model: Any) -> dict[str, Any]:
-    """ComfyUI's text models by name."""
+    Raises:
+        SteeringError: it has another kind of text encoder, or is a steered one.
+    """
+    if getattr(type(model), "steers", False):
+        raise SteeringError(
+            "Cannot steer this CLIP: found one that was adapted before; expected a plain one. Connect the CLIP of the "
+            "checkpoint, and join several tastes with Blend Tastes."
+        )
     if isinstance(model, comfy.sdxl_clip.SDXLClipModel):
         parts = {"clip_l": model.clip_l, "clip_g": model.clip_g}
     else:
@@ -113,138 +100,12 @@ def _parts(model: Any) -> dict[str, Any]:
     )
 
 
-def _key(model: Any, name: str) -> str:
+def token_key(model: Any, name: str) -> str:
     """Under which the host's tokenizer gives a tower's tokens."""
     return str(getattr(model, "clip_name", name.removeprefix("clip_")))
 
 
-def _require_plain(model: Any) -> None:
-    if isinstance(model, _Steered):
-        raise SteeringError(
-            "Cannot steer this CLIP: found one that was adapted before; expected a plain one. Connect the CLIP of the "
-            "checkpoint, and join several tastes with Blend Tastes."
-        )
-
-
-def _norms_skipped(part: Any) -> bool:
-    return bool(part.layer_norm_hidden_state)
-
-
-@dataclass(frozen=True)
-class HostText:
-    """What the host is about to encode, as the core takes it.
-
-    Attributes:
-        model: The core's text tower, filled with copies of the host's weights.
-        ids: (C, 77) token ids. vectors: (H,) by (chunk, place), where a textual inversion stands instead.
-        encode: The host's own encoder.
-        clip_skip: Layers that the host leaves out at the end. norm_skipped: whether their states are normed then.
-    """
-
-    model: torch.nn.Module
-    ids: torch.Tensor
-    vectors: Mapping[tuple[int, int], torch.Tensor]
-    encode: Encode
-    clip_skip: int
-    norm_skipped: bool
-
-
-Steer = Callable[[HostText], torch.Tensor]
-"""Gives the token states in place of the host's."""
-
-
-def steered_clip(clip: Any, steer: Steer) -> Any:
-    """A CLIP that encodes as the host does, with somebody's say in the token states.
-
-    Args:
-        clip: CLIP with a single CLIP text encoder, as SD1.x, SD2.x and the playground have it. Stays as it is.
-        steer: Called once for every set of weights that the host encodes with: once a text, or once per LoRA keyframe.
-
-    Returns:
-        CLIP; LoRAs and clip skip that are applied to it later count, too.
-
-    Raises:
-        SteeringError: the CLIP has another kind of text encoder, or is a steered one.
-    """
-    _tower(clip.cond_stage_model)
-    _require_plain(clip.cond_stage_model)
-    stand_in = clip.clone()
-    stand_in.cond_stage_model = _Steered(clip.cond_stage_model, steer)
-    return stand_in
-
-
-def encode_steered(clip: Any, text: str, steer: Steer) -> list[Any]:
-    """Encode a text, in the host's syntax, with a `steered_clip`: CONDITIONING, as from the host's own text node."""
-    tokens = clip.tokenize(text)
-    steered = steered_clip(clip, steer)
-    conditioning: list[Any] = steered.encode_from_tokens_scheduled(tokens)
-    return conditioning
-
-
-class _Steered:
-    """Stands in for the host's text encoder: steers what it encodes, and passes on all else."""
-
-    def __init__(self, model: Any, steer: Steer) -> None:
-        self._model = model
-        self._steer = steer
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("_model", "_steer"):  # not there yet while somebody copies this
-            raise AttributeError(name)
-        return getattr(self._model, name)
-
-    def encode_token_weights(self, tokens: Mapping[str, Any]) -> Any:
-        model, tower = self._model, _tower(self._model)
-        _load_fully(model)
-        device = comfy.model_management.text_encoder_device()
-        plain = model.encode_token_weights(tokens)
-        inner = getattr(model, model.clip)
-        with torch.inference_mode(False):
-            state = {name: value.detach().to(device, copy=True) for name, value in tower.state_dict().items()}
-            text_model = text_model_from_state_dict(state, _facts(tower))
-            chunks = _usable(tokens[model.clip_name], tower, inner.special_tokens["pad"])
-            host = HostText(
-                text_model,
-                token_ids(chunks).to(device),
-                _vectors(chunks),
-                lambda change: self._encode(tokens, chunks, plain[0], change),
-                _clip_skip(inner),
-                bool(inner.layer_norm_hidden_state),
-            )
-            steered = self._steer(host)
-        return (steered.to(plain[0]), *plain[1:])
-
-    def _encode(self, tokens: Mapping[str, Any], chunks: Chunks, plain: torch.Tensor, change: Change | None) -> Any:
-        """The host's token states, plain or with a change."""
-        model = self._model
-        if change is None:
-            return plain
-        if change.delta is not None:
-            # The host's token weights act on states in a straight line, so they act on what is added to them, too.
-            weights = torch.tensor([[float(token[1]) for token in chunk] for chunk in chunks])
-            added = change.delta.cpu() * weights[..., None]
-            return plain + added.reshape(1, -1, added.shape[-1]).to(plain)
-        with torch.inference_mode():
-            if change.inputs is not None and change.rows is not None:
-                moved = _with_inputs(chunks, change.inputs.cpu(), change.rows.cpu())
-                return model.encode_token_weights({**tokens, model.clip_name: moved})[0]
-            assert change.weights is not None
-            names = {f"model.{model.clip}.transformer.{name}": value for name, value in change.weights.items()}
-            return functional_call(_EncodeTokens(model), names, (tokens,))[0]
-
-
-class _EncodeTokens(torch.nn.Module):
-    """Makes `encode_token_weights` the module's call, which is what functional_call calls."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, tokens: Mapping[str, Any]) -> Any:
-        return self.model.encode_token_weights(tokens)  # type: ignore[operator]
-
-
-def _load_fully(model: Any) -> None:
+def load_fully(model: Any) -> None:
     """Have the host merge LoRAs into all weights; where memory is short, it leaves some of that for later."""
     if not getattr(model, "model_lowvram", False):
         return
@@ -253,16 +114,120 @@ def _load_fully(model: Any) -> None:
             comfy.model_management.load_models_gpu([loaded.model], force_full_load=True)
 
 
-def token_ids(chunks: Chunks) -> torch.Tensor:
+class TowerText:
+    """A text in one of the host's text encoders.
+
+    Shapes: C chunks of T = 77 tokens, H width, D joint width.
+
+    Attributes:
+        name: The tower's, as in `HostTower`.
+        width: H. layers: how many the tower has.
+        weights: How many numbers the tower has.
+        plain: What the host gives for it: token states (1, C·T, H), pooled vector (1, D), and what else it may give.
+        ids: (C, T) token ids.
+        vectors: (H,) by (chunk, place), where a textual inversion stands instead of a token.
+        clip_skip: Layers that the host leaves out at the end. norm_skipped: whether their states are normed then.
+        last_unnormed: Whether it takes the last layer's states without the final norm (SDXL at clip skip -1).
+        projected: Whether the host gives the pooled vector projected by a projection of its own.
+    """
+
+    def __init__(self, name: str, part: Any, chunks: Chunks) -> None:
+        self.name, self._part, self._chunks = name, part, chunks
+        self._usable = _usable(chunks, part)
+        self.width, self.layers = width_of(part), int(part.num_layers)
+        self.weights = sum(weight.numel() for weight in part.transformer.parameters())
+        self.plain: tuple[Any, ...] = part.encode_token_weights(chunks)
+        self.ids, self.vectors = _token_ids(self._usable), _vectors(self._usable)
+        self.clip_skip, self.norm_skipped = _clip_skip(part), bool(part.layer_norm_hidden_state)
+        self.last_unnormed = part.layer == "hidden" and not self.clip_skip and not self.norm_skipped
+        self.projected = name == "clip_g" and bool(part.return_projected_pooled)
+
+    def copied(self, device: torch.device) -> tuple[torch.nn.Module, torch.Tensor | None]:
+        """The core's text tower and the host's projection, where it is real: see `HostTower`."""
+        return _copied(self.name, self._part, device)
+
+    def encode(self, change: Change | None) -> Any:
+        """The host's token states (1, C·T, H), plain or with a change."""
+        plain = self.plain[0]
+        if change is None:
+            return plain
+        if change.delta is not None:
+            # The host's token weights act on states in a straight line, so they act on what is added to them, too.
+            weights = torch.tensor([[float(token[1]) for token in chunk] for chunk in self._usable])
+            added = change.delta.cpu() * weights[..., None]
+            return plain + added.reshape(1, -1, added.shape[-1]).to(plain)
+        with torch.inference_mode():
+            if change.inputs is not None and change.rows is not None:
+                moved = _with_inputs(self._usable, change.inputs.cpu(), change.rows.cpu())
+                return self._part.encode_token_weights(moved)[0]
+            assert change.weights is not None
+            names = {f"part.transformer.{name}": value for name, value in change.weights.items()}
+            return functional_call(_EncodeTokens(self._part), names, (self._chunks,))[0]
+
+
+class _EncodeTokens(torch.nn.Module):
+    """Makes `encode_token_weights` the module's call, which is what functional_call calls."""
+
+    def __init__(self, part: torch.nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, chunks: Chunks) -> Any:
+        return self.part.encode_token_weights(chunks)  # type: ignore[operator]
+
+
+def width_of(part: Any) -> int:
+    """How wide one of the host's text models is."""
+    return int(part.transformer.get_input_embeddings().weight.shape[1])
+
+
+def _host_tower(clip: Any, name: str, part: Any) -> HostTower:
+    device = comfy.model_management.text_encoder_device()
+
+    def tokenize(text: str) -> torch.Tensor:
+        chunks = clip.tokenize(text)[token_key(clip.cond_stage_model, name)]
+        return _token_ids(_usable(chunks, part)).to(device)
+
+    skipped, normed = _clip_skip(part), bool(part.layer_norm_hidden_state)
+    return HostTower(name, *_copied(name, part, device), skipped, normed, tokenize)
+
+
+def _copied(name: str, part: Any, device: torch.device) -> tuple[torch.nn.Module, torch.Tensor | None]:
+    tower = part.transformer
+    with torch.inference_mode(False):  # tensors made in that mode could never take part in gradients
+        state = {
+            key: value.detach().to(device, torch.float32, copy=True)
+            for key, value in tower.state_dict().items()
+            if key.startswith("text_model.") or (name == "clip_g" and key == _PROJECTION)
+        }
+        projection = state.pop(_PROJECTION, None)
+        return text_model_from_state_dict(state, _facts(tower)), projection
+
+
+def _facts(tower: Any) -> ClipFacts:
+    layer = tower.text_model.encoder.layers[0]
+    names = {function: name for name, function in comfy.clip_model.ACTIVATIONS.items()}
+    return ClipFacts(activation=names[layer.mlp.activation], text_heads=layer.self_attn.heads)
+
+
+def _clip_skip(part: Any) -> int:
+    """Layers that the host leaves out at the end, as it is set at this moment."""
+    if part.layer != "hidden":
+        return 0
+    count = int(part.num_layers)
+    return count - 1 - (part.layer_idx % count)
+
+
+def _token_ids(chunks: Chunks) -> torch.Tensor:
     """The host's weighted tokens as ids (chunks, length); the start token's stands where a vector has none."""
     return torch.tensor(
         [[token[0] if _is_id(token[0]) else chunk[0][0] for token in chunk] for chunk in chunks], dtype=torch.long
     )
 
 
-def _usable(chunks: Chunks, tower: Any, pad: int) -> Chunks:
+def _usable(chunks: Chunks, part: Any) -> Chunks:
     """Without what the host leaves out when it encodes: vectors of another width. It fills up with padding, too."""
-    width = tower.get_input_embeddings().weight.shape[1]
+    width, pad = width_of(part), part.special_tokens["pad"]
     kept = [
         [t for t in chunk if _is_id(t[0]) or (torch.is_tensor(t[0]) and t[0].shape == (width,))] for chunk in chunks
     ]
@@ -288,27 +253,3 @@ def _with_inputs(chunks: Chunks, inputs: torch.Tensor, rows: torch.Tensor) -> Ch
 
 def _is_id(token: Any) -> bool:
     return isinstance(token, numbers.Integral)
-
-
-def _clip_skip(inner: Any) -> int:
-    """Layers that the host leaves out at the end, as it is set at this moment."""
-    if inner.layer != "hidden":
-        return 0
-    count = int(inner.num_layers)
-    return count - 1 - (inner.layer_idx % count)
-
-
-def _tower(model: Any) -> Any:
-    tower = getattr(getattr(model, getattr(model, "clip", ""), None), "transformer", None)
-    if not isinstance(tower, comfy.clip_model.CLIPTextModel):
-        raise SteeringError(
-            f"Cannot steer this CLIP: found {type(model).__name__}; expected a single CLIP text encoder, as SD1.x and "
-            "SD2.x have it. Connect the CLIP of such a checkpoint."
-        )
-    return tower
-
-
-def _facts(tower: Any) -> ClipFacts:
-    layer = tower.text_model.encoder.layers[0]
-    names = {function: name for name, function in comfy.clip_model.ACTIVATIONS.items()}
-    return ClipFacts(activation=names[layer.mlp.activation], text_heads=layer.self_attn.heads)

@@ -6,6 +6,7 @@ Shapes: C chunks of T = 77 tokens, H width of the text encoder, D joint width.
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -157,10 +158,13 @@ class TextModel:
         return tokens.reshape(1, -1, tokens.shape[-1])
 
     def _hook(self, place: str) -> Any:
+        mine = weakref.proxy(self)  # in a circle of references the copy's weights, gigabytes, would stay until a sweep
+
         def replace(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-            if self._put is not None and self._put[0] == place:
-                return (self._put[1], *output[1:]) if isinstance(output, tuple) else self._put[1]
-            return self._with_vectors(output) if place == _TOKENS else output
+            put = mine._put
+            if put is not None and put[0] == place:
+                return (put[1], *output[1:]) if isinstance(output, tuple) else put[1]
+            return mine._with_vectors(output) if place == _TOKENS else output
 
         return replace
 

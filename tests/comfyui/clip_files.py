@@ -15,7 +15,7 @@ def write_sdxl(text_encoders: Path, clip_vision: Path) -> None:
     """Write SDXL's two text encoders, whole, and for each a CLIP that steers it, with a small image tower.
 
     As people have them: clip_l without a projection, clip_g with its own. The CLIP for clip_l is `wide-768`, with the
-    projection that clip_l lacks; the one for clip_g is `wide-1280`, an image tower alone.
+    projection that clip_l lacks; the one for clip_g is `wide-1280`, an image tower alone. `wide-96` fits neither.
     """
     save_file(filled(text_tower(12, 768, 3072)), text_encoders / "clip_l.safetensors")
     projection = {"text_projection.weight": (1280, 1280)}
@@ -23,6 +23,7 @@ def write_sdxl(text_encoders: Path, clip_vision: Path) -> None:
     with_projection = image_tower(1, 64, 128, 32, 768) | {"text_projection.weight": (768, 768)}
     save_file(filled(with_projection), clip_vision / "wide-768.safetensors")
     save_file(filled(image_tower(1, 64, 128, 32, 1280)), clip_vision / "wide-1280.safetensors")
+    save_file(filled(image_tower(1, 64, 128, 32, 96)), clip_vision / "wide-96.safetensors")
 
 
 def filled(shapes: Shapes, seed: int = 0) -> dict[str, torch.Tensor]:

@@ -96,7 +96,22 @@ class PalateProbeTowers:
         torch.save(found, Path(os.environ["PALATE_PROBES"]) / f"{name}.pt")
         return ()
 
+class PalateProbeKept:
+    '''How many steered texts are kept, once `after` is there.'''
+    INPUT_TYPES = classmethod(lambda s: {"required": {"after": (Anything("*"),), "name": ("STRING", {})}})
+    RETURN_TYPES, FUNCTION, OUTPUT_NODE, CATEGORY = (), "save", True, "test"
+
+    @classmethod
+    def VALIDATE_INPUTS(s, input_types):
+        return True
+
+    def save(self, after, name):
+        pack = next(module for key, module in sys.modules.items() if key.endswith("palate.nodes.steered_clip"))
+        torch.save(len(pack.KEPT), Path(os.environ["PALATE_PROBES"]) / f"{name}.pt")
+        return ()
+
 NODE_CLASS_MAPPINGS = {
+    "PalateProbeKept": PalateProbeKept,
     "PalateProbe": PalateProbe,
     "PalateProbeLora": PalateProbeLora,
     "PalateProbeTowers": PalateProbeTowers,

@@ -60,7 +60,14 @@ def fit(graph: Graph, person: str, encoder: list[Any]) -> list[Any]:
 
 
 def adapt(
-    text: str, taste: list[Any], encoder: list[Any], strength: float = 1.0, steps: int = 2, clip: Any = None
+    text: str,
+    taste: list[Any],
+    encoder: list[Any],
+    strength: float = 1.0,
+    steps: int = 2,
+    clip: Any = None,
+    method: str = "encoder",
+    **more: Any,
 ) -> dict[str, Any]:
     """An adapting node for the CLIP of "load"."""
     return node(
@@ -69,7 +76,8 @@ def adapt(
         text=text,
         taste=taste,
         encoder=encoder,
-        method="encoder",
+        method=method,
         strength=strength,
         steps=steps,
+        **more,
     )
