@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
 import torch
-from comfy_host import Host, NodeError
+from comfy_host import Host, NodeError, find_comfyui
 from graphs import collect, fit, node, playground, probe
-from palate.adapters.files import load_embedding
+from palate.adapters.files import load_embedding, save_embedding
+from palate.adapters.steering.portable import PortableEmbedding
 
 TEXTS = ("a red star", "a small house on the left", "a ball, mint background")
 
@@ -85,3 +90,27 @@ def test_another_persons_file_is_left_alone(host: Host, taught: str) -> None:
     with pytest.raises(NodeError, match="another person"):
         host.run(saving("noah", "shared-word", steps=1))
     assert load_embedding(host.folder / "models" / "embeddings" / "shared-word.safetensors").person == "emma"
+
+
+def test_comfyuis_own_loader_reads_both_kinds_of_files(tmp_path: Path) -> None:
+    found = find_comfyui()
+    if isinstance(found, str):
+        pytest.skip(found)
+    sd15 = PortableEmbedding({"clip_l": torch.randn(3, 768)})
+    sdxl = PortableEmbedding({"clip_l": torch.randn(2, 768), "clip_g": torch.randn(2, 1280)})
+    save_embedding(sd15, tmp_path / "word-one")
+    save_embedding(sdxl, tmp_path / "word-two")
+    script = """
+import sys, torch
+from comfy.cli_args import args
+args.cpu = True
+from comfy.sd1_clip import load_embed
+wanted = (("word-one", 768, "clip_l"), ("word-two", 768, "clip_l"), ("word-two", 1280, "clip_g"))
+torch.save([load_embed(name, sys.argv[1], width, key) for name, width, key in wanted], sys.argv[1] + "/read.pt")
+"""
+    folder, python = found
+    command = [str(python), "-c", script, str(tmp_path)]
+    subprocess.run(command, cwd=folder, check=True, timeout=300, env=os.environ | {"PYTHONPATH": str(folder)})
+    read = torch.load(tmp_path / "read.pt", weights_only=True)
+    for tensor, wanted in zip(read, (*sd15.vectors.values(), *sdxl.vectors.values()), strict=True):
+        assert torch.equal(tensor, wanted)
