@@ -12,14 +12,19 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..playground.captions import named_in
-from ..steering import Conditioning, SteeringSettings
+from ..steering import Conditioning, SteeringSettings, TextConditioner
+from ..steering.inversion import train_embedding
+from ..steering.words import towers_of, with_word
 from ..taste import Taste
 from ._painter import Job, Painter, Seen
 from ._tables import Array
 from ._voters import Voter
 from ._votes import Outcome
 
-__all__ = ["Arm", "Study"]
+__all__ = ["PLAIN", "Arm", "Study"]
+
+_WORD = "palatestudyword"
+_FAR = 1000  # between the seeds of one prompt
 
 
 @dataclass(frozen=True)
@@ -28,15 +33,20 @@ class Arm:
 
     Attributes:
         name: In the tables.
-        settings: How to steer; `turn` is tuned.
-        whose: Taste: "own", "stranger" or "perfect".
+        settings: How to steer, `turn` is tuned; None trains a portable embedding to turn as far.
+        whose: Taste: "own", "stranger", "perfect", or "" for none.
         as_tuned: Name of the arm whose turn is taken; "" tunes its own.
+        main: Whether all of a person's prompts are looked at, or only as many as the study's `fewer`.
     """
 
     name: str
-    settings: SteeringSettings
+    settings: SteeringSettings | None = None
     whose: str = "own"
     as_tuned: str = ""
+    main: bool = False
+
+
+PLAIN = Arm("original", whose="", main=True)
 
 
 @dataclass
@@ -49,6 +59,8 @@ class Study:
         prompts: All prompts; the seed of each is `first_seed` plus its place.
         shares: (P, K) places of each person's prompts.
         first_seed: Of the first prompt's noise.
+        fewer: How many of their prompts people look at where an arm isn't a main one.
+        practice: Prompts that a portable embedding is trained on.
     """
 
     painter: Painter
@@ -56,92 +68,102 @@ class Study:
     prompts: list[str]
     shares: list[list[int]]
     first_seed: int = 0
+    fewer: int = 10
+    practice: Sequence[str] = ()
     _plain: dict[str, Conditioning] = field(default_factory=dict)
 
-    def original(self, seeds: int = 1) -> list[Outcome]:
-        """The plain pictures of that many seeds, the first being those that all arms are compared with."""
-        return [self._judged([self._jobs_plain(row, 1000 * k) for row in self.shares]) for k in range(seeds)]
-
-    def best_of(self, seeds: int, ranked_by: str) -> Outcome:
-        """The best of several plain pictures by "utility" (an oracle) or by the learned "taste"."""
-        found = self.original(seeds)
-        utility, kept = (np.stack([getattr(o, name) for o in found]) for name in ("utility", "kept"))
-        scores = utility
-        if ranked_by == "taste":
-            scores = np.stack(
-                [self._scores([self._jobs_plain(r, 1000 * k) for r in self.shares]) for k in range(seeds)]
-            )
-        best = scores.argmax(axis=0)[None]
-        return Outcome(np.take_along_axis(utility, best, 0)[0], np.take_along_axis(kept, best, 0)[0], pictures=seeds)
-
-    def steered(self, arm: Arm, turn: float) -> Outcome:
+    def look(self, arm: Arm, turn: float = 0.0) -> Outcome:
         """An arm, turned by so many degrees; 0 leaves prompts as they are."""
-        settings = replace(arm.settings, turn=turn) if turn > 0 else replace(arm.settings, strength=0.0)
-        conditioner, started = self.painter.generator.conditioner, time.perf_counter()
-        degrees: list[float] = []
-        jobs: list[list[Job]] = []
-        for person, row in enumerate(self.shares):
-            taste = self._taste(arm, person)
-            jobs.append([])
-            for place in row:
-                conditioning, movement = conditioner.steered(self.prompts[place], taste, settings)
-                degrees.append(movement.degrees)
-                jobs[-1].append(Job(conditioning, self.first_seed + place))
-        seconds = (time.perf_counter() - started) / len(degrees)
-        return replace(self._judged(jobs), seconds=seconds, degrees=float(np.mean(degrees)))
+        jobs, seconds, degrees = self._jobs(arm, turn)
+        return replace(self._judged(self._seen(jobs)), seconds=seconds, degrees=degrees)
 
-    def diversity(self, arm: Arm | None, turn: float, people: int, prompts: int = 2, seeds: int = 4) -> float:
+    def best_of(self, seeds: int, ranked_by: str, arm: Arm = PLAIN, turn: float = 0.0) -> Outcome:
+        """The best of several pictures by "utility" (an oracle) or by the learned "taste"."""
+        jobs, seconds, degrees = self._jobs(arm, turn)
+        seen = [self._seen([[_shifted(job, _FAR * k) for job in row] for row in jobs]) for k in range(seeds)]
+        found = [self._judged(one) for one in seen]
+        utility, kept = (np.stack([getattr(one, name) for one in found]) for name in ("utility", "kept"))
+        scores = utility if ranked_by == "utility" else np.stack([self._scores(one) for one in seen])
+        best = scores.argmax(axis=0)[None]
+        utility, kept = (np.take_along_axis(values, best, 0)[0] for values in (utility, kept))
+        return Outcome(utility, kept, seconds, seeds, degrees)
+
+    def diversity(self, arm: Arm, turn: float, people: int, seeds: int = 3) -> float:
         """Mean distance of measured features between pictures of one prompt, over some people's first prompts."""
-        found = []
-        for person in range(min(people, len(self.voters))):
-            for place in self.shares[person][:prompts]:
-                conditioning = self._plainly(self.prompts[place])
-                if arm is not None:
-                    settings = replace(arm.settings, turn=turn)
-                    taste = self._taste(arm, person)
-                    conditioning = self.painter.generator.conditioner.steered(self.prompts[place], taste, settings)[0]
-                jobs = [Job(conditioning, self.first_seed + place + 1000 * k) for k in range(seeds)]
-                x = self.painter.look(jobs).features
-                first, second = np.triu_indices(seeds, 1)
-                found.append(np.linalg.norm(x[first] - x[second], axis=1).mean())
+        jobs, found = self._jobs(arm, turn, people, 1)[0], []
+        for row in jobs:
+            x = self.painter.look([_shifted(row[0], _FAR * k) for k in range(seeds)]).features
+            first, second = np.triu_indices(seeds, 1)
+            found.append(np.linalg.norm(x[first] - x[second], axis=1).mean())
         return float(np.mean(found))
 
     def spread(self) -> Array:
         """(P,) standard deviation of each person's utility over the plain pictures of all prompts, in noise units."""
-        seen = self.painter.look(self._jobs_plain(range(len(self.prompts)), 0))
+        places = range(len(self.prompts))
+        seen = self.painter.look([Job(self._plainly(self.prompts[k]), self.first_seed + k) for k in places])
         return np.array([voter.rate(seen).std() / voter.noise for voter in self.voters])
 
-    def _taste(self, arm: Arm, person: int) -> Taste:
-        voters = self.voters
-        perfect = voters[person].perfect
-        if arm.whose == "perfect" and perfect is not None:
-            return perfect
-        return voters[(person + 1) % len(voters) if arm.whose == "stranger" else person].taste
+    def _jobs(
+        self, arm: Arm, turn: float, people: int | None = None, prompts: int | None = None
+    ) -> tuple[list[list[Job]], float, float]:
+        """Pictures to paint by person, seconds for each beside painting, and degrees by which x turns on average."""
+        started, degrees = time.perf_counter(), []
+        most = prompts or (None if arm.main else self.fewer)
+        rows: list[list[Job]] = []
+        for person, places in enumerate(self.shares[:people]):
+            asked = [self.prompts[place] for place in places[:most]]
+            found = [(self._plainly(prompt), 0.0) for prompt in asked]
+            taste = self._taste(arm, person)
+            if taste is not None and turn > 0:
+                found = self._moved(arm.settings, taste, turn, asked)
+            degrees += [angle for _, angle in found]
+            seeds = [self.first_seed + place for place in places[:most]]
+            rows.append([Job(conditioning, seed) for (conditioning, _), seed in zip(found, seeds, strict=True)])
+        return rows, (time.perf_counter() - started) / len(degrees), float(np.mean(degrees))
+
+    def _moved(
+        self, settings: SteeringSettings | None, taste: Taste, turn: float, prompts: Sequence[str]
+    ) -> list[tuple[Conditioning, float]]:
+        text: TextConditioner = self.painter.generator.conditioner
+        if settings is not None:
+            found = [text.steered(prompt, taste, replace(settings, turn=turn)) for prompt in prompts]
+            return [(conditioning, movement.degrees) for conditioning, movement in found]
+        embedding = train_embedding(towers_of(text), [taste], self.practice, turn=turn)
+        knowing, angle = with_word(text, _WORD, embedding), float(embedding.effect["degrees"])
+        return [(knowing.plain(f"{prompt}, {_WORD}"), angle) for prompt in prompts]
+
+    def _taste(self, arm: Arm, person: int) -> Taste | None:
+        if arm.whose == "perfect":
+            return self.voters[person].perfect
+        if arm.whose == "stranger":
+            return self.voters[(person + 1) % len(self.voters)].taste
+        return self.voters[person].taste if arm.whose else None
 
     def _plainly(self, prompt: str) -> Conditioning:
         if prompt not in self._plain:
             self._plain[prompt] = self.painter.generator.conditioner.plain(prompt)
         return self._plain[prompt]
 
-    def _jobs_plain(self, places: Sequence[int], shift: int) -> list[Job]:
-        return [Job(self._plainly(self.prompts[place]), self.first_seed + place + shift) for place in places]
-
-    def _judged(self, jobs: list[list[Job]]) -> Outcome:
-        seen, utility, kept = self._seen(jobs), [], []
-        for voter, row, pictures in zip(self.voters, self.shares, seen, strict=True):
-            utility.append(voter.rate(pictures) / voter.noise)
-            said = [named_in(self.prompts[place]) for place in row]
-            kept.append([s.items() <= n.items() for s, n in zip(said, pictures.named, strict=True)])
-        return Outcome(np.array(utility), np.array(kept))
-
-    def _scores(self, jobs: list[list[Job]]) -> Array:
-        return np.array(
-            [v.taste.utility(s.vectors).numpy() for v, s in zip(self.voters, self._seen(jobs), strict=True)]
-        )
-
     def _seen(self, jobs: list[list[Job]]) -> list[Seen]:
+        """By person."""
         found, start, out = self.painter.look([job for row in jobs for job in row]), 0, []
         for row in jobs:
             out.append(found[start : start + len(row)])
             start += len(row)
         return out
+
+    def _judged(self, seen: list[Seen]) -> Outcome:
+        utility, kept = [], []
+        for voter, places, pictures in zip(self.voters, self.shares, seen, strict=True):
+            utility.append(voter.rate(pictures) / voter.noise)
+            said = [named_in(self.prompts[place]) for place in places]
+            kept.append([s.items() <= n.items() for s, n in zip(said, pictures.named, strict=False)])
+        return Outcome(np.array(utility), np.array(kept))
+
+    def _scores(self, seen: list[Seen]) -> Array:
+        pairs = zip(self.voters, seen, strict=True)
+        return np.array([voter.taste.utility(pictures.vectors).numpy() for voter, pictures in pairs])
+
+
+def _shifted(job: Job, by: int) -> Job:
+    return replace(job, seed=job.seed + by)

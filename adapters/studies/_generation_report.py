@@ -77,13 +77,14 @@ def _votes(found: Mapping[str, Outcome], rivals: tuple[str, str], seed: int) -> 
 def _arms(
     found: Mapping[str, Outcome], spread: Array, positive: str, turns: Mapping[str, float], seed: int, paint: float
 ) -> str:
-    original, rows = found["original"], []
+    rows = []
     for name, arm in found.items():
+        original = found["original"].alike(arm)
         gain = ((arm.utility - original.utility) / spread[:, None]).mean(axis=1)
         low, high = bootstrap_interval(gain, seed)
         vote = "–"
         if name not in ("original", positive) and positive in found:
-            three = np.stack([original.utility, found[positive].utility, arm.utility])
+            three = np.stack([original.utility, found[positive].alike(arm).utility, arm.utility])
             vote = f"{100 * vote_shares(three, True)[2].mean():.1f}"
         rows.append(
             [

@@ -5,7 +5,7 @@ Shapes: P people, K prompts each, A arms.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,6 +35,11 @@ class Outcome:
     pictures: int = 1
     degrees: float = 0.0
     diversity: float = float("nan")
+
+    def alike(self, other: Outcome) -> Outcome:
+        """The part of this that has the prompts of another: everybody's first ones, where people saw fewer of it."""
+        seen = other.utility.shape[1]
+        return replace(self, utility=self.utility[:, :seen], kept=self.kept[:, :seen])
 
 
 def vote_shares(utility: Array, noisy: bool) -> Array:
@@ -66,5 +71,5 @@ def wins(arm: Array, original: Array, noisy: bool = False) -> Array:
 
 def prompt_kept(arm: Outcome, original: Outcome) -> float:
     """Share of pictures that keep the prompt, relative to the original's; NaN where the original keeps none."""
-    base = float(original.kept.mean())
+    base = float(original.alike(arm).kept.mean())
     return float(arm.kept.mean()) / base if base > 0 else float("nan")

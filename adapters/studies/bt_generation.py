@@ -4,9 +4,9 @@ Each person teaches a taste with N answers and then gets a share of the held-out
 picture from the same seed. Who likes what is said by each person's true utility, measured from the pixels by formula;
 no learned model judges. The prompt counts as kept when everything that it names is measured right.
 
-- original; and the best of k seeds by true utility (oracle) and by the learned taste (ranking).
-- every way of steering and every objective, with the person's own taste.
-- a stranger's taste, and a taste from PERFECT noiseless answers, by the way that is `encoder`.
+- original; and the best of k seeds by true utility (an oracle) and by the learned taste (ranking).
+- every way of steering that the model has and every objective, by the person's own taste; a portable embedding.
+- a stranger's taste, and one from PERFECT noiseless answers: what is lost by few and noisy answers.
 
 How far to turn is tuned for each arm on other people and other prompts, with as many settings tried for each: the
 highest utility among those that keep KEEP of the prompts that the original keeps.
@@ -24,53 +24,56 @@ from dataclasses import replace
 from ..comparisons import PreferenceStore
 from ..errors import SteeringError
 from ..playground.captions import sample_caption
-from ..playground.training.cards import held_out_cards
+from ..playground.training.cards import held_out_cards, training_cards
 from ..steering import Generator, SteeringSettings
-from ._generation import Arm, Study
+from ._generation import PLAIN, Arm, Study
 from ._generation_report import report
 from ._painter import Painter
 from ._samples import draw_pool
 from ._voters import Voter, simulated_voters, stored_voters
-from ._votes import prompt_kept
+from ._votes import Outcome, prompt_kept
 
 __all__ = ["ARMS", "KEEP", "run", "tuned"]
 
 TURNS = (8.0, 12.0, 18.0, 27.0, 40.0)  # degrees
 KEEP = 0.95
-_SHARE = 10  # prompts that a person sees at least
+_SHARE, _PRACTICE = 10, 24  # prompts that a person sees at least, and that an embedding is trained on
 
 
-def _arm(name: str, method: str, objective: str, whose: str = "own", as_tuned: str = "") -> Arm:
-    return Arm(name, SteeringSettings(method=method, objective=objective, limit=180.0), whose, as_tuned)
+def _arm(name: str, method: str, objective: str, whose: str = "own", as_tuned: str = "", main: bool = False) -> Arm:
+    return Arm(name, SteeringSettings(method=method, objective=objective, limit=180.0), whose, as_tuned, main)
 
 
-MAIN, POSITIVE = "encoder, Bradley-Terry", "encoder, positive only"
+MAIN, POSITIVE, BEST = "encoder, Bradley-Terry", "encoder, positive only", "encoder, direction"
 ARMS = (
-    _arm(POSITIVE, "encoder", "positive"),
-    _arm(MAIN, "encoder", "bradley_terry"),
-    _arm("encoder, direction", "encoder", "direction"),
+    _arm(POSITIVE, "encoder", "positive", main=True),
+    _arm(MAIN, "encoder", "bradley_terry", main=True),
+    _arm(BEST, "encoder", "direction", main=True),
     _arm("token_input, positive only", "token_input", "positive"),
     _arm("token_input, Bradley-Terry", "token_input", "bradley_terry"),
     _arm("token_input, direction", "token_input", "direction"),
     _arm("eos_token, Bradley-Terry", "eos_token", "bradley_terry"),
-    _arm("a stranger's taste", "encoder", "bradley_terry", "stranger", MAIN),
-    _arm("a perfect taste", "encoder", "direction", "perfect", "encoder, direction"),
+    _arm("eos_token, direction", "eos_token", "direction"),
+    Arm("portable embedding"),
+    _arm("a stranger's taste", "encoder", "direction", "stranger", BEST),
+    _arm("a perfect taste", "encoder", "direction", "perfect", BEST),
 )
+POOLED = _arm("pooled, direction", "pooled", "direction")  # where the model takes a pooled vector
 
 
 def tuned(study: Study, arms: Sequence[Arm], turns: Sequence[float]) -> dict[str, float]:
     """The turn of each arm: of those that keep KEEP of the prompts, the one people gain most by; else the smallest."""
-    (original,), spread = study.original(), study.spread()[:, None]
+    original, spread = study.look(PLAIN), study.spread()[:, None]
     best: dict[str, float] = {}
     for arm in arms:
         if arm.as_tuned:
             best[arm.name] = best[arm.as_tuned]
             continue
-        found = {turn: study.steered(arm, turn) for turn in turns}
+        found = {turn: study.look(arm, turn) for turn in turns}
         gains = {
-            turn: float(((o.utility - original.utility) / spread).mean())
-            for turn, o in found.items()
-            if prompt_kept(o, original) >= KEEP
+            turn: float(((outcome.utility - original.alike(outcome).utility) / spread).mean())
+            for turn, outcome in found.items()
+            if prompt_kept(outcome, original) >= KEEP
         }
         best[arm.name] = max(gains, key=lambda turn: gains[turn]) if gains else min(turns)
     return best
@@ -87,16 +90,20 @@ def run(argv: Sequence[str]) -> int:
         )
     painter = Painter(generator, options.bfloat16)
     tuning, study = _studies(options, painter)
-    turns = tuned(tuning, ARMS, options.turns) if tuning.voters else {arm.name: options.turns[0] for arm in ARMS}
-    arms = [arm for arm in ARMS if arm.whose != "perfect" or study.voters[0].perfect is not None]
+    arms = [*ARMS, POOLED] if generator.conditioner.takes_pooled else list(ARMS)
+    turns = tuned(tuning, arms, options.turns) if tuning.voters else {arm.name: options.turns[0] for arm in arms}
+    arms = [arm for arm in arms if arm.whose != "perfect" or study.voters[0].perfect is not None]
     arms = [arm for arm in arms if arm.whose != "stranger" or len(study.voters) > 1]
-    found = {"original": study.original()[0]}
-    for arm in arms:
-        outcome = study.steered(arm, turns[arm.name])
-        found[arm.name] = replace(outcome, diversity=study.diversity(arm, turns[arm.name], options.diverse))
-    found["original"] = replace(found["original"], diversity=study.diversity(None, 0.0, options.diverse))
-    found[f"best of {options.seeds} seeds, ranked by the taste"] = study.best_of(options.seeds, "taste")
-    found[f"best of {options.seeds} seeds by true utility"] = study.best_of(options.seeds, "utility")
+    found: dict[str, Outcome] = {}
+    for arm in [PLAIN, *arms]:
+        turn = turns.get(arm.name, 0.0)
+        found[arm.name] = replace(study.look(arm, turn), diversity=study.diversity(arm, turn, options.diverse))
+    seeds, best = options.seeds, next(arm for arm in [*arms, PLAIN] if arm.name in (BEST, PLAIN.name))
+    found[f"best of {seeds} seeds, ranked by the taste"] = study.best_of(seeds, "taste")
+    found[f"{best.name}, best of {seeds} seeds, ranked"] = study.best_of(
+        seeds, "taste", replace(best, main=False), turns.get(best.name, 0.0)
+    )
+    found[f"best of {seeds} seeds by true utility (oracle)"] = study.best_of(seeds, "utility")
     sys.stderr.write("\n")
     paint = painter.seconds / max(painter.painted, 1)
     spent = time.perf_counter() - started
@@ -122,9 +129,12 @@ def _studies(options: argparse.Namespace, painter: Painter) -> tuple[Study, Stud
     prompts = _held_out_prompts(f"bt-generation/{seed}", 10 + seed, options.prompts + options.tuning_prompts)
     mine, theirs = prompts[: options.prompts], prompts[options.prompts :]
     each = max(_SHARE, -(-len(mine) // len(tested)))
+    practice = _practice(seed)
     return (
-        Study(painter, others, theirs, _shares(len(others), len(theirs), options.tuning_share), 5_000_000),
-        Study(painter, tested, mine, _shares(len(tested), len(mine), min(each, len(mine)))),
+        Study(
+            painter, others, theirs, _shares(len(others), len(theirs), options.tuning_share), 5_000_000, each, practice
+        ),
+        Study(painter, tested, mine, _shares(len(tested), len(mine), each), 0, options.fewer, practice),
     )
 
 
@@ -148,6 +158,12 @@ def _held_out_prompts(name: str, seed: int, count: int) -> list[str]:
     return list(found)
 
 
+def _practice(seed: int) -> list[str]:
+    """Captions of cards that the models know, for a portable embedding to be trained on."""
+    rng = random.Random(f"bt-generation/practice/{seed}")
+    return [sample_caption(card, rng) for card in training_cards(rng, _PRACTICE)]
+
+
 def _shares(people: int, prompts: int, each: int) -> list[list[int]]:
     return [[(person * each + k) % prompts for k in range(min(each, prompts))] for person in range(people)]
 
@@ -158,7 +174,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--people", type=number, default=40, help="simulated people to test (40)")
     parser.add_argument("--tuning-people", type=number, default=12, help="others to tune on (12)")
     parser.add_argument("--prompts", type=number, default=100, help="held-out prompts, shared out (100)")
-    parser.add_argument("--tuning-prompts", type=number, default=48, help="other prompts, for tuning (48)")
+    parser.add_argument("--tuning-prompts", type=number, default=36, help="other prompts, for tuning (36)")
     parser.add_argument("--answers", type=number, default=50, help="answers a taste is learned from (50)")
     parser.add_argument("--seeds", type=number, default=4, help="seeds the best is taken of (4)")
     parser.add_argument("--captions", type=number, default=150, help="captions whose cards people compare (150)")
@@ -169,10 +185,10 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--bfloat16", action="store_true", help="paint in bfloat16, faster where the processor has it")
     parser.add_argument("--quick", action="store_true", help="a few people and prompts, to see that it works")
     options = parser.parse_args(list(argv))
-    options.turns, options.tuning_share, options.diverse = TURNS, 8, 20
+    options.turns, options.tuning_share, options.fewer, options.diverse = TURNS, 6, 5, 10
     if options.quick:
         options.people, options.prompts, options.tuning_people, options.tuning_prompts = 2, 3, 1, 1
-        options.captions, options.seeds, options.turns, options.tuning_share, options.diverse = 12, 2, TURNS[:1], 1, 1
+        options.captions, options.seeds, options.turns, options.tuning_share, options.diverse = 6, 2, TURNS[:1], 1, 1
     return options
 
 

@@ -12,8 +12,9 @@ from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import NotEnoughAnswersError
 from palate.adapters.playground.world import draw, random_card
 from palate.adapters.steering import Conditioning, Generator
-from palate.adapters.studies import _voters, bt_generation
-from palate.adapters.studies._generation import Study
+from palate.adapters.steering.portable import PortableEmbedding
+from palate.adapters.studies import _generation, _voters, bt_generation
+from palate.adapters.studies._generation import PLAIN, Arm, Study
 from palate.adapters.studies._painter import Job, Painter
 from palate.adapters.studies._samples import draw_pool
 from palate.adapters.studies._voters import simulated_voters, stored_voters
@@ -44,7 +45,7 @@ def study(generator, monkeypatch):
 
 
 def test_no_turn_gives_exactly_the_originals_numbers(study):
-    same, original = study.steered(ARM, 0.0), study.original()[0]
+    same, original = study.look(ARM), study.look(PLAIN)
     assert np.array_equal(same.utility, original.utility)
     assert np.array_equal(same.kept, original.kept)
     assert same.degrees == 0.0
@@ -52,32 +53,55 @@ def test_no_turn_gives_exactly_the_originals_numbers(study):
 
 
 def test_the_best_of_several_seeds_is_never_worse_than_the_first(study):
-    original, best = study.original()[0], study.best_of(3, "utility")
+    original, best = study.look(PLAIN), study.best_of(3, "utility")
     assert (best.utility >= original.utility).all()
     assert (best.utility > original.utility).any()
     assert (best.utility >= study.best_of(3, "taste").utility).all()
 
 
 def test_an_arm_turns_as_far_as_it_says_and_another_taste_gives_another_picture(study):
-    own = study.steered(ARM, 20.0)
+    own = study.look(ARM, 20.0)
     assert own.degrees == pytest.approx(20.0, abs=2.0)
     stranger = replace(ARM, whose="stranger")
-    assert not np.array_equal(study.steered(stranger, 20.0).utility, own.utility)
-    assert np.array_equal(study.steered(ARM, 20.0).utility, own.utility)
+    assert not np.array_equal(study.look(stranger, 20.0).utility, own.utility)
+    assert np.array_equal(study.look(ARM, 20.0).utility, own.utility)
 
 
 def test_tuning_takes_the_most_liked_turn_among_those_that_keep_the_prompt(monkeypatch, study):
     """Turn 9 is liked most but loses prompts; of 3 and 6, 6 is liked more."""
     flat = np.zeros((3, 2))
 
-    def steered(self, arm, turn):
+    def look(self, arm, turn=0.0):
         return Outcome(flat + turn, np.array([[True, turn < 9]] * 3))
 
-    monkeypatch.setattr(Study, "steered", steered)
-    monkeypatch.setattr(Study, "original", lambda self: [Outcome(flat, flat == 0)])
+    monkeypatch.setattr(Study, "look", look)
     other = replace(ARM, name="other", as_tuned=ARM.name)
     assert bt_generation.tuned(study, [ARM, other], (3.0, 6.0, 9.0)) == {ARM.name: 6.0, "other": 6.0}
     assert bt_generation.tuned(study, [ARM], (9.0, 10.0)) == {ARM.name: 9.0}
+
+
+def test_a_portable_embedding_is_trained_for_each_person(study, monkeypatch):
+    trained = []
+
+    def train(towers, tastes, prompts, turn):
+        trained.append((tastes[0].person, tuple(prompts), turn))
+        return PortableEmbedding({"clip_l": torch.zeros(2, 96)}, effect={"degrees": 7.0, "kept": 1.0})
+
+    monkeypatch.setattr(_generation, "train_embedding", train)
+    study.fewer, study.practice = 1, ("a red star",)
+    found = study.look(Arm("portable embedding"), 12.0)
+    assert trained == [(voter.name, ("a red star",), 12.0) for voter in study.voters]
+    assert (found.utility.shape, found.degrees) == ((3, 1), 7.0)
+    assert not np.array_equal(found.utility, study.look(PLAIN).alike(found).utility)
+
+
+def test_people_see_fewer_pictures_of_what_is_no_main_arm(study):
+    study.fewer = 1
+    few, original = study.look(ARM, 15.0), study.look(PLAIN)
+    assert (few.utility.shape, original.utility.shape) == ((3, 1), (3, 2))
+    assert np.array_equal(original.alike(few).utility, original.utility[:, :1])
+    assert few.kept.shape == original.alike(few).kept.shape
+    assert study.look(replace(ARM, main=True), 15.0).utility.shape == (3, 2)
 
 
 def test_everybody_sees_enough_prompts_and_all_are_used():
