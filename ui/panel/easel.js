@@ -34,8 +34,9 @@
       on("canvas").setAttribute("aria-label", strength === null ? "No picture yet" : `Seed ${shown.seed}, strength ${strength}: ${shown.wish?.prompt ?? ""}`);
       const degrees = shown.degrees?.[Math.round(value / 0.05)];
       const limit = shown.wish?.limit ?? 60;
+      const other = !held && strength !== null && Math.abs(strength - value) > 0.001 && strengths().length > 1;
       on("turned").textContent =
-        degrees === undefined ? "\u00a0" : `turns the prompt by ${Math.round(degrees)}°${degrees >= limit - 0.1 ? ", the limit" : ` of ${limit}° at most`}`;
+        degrees === undefined ? "\u00a0" : `turns the prompt by ${Math.round(degrees)}°${degrees >= limit - 0.1 ? ", the limit" : ` of ${limit}° at most`}${other ? `; Paint makes ${kit.number(value)} exactly` : ""}`;
       counterparts();
     };
 
@@ -119,12 +120,18 @@
       take.seen = count;
     };
 
+    const stop = (one) => {
+      one.stopped = true; // it may have no id yet
+      return one.id && kit.ask(`jobs/${one.id}/stop`, {});
+    };
+
     const run = async (wish, fresh) => {
       const mine = (job = { id: null });
       try {
         work({ state: "working", text: "One moment…", share: 0 });
         const begun = await kit.ask("paint", { ...wish, page: me });
         mine.id = begun.job;
+        if (mine.stopped) await stop(mine);
         const end = await kit.follow(begun.job, (state) => job === mine && take(state));
         if (job !== mine) return;
         if (end.state === "failed") {
@@ -162,6 +169,7 @@
         const before = same ? shown : {};
         shown = { wish, frames: before.frames ?? {}, degrees: before.degrees ?? [], seed: wish.seeds.includes(before.seed) ? before.seed : wish.seeds[0] };
         answers = same ? answers : {};
+        if (on("canvas").getBoundingClientRect().top > innerHeight / 2) easel.scrollIntoView({ block: "start", behavior: "smooth" }); // on a phone
         const first = [shown.seed, ...wish.seeds.filter((seed) => seed !== shown.seed)];
         lay();
         if (!strengths().length) message("", "");
@@ -218,7 +226,7 @@
     act("prefer").addEventListener("click", prefer);
     act("undo-prefer").addEventListener("click", takeBack);
     act("full").addEventListener("click", full);
-    act("stop").addEventListener("click", () => job?.id && kit.ask(`jobs/${job.id}/stop`, {}));
+    act("stop").addEventListener("click", kit.trying(async () => job && stop(job)));
     let pressed = 0;
     let waiting = 0;
     for (const target of [on("canvas"), act("hold")]) {

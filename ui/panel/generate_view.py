@@ -39,8 +39,8 @@ _WISH = """
   </fieldset>
   <details class="pl-details" data-part="advanced"><summary>Advanced</summary>
     <div class="pl-fields">
-      <label class="pl-label">Moves <select class="pl-input" data-part="method"></select></label>
-      <label class="pl-label">Towards <select class="pl-input" data-part="objective">
+      <label class="pl-label pl-broad">Moves <select class="pl-input" data-part="method"></select></label>
+      <label class="pl-label pl-broad">Towards <select class="pl-input" data-part="objective">
         <option value="bradley_terry">what you prefer</option><option value="positive">what you like</option>
         <option value="direction">your direction</option></select></label>
       <label class="pl-label">Steps <input class="pl-input" type="number" min="1" max="200" data-part="steps"></label>

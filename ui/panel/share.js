@@ -137,6 +137,12 @@
       );
     };
 
+    const stop = async () => {
+      if (!job) return;
+      job.stopped = true; // it may have no id yet
+      if (job.id) await kit.ask(`jobs/${job.id}/stop`, {});
+    };
+
     const train = kit.trying(async () => {
       if (job) return;
       const name = on("embedding-name").value.trim() || on("embedding-name").placeholder;
@@ -145,6 +151,7 @@
       try {
         const begun = await kit.ask("embeddings", { person: kit.person(), name });
         job.id = begun.job;
+        if (job.stopped) await stop();
         const end = await kit.follow(begun.job, work);
         if (end.state === "failed") kit.say(end.error);
         else if (end.state === "stopped") kit.say("Stopped; nothing was kept.");
@@ -161,7 +168,7 @@
       train();
     });
     on("embedding-name").addEventListener("input", word);
-    act("stop-training").addEventListener("click", () => job?.id && kit.ask(`jobs/${job.id}/stop`, {}));
+    act("stop-training").addEventListener("click", kit.trying(stop));
 
     const refresh = kit.trying(() => kit.person() && Promise.all([own(), tastes(), embeddings()]));
     document.addEventListener("palate:person", () => window.palate.shown() === "share" && refresh());
