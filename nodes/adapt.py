@@ -87,9 +87,10 @@ def _steering_inputs(off: str) -> list[Any]:
             "method",
             options=[AUTO, *METHODS],
             default=_DEFAULTS.method,
-            tooltip="What is moved, for this prompt. encoder: a copy of the text encoder's weights. token_input: the "
-            "vectors that the words stand for; needs less memory. eos_token: the end token's state only; the fastest "
-            "and the weakest.",
+            tooltip="What is moved, for this prompt. auto: encoder for SD1.x and SD2.x, token_input for SDXL. encoder: "
+            "a copy of the text encoder's weights. token_input: the vectors that the words stand for; needs less "
+            "memory. eos_token: the end token's state only; fast and weak. pooled: only the vector that SDXL takes "
+            "beside the words; at once.",
         ),
         io.Float.Input(
             "strength",

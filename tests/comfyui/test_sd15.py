@@ -60,6 +60,79 @@ def test_sd15_is_steered_and_ranked(sd15: Host) -> None:
             assert torch.equal(there, tensor.to(there.dtype)), name
 
 
+@pytest.mark.parametrize("method", ["encoder", "token_input", "eos_token"])
+def test_each_way_moves_what_it_says_and_nothing_else(sd15: Host, method: str) -> None:
+    """With the last layer and with the one before it; "a red house" is five tokens with start and end."""
+    graph = loaded()
+    taste = fit(graph, "dora", ["encoder", 0])
+    graph["skip"] = node("CLIPSetLastLayer", clip=["load", 1], stop_at_clip_layer=-2)
+    for name, clip in (("last", ["load", 1]), ("skipped", ["skip", 0])):
+        graph[f"plain {name}"] = node("CLIPTextEncode", text="a red house", clip=clip)
+        graph[name] = adapt("a red house", taste, ["encoder", 0], steps=1, clip=clip, method=method)
+    graph["off"] = adapt("a red house", taste, ["encoder", 0], 0.0, clip=["skip", 0], method=method)
+    found = {}
+    for name in ("plain last", "last", "plain skipped", "skipped", "off"):
+        graph[f"probe {name}"] = probe([name, 0], f"sd15 {method} {name}")
+    sd15.run(graph)
+    for name in ("plain last", "last", "plain skipped", "skipped", "off"):
+        states, rest = sd15.probe(f"sd15 {method} {name}")[0]
+        found[name] = states
+        if name == "plain last":
+            pooled = rest["pooled_output"].nan_to_num()  # noise: SD1.5's checkpoint holds no projection
+        assert torch.equal(rest["pooled_output"].nan_to_num(), pooled), name
+    assert torch.equal(found["off"], found["plain skipped"])
+    moved = {"encoder": range(77), "token_input": range(1, 77), "eos_token": [4]}[method]
+    for name in ("last", "skipped"):
+        plain, states = found[f"plain {name}"], found[name]
+        assert states.shape == plain.shape == (1, 77, 768) and states.dtype == plain.dtype
+        rows = (states - plain)[0].norm(dim=-1) > 0
+        if method == "eos_token" and name == "skipped":
+            moved = range(5)  # the last layer mixes them into the end token's
+        assert set(rows.nonzero()[:, 0].tolist()) == set(moved), name
+
+
+def test_a_lora_counts_before_adapt_clip_and_after_it(sd15: Host) -> None:
+    graph = loaded()
+    taste = fit(graph, "dora", ["encoder", 0])
+    how = {"taste": taste, "encoder": ["encoder", 0], "method": "token_input", "strength": 1.0, "steps": 1}
+    graph["lora"] = node("PalateProbeLora", clip=["load", 1])
+    graph["adapted"] = node("PalateAdaptClip", clip=["load", 1], **how)
+    graph["after"] = node("PalateProbeLora", clip=["adapted", 0])
+    graph["before"] = node("PalateAdaptClip", clip=["lora", 0], **how)
+    clips = {"plain": ["lora", 0], "after": ["after", 0], "before": ["before", 0], "without": ["adapted", 0]}
+    for name, clip in clips.items():
+        graph[f"encode {name}"] = node("CLIPTextEncode", text="a red house", clip=clip)
+        graph[f"probe {name}"] = probe([f"encode {name}", 0], f"sd15 lora {name}")
+    sd15.run(graph)
+    plain, after, before, without = (sd15.probe(f"sd15 lora {name}")[0][0] for name in clips)
+    assert torch.equal(after, before)
+    assert not torch.equal(after, plain) and not torch.allclose(after, without, atol=1e-2)
+
+
+def test_a_taste_from_a_file_steers(sd15: Host) -> None:
+    graph = loaded()
+    graph["save"] = node("PalateSaveTaste", taste=fit(graph, "dora", ["encoder", 0]), name="dora's")
+    (file,) = sd15.run(graph)["save"]["text"]
+    graph = loaded()
+    graph["file"] = node("PalateLoadTaste", file=file.removeprefix("Saved as "), encoder=["encoder", 0])
+    graph["plain"] = node("CLIPTextEncode", text="a house", clip=["load", 1])
+    graph["steered"] = adapt("a house", ["file", 0], ["encoder", 0], steps=1, method="eos_token")
+    for name in ("plain", "steered"):
+        graph[f"probe {name}"] = probe([name, 0], f"sd15 file {name}")
+    sd15.run(graph)
+    plain, steered = (sd15.probe(f"sd15 file {name}")[0][0] for name in ("plain", "steered"))
+    assert not torch.equal(plain, steered) and torch.isfinite(steered).all()
+
+
+def test_pooled_is_for_sdxl_and_says_so(sd15: Host) -> None:
+    graph = loaded()
+    taste = fit(graph, "dora", ["encoder", 0])
+    graph["steered"] = adapt("a house", taste, ["encoder", 0], method="pooled")
+    graph["probe"] = probe(["steered", 0], "no pooled")
+    with pytest.raises(NodeError, match=r"'pooled': found a taste for clip_l; expected SDXL.*'auto'"):
+        sd15.run(graph)
+
+
 def test_cancel_ends_an_adaptation_between_its_steps(sd15: Host) -> None:
     graph = loaded()
     taste = fit(graph, "dora", ["encoder", 0])
