@@ -172,6 +172,35 @@ def test_prompts_of_unequal_length_generate(fresh: Generator, prompt: str, negat
     assert image.size == (16, 16)
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "",
+        "a " * 2000,
+        "🌻🐈\u200d⬛ é 日本",
+        "((a)) [red] {star} <lora:x:1>",
+        "(star:1.2), [a:b:0.5]",
+        "\n\t\0",
+        "<|endoftext|> a",
+    ],
+    ids=["none", "2000", "emoji", "brackets", "weights", "blanks", "end"],
+)
+def test_any_prompt_is_text_and_can_be_steered(fresh: Generator, prompt: str) -> None:
+    settings = SteeringSettings(steps=1)
+    plain, (moved, movement) = (
+        fresh.conditioner.plain(prompt),
+        fresh.conditioner.steered(prompt, [tiny.taste(), xl.large_taste()], settings),
+    )
+    assert moved.tokens.shape == plain.tokens.shape and moved.tokens.shape[1] == 77 * fresh.conditioner.chunks(prompt)
+    assert moved.tokens.isfinite().all() and moved.pooled.isfinite().all() and movement.degrees > 0
+
+
+@pytest.mark.parametrize("strength", [-5.0, 100.0, float("nan")])
+def test_strengths_that_make_no_sense_are_named(fresh: Generator, strength: float) -> None:
+    with pytest.raises(SteeringError, match=r"strength .*; expected 0 to 2"):
+        fresh.images(PROMPT, [1], xl.large_taste(), strength=strength, **SHORT)
+
+
 def test_a_taste_from_a_file_steers_without_an_encoder(fresh: Generator) -> None:
     """It holds w and W^T w: the small tower is moved along the latter, the large one has its own projection."""
     text = TextConditioner([replace_encoder(tower) for tower in fresh.conditioner.towers])
