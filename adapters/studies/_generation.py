@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..playground.captions import named_in
+from ..playground.captions import caption, named_in
+from ..playground.world import NAMED
 from ..steering import Conditioning, SteeringSettings, TextConditioner
 from ..steering.inversion import train_embedding
 from ..steering.words import towers_of, with_word
@@ -36,6 +37,8 @@ class Arm:
         settings: How to steer, `turn` is tuned; None trains a portable embedding to turn as far.
         whose: Taste: "own", "stranger", "perfect", or "" for none.
         as_tuned: Name of the arm whose turn is taken; "" tunes its own.
+        words: Instead of steering, so many of the world's properties are added to the prompt: those that the prompt
+            leaves open and the taste likes best, by what they do to the text's embedding. Turn plays no part.
         main: Whether all of a person's prompts are looked at, or only as many as the study's `fewer`.
     """
 
@@ -43,6 +46,7 @@ class Arm:
     settings: SteeringSettings | None = None
     whose: str = "own"
     as_tuned: str = ""
+    words: int = 0
     main: bool = False
 
 
@@ -76,6 +80,15 @@ class Study:
         """An arm, turned by so many degrees; 0 leaves prompts as they are."""
         jobs, seconds, degrees = self._jobs(arm, turn)
         return replace(self._judged(self._seen(jobs)), seconds=seconds, degrees=degrees)
+
+    def original(self, seeds: int) -> Outcome:
+        """The plain pictures; whether the prompt is kept is a share over several seeds.
+
+        One seed a prompt may be lucky, and whatever changes a picture then looks like a loss.
+        """
+        jobs = self._jobs(PLAIN, 0.0)[0]
+        found = [self._judged(self._seen([[_shifted(j, _FAR * k) for j in row] for row in jobs])) for k in range(seeds)]
+        return replace(found[0], kept=np.mean([outcome.kept for outcome in found], axis=0))
 
     def best_of(self, seeds: int, ranked_by: str, arm: Arm = PLAIN, turn: float = 0.0) -> Outcome:
         """The best of several pictures by "utility" (an oracle) or by the learned "taste"."""
@@ -114,7 +127,9 @@ class Study:
             asked = [self.prompts[place] for place in places[:most]]
             found = [(self._plainly(prompt), 0.0) for prompt in asked]
             taste = self._taste(arm, person)
-            if taste is not None and turn > 0:
+            if taste is not None and arm.words:
+                found = [(self._plainly(self._worded(prompt, taste, arm.words)), 0.0) for prompt in asked]
+            elif taste is not None and turn > 0:
                 found = self._moved(arm.settings, taste, turn, asked)
             degrees += [angle for _, angle in found]
             seeds = [self.first_seed + place for place in places[:most]]
@@ -131,6 +146,17 @@ class Study:
         embedding = train_embedding(towers_of(text), [taste], self.practice, turn=turn)
         knowing, angle = with_word(text, _WORD, embedding), float(embedding.effect["degrees"])
         return [(knowing.plain(f"{prompt}, {_WORD}"), angle) for prompt in prompts]
+
+    def _worded(self, prompt: str, taste: Taste, words: int) -> str:
+        encoder = self.painter.generator.encoder
+        assert encoder is not None
+        for _ in range(words):
+            said = named_in(prompt)
+            more = [(name, value) for name in NAMED if name not in said for value in NAMED[name]]
+            texts = [prompt, *(caption({**said, name: value}) for name, value in more)]
+            utility = taste.utility(encoder.encode_texts(texts))
+            prompt = texts[int(utility.argmax())]
+        return prompt
 
     def _taste(self, arm: Arm, person: int) -> Taste | None:
         if arm.whose == "perfect":

@@ -6,6 +6,7 @@ no learned model judges. The prompt counts as kept when everything that it names
 
 - original; and the best of k seeds by true utility (an oracle) and by the learned taste (ranking).
 - every way of steering that the model has and every objective, by the person's own taste; a portable embedding.
+- in words: the prompt itself says more, which needs to know what the world's words are: what text can reach.
 - a stranger's taste, and one from PERFECT noiseless answers: what is lost by few and noisy answers.
 
 How far to turn is tuned for each arm on other people and other prompts, with as many settings tried for each: the
@@ -31,7 +32,7 @@ from ._generation_report import report
 from ._painter import Painter
 from ._samples import draw_pool
 from ._voters import Voter, simulated_voters, stored_voters
-from ._votes import Outcome, prompt_kept
+from ._votes import prompt_kept
 
 __all__ = ["ARMS", "KEEP", "run", "tuned"]
 
@@ -41,7 +42,7 @@ _SHARE, _PRACTICE = 10, 24  # prompts that a person sees at least, and that an e
 
 
 def _arm(name: str, method: str, objective: str, whose: str = "own", as_tuned: str = "", main: bool = False) -> Arm:
-    return Arm(name, SteeringSettings(method=method, objective=objective, limit=180.0), whose, as_tuned, main)
+    return Arm(name, SteeringSettings(method=method, objective=objective, limit=180.0), whose, as_tuned, main=main)
 
 
 MAIN, POSITIVE, BEST = "encoder, Bradley-Terry", "encoder, positive only", "encoder, direction"
@@ -55,15 +56,17 @@ ARMS = (
     _arm("eos_token, Bradley-Terry", "eos_token", "bradley_terry"),
     _arm("eos_token, direction", "eos_token", "direction"),
     Arm("portable embedding"),
+    Arm("in words: one more property", words=1),
+    Arm("in words: two more properties", words=2),
     _arm("a stranger's taste", "encoder", "direction", "stranger", BEST),
     _arm("a perfect taste", "encoder", "direction", "perfect", BEST),
 )
 POOLED = _arm("pooled, direction", "pooled", "direction")  # where the model takes a pooled vector
 
 
-def tuned(study: Study, arms: Sequence[Arm], turns: Sequence[float]) -> dict[str, float]:
+def tuned(study: Study, arms: Sequence[Arm], turns: Sequence[float], seeds: int = 1) -> dict[str, float]:
     """The turn of each arm: of those that keep KEEP of the prompts, the one people gain most by; else the smallest."""
-    original, spread = study.look(PLAIN), study.spread()[:, None]
+    original, spread = study.original(seeds), study.spread()[:, None]
     best: dict[str, float] = {}
     for arm in arms:
         if arm.as_tuned:
@@ -91,11 +94,15 @@ def run(argv: Sequence[str]) -> int:
     painter = Painter(generator, options.bfloat16)
     tuning, study = _studies(options, painter)
     arms = [*ARMS, POOLED] if generator.conditioner.takes_pooled else list(ARMS)
-    turns = tuned(tuning, arms, options.turns) if tuning.voters else {arm.name: options.turns[0] for arm in arms}
+    turning = [arm for arm in arms if not arm.words]
+    turns = {arm.name: options.turns[0] for arm in turning}
+    if tuning.voters:
+        turns = tuned(tuning, turning, options.turns, options.seeds)
     arms = [arm for arm in arms if arm.whose != "perfect" or study.voters[0].perfect is not None]
     arms = [arm for arm in arms if arm.whose != "stranger" or len(study.voters) > 1]
-    found: dict[str, Outcome] = {}
-    for arm in [PLAIN, *arms]:
+    arms = [arm for arm in arms if not arm.words or options.data is None]
+    found = {PLAIN.name: replace(study.original(options.seeds), diversity=study.diversity(PLAIN, 0.0, options.diverse))}
+    for arm in arms:
         turn = turns.get(arm.name, 0.0)
         found[arm.name] = replace(study.look(arm, turn), diversity=study.diversity(arm, turn, options.diverse))
     seeds, best = options.seeds, next(arm for arm in [*arms, PLAIN] if arm.name in (BEST, PLAIN.name))

@@ -10,6 +10,7 @@ import pytest
 import torch
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import NotEnoughAnswersError
+from palate.adapters.playground.captions import named_in
 from palate.adapters.playground.world import draw, random_card
 from palate.adapters.steering import Conditioning, Generator
 from palate.adapters.steering.portable import PortableEmbedding
@@ -75,6 +76,7 @@ def test_tuning_takes_the_most_liked_turn_among_those_that_keep_the_prompt(monke
         return Outcome(flat + turn, np.array([[True, turn < 9]] * 3))
 
     monkeypatch.setattr(Study, "look", look)
+    monkeypatch.setattr(Study, "original", lambda self, seeds: Outcome(flat, flat == 0))
     other = replace(ARM, name="other", as_tuned=ARM.name)
     assert bt_generation.tuned(study, [ARM, other], (3.0, 6.0, 9.0)) == {ARM.name: 6.0, "other": 6.0}
     assert bt_generation.tuned(study, [ARM], (9.0, 10.0)) == {ARM.name: 9.0}
@@ -93,6 +95,21 @@ def test_a_portable_embedding_is_trained_for_each_person(study, monkeypatch):
     assert trained == [(voter.name, ("a red star",), 12.0) for voter in study.voters]
     assert (found.utility.shape, found.degrees) == ((3, 1), 7.0)
     assert not np.array_equal(found.utility, study.look(PLAIN).alike(found).utility)
+
+
+def test_in_words_the_prompt_says_what_the_taste_likes_best_and_it_left_open(study):
+    likes = replace(study.voters[0].taste, weights=study.painter.generator.encoder.encode_texts(["mint background"])[0])
+    assert study._worded("a red star", likes, 1) == "a red star, mint background"
+    assert study._worded("a red star", likes, 0) == "a red star"
+    assert named_in(study._worded("a red star", likes, 2)).items() >= named_in("a red star, mint background").items()
+    assert study.look(Arm("words", words=1)).degrees == 0.0
+
+
+def test_whether_the_prompt_is_kept_is_measured_on_several_seeds_of_the_original(study):
+    one, several = study.original(1), study.original(4)
+    assert np.array_equal(one.kept, study.look(PLAIN).kept)
+    assert np.array_equal(several.utility, one.utility)
+    assert set(np.unique(several.kept * 4)) <= {0.0, 1.0, 2.0, 3.0, 4.0}
 
 
 def test_people_see_fewer_pictures_of_what_is_no_main_arm(study):
