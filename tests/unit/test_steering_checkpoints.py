@@ -58,6 +58,7 @@ def test_prompts_are_cut_by_the_real_vocabulary(loaded, family: str) -> None:
     assert ids[0] == [49406, 320, 2368, 49407, 49407]
     if family == "sdxl":
         assert ids[1] == [49406, 320, 2368, 49407, 0]
+        assert float(loaded[0].conditioner.negative("").tokens.abs().sum()) == 0.0  # as SDXL's own folder says
 
 
 def test_towers_give_what_the_checkpoints_own_weights_give(loaded, family: str) -> None:
@@ -92,33 +93,54 @@ def test_v_prediction_is_read_off_the_file(tmp_path: Path) -> None:
     assert config["prediction_type"] == "v_prediction" and config["rescale_betas_zero_snr"]
 
 
-def test_the_configuration_of_the_true_shapes_is_the_published_one(tmp_path: Path) -> None:
-    import json
-
-    shapes = dict.fromkeys(ldm.shapes("sdxl"), (0,))
-    start, large = ldm.START["sdxl"] + "text_model.", "conditioner.embedders.1.model."
-    unet = "model.diffusion_model."
-    shapes |= {
-        f"{unet}input_blocks.0.0.weight": (320, 4, 3, 3),
-        f"{unet}input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight": (640, 2048),
-        f"{unet}input_blocks.4.1.proj_in.weight": (640, 640),
-        f"{unet}label_emb.0.0.weight": (1280, 2816),
-        "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
-        f"{start}embeddings.position_embedding.weight": (77, 768),
-        f"{large}positional_embedding": (77, 1280),
-        f"{large}text_projection": (1280, 1280),
+TRUE = {
+    "sd15": {
+        "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
+        "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
+        "model.diffusion_model.input_blocks.1.1.proj_in.weight": (320, 320, 1, 1),
+    },
+    "sdxl": {
+        "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
+        "model.diffusion_model.input_blocks.4.1.proj_in.weight": (640, 640),
+        "model.diffusion_model.label_emb.0.0.weight": (1280, 2816),
+        "conditioner.embedders.1.model.positional_embedding": (77, 1280),
+        "conditioner.embedders.1.model.text_projection": (1280, 1280),
+        "conditioner.embedders.1.model.token_embedding.weight": (49408, 1280),
     }
-    shapes |= {f"{unet}input_blocks.4.1.transformer_blocks.{number}.norm1.weight": (640,) for number in range(2)}
-    shapes |= {f"{unet}input_blocks.7.1.transformer_blocks.{number}.norm1.weight": (1280,) for number in range(10)}
-    write_configuration(tmp_path, "sdxl", shapes)
-    unet_config = json.loads((tmp_path / "unet" / "config.json").read_text())
-    assert unet_config["attention_head_dim"] == [5, 10, 20] and unet_config["transformer_layers_per_block"] == [
-        1,
-        2,
-        10,
-    ]
-    assert unet_config["addition_time_embed_dim"] == 256 and unet_config["cross_attention_dim"] == 2048
-    assert json.loads((tmp_path / "text_encoder_2" / "config.json").read_text())["num_attention_heads"] == 20
+    | {
+        f"model.diffusion_model.input_blocks.{block}.1.transformer_blocks.{number}.attn2.to_k.weight": (width, 2048)
+        for block, width, depth in ((4, 640, 2), (7, 1280, 10))
+        for number in range(depth)
+    }
+    | {f"conditioner.embedders.1.model.transformer.resblocks.{n}.mlp.c_fc.weight": (5120, 1280) for n in range(32)},
+}
+PARAMETERS = {"unet": {"sd15": 859_520_964, "sdxl": 2_567_463_684}, "vae": 83_653_863, "clip_l": 123_060_480}
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+def test_at_the_true_shapes_models_are_as_large_as_the_published_ones(tmp_path: Path, name: str) -> None:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    start = ldm.START[name] + "text_model."
+    small = {f"{start}encoder.layers.{number}.mlp.fc1.weight": (3072, 768) for number in range(12)}
+    small[f"{start}embeddings.position_embedding.weight"] = (77, 768)
+    small[f"{start}embeddings.token_embedding.weight"] = (49408, 768)
+    vae = {"first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3)}
+    write_configuration(tmp_path, name, TRUE[name] | small | vae)
+
+    def parameters(part: str, make) -> int:
+        with torch.device("meta"):
+            return sum(p.numel() for p in make(tmp_path / part).parameters())
+
+    assert parameters("unet", lambda f: UNet2DConditionModel.from_config(str(f))) == PARAMETERS["unet"][name]
+    assert parameters("vae", lambda f: AutoencoderKL.from_config(str(f))) == PARAMETERS["vae"]
+    assert (
+        parameters("text_encoder", lambda f: CLIPTextModel(CLIPTextConfig.from_pretrained(f))) == PARAMETERS["clip_l"]
+    )
+    if name == "sdxl":
+        large = parameters("text_encoder_2", lambda f: CLIPTextModelWithProjection(CLIPTextConfig.from_pretrained(f)))
+        assert large == 694_659_840
 
 
 def lora() -> dict[str, torch.Tensor]:
