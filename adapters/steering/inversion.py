@@ -85,10 +85,11 @@ def train_embedding(
         for number, (name, tower) in enumerate(towers.items()):
             note = _Progress(number * steps, len(towers) * steps, on_step, cancelled)
             taste = moving.get(name)
-            course = Course(tower, taste, aim)
-            found[name] = _train(course, trained, note)
-            if taste is not None:
-                measured.append(course.effect(held, found[name]))
+            with tower.placed():
+                course = Course(tower, taste, aim)
+                found[name] = _train(course, trained, note)
+                if taste is not None:
+                    measured.append(course.effect(held, found[name]))
     effect = {key: sum(row[i] for row in measured) / len(measured) for i, key in enumerate(("degrees", "kept"))}
     first = next(iter(moving.values()))
     return PortableEmbedding(

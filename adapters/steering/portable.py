@@ -6,6 +6,7 @@ Shapes: P prompts, T tokens, n vectors, H width of a text tower, D joint width.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -60,6 +61,7 @@ class TowerText:
         projection: (D, H), x = projection @ state at the end token; None where the host has none.
         encoder: Identity of the CLIP that brings it together with images; "" when unknown.
         logit_scale: Of that CLIP.
+        placed: Has the module where it is to work, for as long as the context lasts.
     """
 
     module: nn.Module
@@ -67,6 +69,7 @@ class TowerText:
     projection: Tensor | None = None
     encoder: str = ""
     logit_scale: float = 100.0
+    placed: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def takes(self, taste: TasteLike) -> bool:
         """Whether a taste moves this tower: by its encoder's identity; where that is unknown, by widths."""

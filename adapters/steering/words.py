@@ -7,6 +7,7 @@ own tokenizer and text encoder stay as they are.
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ __all__ = ["towers_of", "with_word"]
 
 def towers_of(conditioner: TextConditioner) -> dict[str, TowerText]:
     """The text towers of a conditioner by name, as `train_embedding` takes them."""
-    return {tower.name: _tower(tower) for tower in conditioner.towers}
+    return {tower.name: _tower(tower, conditioner._device) for tower in conditioner.towers}
 
 
 def with_word(conditioner: TextConditioner, name: str, embedding: PortableEmbedding) -> TextConditioner:
@@ -51,7 +52,7 @@ def with_word(conditioner: TextConditioner, name: str, embedding: PortableEmbedd
     )
 
 
-def _tower(tower: PromptTower) -> TowerText:
+def _tower(tower: PromptTower, device: torch.device | None) -> TowerText:
     projection = tower.own_projection
     if projection is None and tower.encoder is not None:
         projection = tower.encoder.text_projection
@@ -61,6 +62,7 @@ def _tower(tower: PromptTower) -> TowerText:
         projection,
         "" if tower.encoder is None else tower.encoder.identity,
         100.0 if tower.encoder is None else tower.encoder.logit_scale,
+        partial(tower.on, device),
     )
 
 

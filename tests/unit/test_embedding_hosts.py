@@ -5,6 +5,7 @@ FORGE_PATH: a folder of lllyasviel/stable-diffusion-webui-forge; only its backen
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import sys
@@ -123,6 +124,24 @@ def test_one_is_trained_for_both_text_encoders_of_sdxl(large) -> None:
     assert found.encoders == {"clip_l": tiny.encoder().identity, "clip_g": xl.large_encoder().identity}
     taught = with_word(large.conditioner, NAME, found).plain(f"{PROMPT} {NAME}")
     assert not torch.equal(taught.pooled, large.conditioner.plain(f"{PROMPT} {NAME}").pooled)
+
+
+def test_a_text_encoder_that_waits_elsewhere_works_where_it_should_and_goes_back(generator) -> None:
+    text = generator.conditioner
+    offloaded = TextConditioner(text.towers, device=torch.device("meta"))
+    tower = text.towers[0]
+    with pytest.MonkeyPatch.context() as patched:
+        seen: list[torch.device | None] = []
+
+        @contextlib.contextmanager
+        def on(self, device):
+            seen.append(device)
+            yield
+            seen.append(None)
+
+        patched.setattr(type(tower), "on", on)
+        train_embedding(towers_of(offloaded), [tiny.taste()], [PROMPT], steps=1)
+    assert seen == [torch.device("meta"), None]
 
 
 @pytest.fixture(scope="module")
