@@ -26,7 +26,7 @@ from .weights import adapt_text_weights
 
 __all__ = ["TextConditioner"]
 
-KEPT = 64  # prompts, of each tower
+KEPT = 32  # prompts, of each tower
 
 
 class TextConditioner:
@@ -59,6 +59,7 @@ class TextConditioner:
         """
         self.towers = (towers,) if isinstance(towers, PromptTower) else tuple(towers)
         self.clip_skip, self._zero_negative, self._device = clip_skip, zero_negative, device
+        self._plain: OrderedDict[tuple[Any, ...], Conditioning] = OrderedDict()
         self._kept: OrderedDict[tuple[Any, ...], Adapted] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -84,13 +85,14 @@ class TextConditioner:
     def plain(self, prompt: str, chunks: int = 1) -> Conditioning:
         """Conditioning of a prompt, C as many as it needs and at least `chunks`."""
         chunks = max(self.chunks(prompt), chunks)
-        tokens, pooled = [], None
+        key = (prompt, chunks, *self._state)
         with self._lock:
-            for tower in self.towers:
-                with tower.on(self._device):
-                    part, pooled = tower.states(tower.token_ids(prompt, chunks), *self._layer)
-                tokens.append(part)
-        return Conditioning(torch.cat(tokens, dim=-1), pooled)
+            if key not in self._plain:
+                self._plain[key] = self._encoded(prompt, chunks)
+                while len(self._plain) > KEPT:
+                    self._plain.popitem(last=False)
+            self._plain.move_to_end(key)
+            return self._plain[key]
 
     def negative(self, prompt: str, chunks: int = 1) -> Conditioning:
         """The same for a negative prompt, which is never moved; an empty one is zeros where the model wants that."""
@@ -180,6 +182,19 @@ class TextConditioner:
         """
         self.moving(taste)
 
+    def _encoded(self, prompt: str, chunks: int) -> Conditioning:
+        tokens, pooled = [], None
+        for tower in self.towers:
+            with tower.on(self._device):
+                part, pooled = tower.states(tower.token_ids(prompt, chunks), *self._layer)
+            tokens.append(part)
+        return Conditioning(torch.cat(tokens, dim=-1), pooled)
+
+    @property
+    def _state(self) -> tuple[int, ...]:
+        """What else a prompt's states hang on: the layer, and how many words textual inversions have added."""
+        return (self.clip_skip, *(len(tower.tokenizer) for tower in self.towers))
+
     def _adapted(
         self,
         tower: PromptTower,
@@ -192,7 +207,7 @@ class TextConditioner:
         """What `steered` makes of one tower before a strength is chosen; kept for the last prompts."""
         strength, limit = 1.0 if settings.strength > 0 else 0.0, settings.limit
         settings = dataclasses.replace(settings, strength=strength, limit=180.0)  # both act on what is kept
-        key = (tower.name, prompt, taste_key(taste), settings, self.clip_skip)
+        key = (tower.name, prompt, taste_key(taste), settings, *self._state)
         with self._lock:
             if key not in self._kept:
                 with tower.on(self._device):

@@ -102,6 +102,15 @@ def test_a_taste_moves_the_tower_that_its_encoder_belongs_to(fresh: Generator, m
     assert torch.equal(both.pooled, large.pooled) and movement.token_change > 0 and 10 < movement.degrees < 30
 
 
+def test_another_strength_runs_no_encoder(fresh: Generator, monkeypatch) -> None:
+    text = fresh.conditioner
+    first = text.steered(PROMPT, tiny.taste(), SteeringSettings(steps=1))[0]
+    for tower in text.towers:
+        monkeypatch.setattr(tower.text_encoder, "forward", pytest.fail)
+    half, movement = text.steered(PROMPT, tiny.taste(), SteeringSettings(steps=1, strength=0.5))
+    assert movement.token_change > 0 and not torch.equal(half.tokens, first.tokens)
+
+
 def test_pooled_moves_the_vector_alone_at_its_length(fresh: Generator) -> None:
     text, settings = fresh.conditioner, SteeringSettings(method="pooled")
     plain, (moved, movement) = text.plain(PROMPT), text.steered(PROMPT, [tiny.taste(), xl.large_taste()], settings)
