@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from palate.adapters.errors import ComparisonError, EncoderMismatchError, FileFormatError, SteeringError
+from palate.adapters.errors import ComparisonError, EncoderError, EncoderMismatchError, FileFormatError, SteeringError
 from palate.ui.panel.blends import Part
 from palate.ui.panel.jobs import Job, Jobs
 from palate.ui.panel.rooms import Rooms
@@ -208,6 +208,20 @@ def test_a_taste_of_another_encoder_is_named_with_what_would_fit(rooms, tmp_path
     name = rooms.files.add("theirs.safetensors", data).name
     with pytest.raises(EncoderMismatchError, match=f"'theirs.*the other.*steered with fake.*{mine}.*--encoder"):
         rooms.blends.of([Part(f"file:{name}", 1.0)])
+
+
+def test_without_an_encoder_taste_files_still_steer_and_people_cannot(rooms, tmp_path):
+    name = rooms.files.add("theirs.safetensors", foreign(rooms, tmp_path, encoder="0ther" * 6)).name
+
+    def none():
+        raise EncoderError("Cannot learn: there is no encoder.")
+
+    rooms.studio.encoder = none
+    (taste,) = rooms.blends.of([Part(f"file:{name}", 1.0)])
+    assert taste.encoder == "0ther" * 6
+    assert rooms.blends.fits(taste.encoder) == ""
+    with pytest.raises(EncoderError, match="there is no encoder"):
+        rooms.blends.of([Part(f"file:{name}", 1.0), Part("person:me", 1.0)])
 
 
 def test_too_many_tastes_are_refused(rooms):

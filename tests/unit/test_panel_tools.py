@@ -1,14 +1,22 @@
 """What the panel opens with: models and encoders that are looked at before anything is loaded, and named when wrong."""
 
 import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from palate.adapters.errors import EncoderError, SteeringError
+from palate.ui.panel.jobs import Job
 from palate.ui.panel.preflight import FITTING, check_start, fitting_encoders
+from palate.ui.panel.rooms import Rooms
+from palate.ui.panel.studio import Studio
 from palate.ui.panel.tools import real_tools
+from palate.ui.panel.wish import Wish
 from safetensors.torch import save_file
 
+fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 SD15 = {
     "model.diffusion_model.input_blocks.0.0.weight": (2, 4, 1, 1),
     "first_stage_model.decoder.conv_in.weight": (1,),
@@ -84,3 +92,21 @@ def test_the_playground_learns_with_its_own_encoder_and_has_no_second():
 def test_the_first_encoder_learns_and_the_second_steers_the_other_side():
     tools = real_tools("playground", ["playground", "playground"], "cpu")
     assert len(tools.more_encoders()) == 1
+
+
+def test_the_playground_paints_what_was_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("PALATE_HOME", str(tmp_path / "home"))
+    studio = Studio(tmp_path / "store", real_tools("playground", None, "cpu"))
+    fakes.answer_some(studio.store, number=2)
+    rooms, job = Rooms(studio), Job()
+    wish = Wish.read({"prompt": "a red star", "steps": 1, "tastes": [{"source": "person:me", "weight": 1}]})
+    job.run(lambda job: rooms.easel.paint(wish, "me", job))
+    state = job.state()
+    studio.close()
+    assert state["error"] == ""
+    assert [frame["strength"] for frame in state["frames"]] == [0.0, 1.0, 0.5, 1.5, 2.0]
+    assert state["degrees"][0] == 0.0
+    assert state["degrees"] == sorted(state["degrees"])
+    assert 10 < state["degrees"][20] < 40
+    used = rooms.gallery.get(state["frames"][1]["id"]).used
+    assert (used.model, used.steps, used.width) == ("playground", 1, 128)

@@ -6,11 +6,11 @@ A model with two text encoders is moved by one taste for each, so that there is 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...adapters.errors import EncoderMismatchError, SteeringError
+from ...adapters.errors import EncoderError, EncoderMismatchError, SteeringError
 from ...adapters.taste import blend_tastes
 from .tastes import TasteFiles
 
@@ -81,9 +81,8 @@ class Blends:
         if len(used) > MOST:
             raise SteeringError(f"Cannot combine {len(used)} tastes; expected at most {MOST}. Remove some.")
         blended = []
-        encoders = self.encoders()
         loaded = {part.name: self._file(part.name) for part in used if part.source.startswith(FILE)}
-        for encoder in encoders:
+        for encoder in self._encoders_for(loaded.values(), any(part.source.startswith(PERSON) for part in used)):
             found: list[tuple[Taste, float]] = []
             for part in used:
                 if part.source.startswith(PERSON):
@@ -96,7 +95,10 @@ class Blends:
 
     def fits(self, encoder: str, name: str = "", person: str = "") -> str:
         """Return "" when tastes of this encoder can be used here, else what would fit."""
-        encoders = self.encoders()
+        try:
+            encoders = self.encoders()
+        except EncoderError:  # files carry their text side; whether the model takes it, the model knows
+            return ""
         if encoder in {one.identity for one in encoders}:
             return ""
         known = " or ".join(f"{one.name} ({one.identity[:12]})" for one in encoders)
@@ -113,6 +115,15 @@ class Blends:
             f"It was learned with {name or 'another encoder'} ({encoder[:12]}); this model is steered with {known}. "
             f"{file}, or open the panel with --encoder for the first."
         )
+
+    def _encoders_for(self, files: Iterable[Taste], people: bool) -> Sequence[Any]:
+        """The encoders in use; where there is none and nobody is to be learned from, those that the files name."""
+        try:
+            return self.encoders()
+        except EncoderError:
+            if people:
+                raise
+            return [_Named(identity) for identity in dict.fromkeys(taste.encoder for taste in files)]
 
     def _file(self, name: str) -> Taste:
         taste = self._files.load(name)
@@ -132,6 +143,13 @@ class Blends:
             with self._lock:
                 self._fitted[key] = kept
         return kept[1]
+
+
+@dataclass(frozen=True)
+class _Named:
+    """An encoder that is known by name only."""
+
+    identity: str
 
 
 def _blend(found: list[tuple[Taste, float]]) -> Taste:
