@@ -24,7 +24,7 @@ from ..adapters.encoders import ClipFacts, text_model_from_state_dict
 from ..adapters.errors import SteeringError
 from ..adapters.steering import Change
 
-__all__ = ["Chunks", "HostTower", "TowerText", "load_fully", "text_parts", "text_towers", "token_key", "width_of"]
+__all__ = ["Chunks", "HostText", "HostTower", "load_fully", "text_parts", "text_towers", "token_key", "width_of"]
 
 Chunks = list[list[tuple[Any, ...]]]
 _PROJECTION = "text_projection.weight"
@@ -114,7 +114,7 @@ def load_fully(model: Any) -> None:
             comfy.model_management.load_models_gpu([loaded.model], force_full_load=True)
 
 
-class TowerText:
+class HostText:
     """A text in one of the host's text encoders.
 
     Shapes: C chunks of T = 77 tokens, H width, D joint width.

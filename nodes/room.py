@@ -7,9 +7,9 @@ from typing import Any
 import comfy.model_management
 
 from ..adapters.errors import SteeringError
-from .host_text import TowerText
+from .host_text import HostText
 
-__all__ = ["make_room"]
+__all__ = ["free_memory", "make_room"]
 
 # Of the text encoder's weights in float32: a copy for the gradients; the moved weights, their gradients, Adam's two
 # moments.
@@ -17,7 +17,7 @@ _COPIES = {"encoder": 5.0, "pooled": 0.0}
 _INSTEAD = {"encoder": "token_input, which copies the weights once", "token_input": "eos_token", "eos_token": "pooled"}
 
 
-def make_room(model: Any, text: TowerText, method: str) -> None:
+def make_room(model: Any, text: HostText, method: str) -> None:
     """Have the host make room for steering one text encoder.
 
     Raises:
@@ -30,9 +30,14 @@ def make_room(model: Any, text: TowerText, method: str) -> None:
     if device.type != "cpu":
         mine = [one for one in comfy.model_management.current_loaded_models if one.model and one.model.model is model]
         comfy.model_management.free_memory(needed, device, keep_loaded=mine)
-    free = float(comfy.model_management.get_free_memory(device))
+    free = free_memory(device)
     if free < needed:
         raise SteeringError(
             f"Cannot steer {text.name} by {method!r}: found {free / 1e9:.1f} GB of free memory; expected about "
             f"{needed / 1e9:.1f} GB. Choose the method {_INSTEAD.get(method, 'eos_token')}, or a shorter prompt."
         )
+
+
+def free_memory(device: Any) -> float:
+    """Bytes that are free on a device."""
+    return float(comfy.model_management.get_free_memory(device))

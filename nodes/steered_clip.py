@@ -19,7 +19,7 @@ from ..adapters.errors import EncoderMismatchError, SteeringError
 from ..adapters.steering import Adapted, SteeringSettings, adapt_text_weights
 from ..adapters.steering.objective import taste_key
 from ..adapters.taste import Taste
-from .host_text import TowerText, load_fully, text_parts, token_key, width_of
+from .host_text import HostText, load_fully, text_parts, token_key, width_of
 from .kept import Kept, text_mark, weights_mark
 from .room import make_room
 
@@ -122,7 +122,7 @@ class _Steered:
         progress = _Progress(settings.steps * len(self._moving))
         plain: dict[str, tuple[Any, ...]] = {}
         adapted: dict[str, Adapted] = {}
-        texts_in = {name: TowerText(name, part, texts[name]) for name, part in parts.items()}
+        texts_in = {name: HostText(name, part, texts[name]) for name, part in parts.items()}
         for name, text in texts_in.items():
             plain[name] = text.plain
             if name in self._moving:
@@ -156,7 +156,7 @@ class _Answer(torch.nn.Module):
 
 
 def _adapt(
-    text: TowerText, taste: Taste, encoder: ImageTextEncoder, settings: SteeringSettings, progress: _Progress
+    text: HostText, taste: Taste, encoder: ImageTextEncoder, settings: SteeringSettings, progress: _Progress
 ) -> Adapted:
     """One text encoder's answer, moved; without what was moved in it, which is as large as the encoder."""
     if settings.method == "eos_token" and text.last_unnormed:

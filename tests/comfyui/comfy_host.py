@@ -110,7 +110,20 @@ class PalateProbeKept:
         torch.save(len(pack.KEPT), Path(os.environ["PALATE_PROBES"]) / f"{name}.pt")
         return ()
 
+class PalateProbeMemory:
+    '''Has the pack believe that so much memory is free; 0 is the truth again.'''
+    INPUT_TYPES = classmethod(lambda s: {"required": {"gigabytes": ("FLOAT", {})}})
+    RETURN_TYPES, FUNCTION, OUTPUT_NODE, CATEGORY = (), "pretend", True, "test"
+    truth = None
+
+    def pretend(self, gigabytes):
+        room = next(module for key, module in sys.modules.items() if key.endswith("palate.nodes.room"))
+        PalateProbeMemory.truth = PalateProbeMemory.truth or room.free_memory
+        room.free_memory = (lambda device: gigabytes * 1e9) if gigabytes else PalateProbeMemory.truth
+        return ()
+
 NODE_CLASS_MAPPINGS = {
+    "PalateProbeMemory": PalateProbeMemory,
     "PalateProbeKept": PalateProbeKept,
     "PalateProbe": PalateProbe,
     "PalateProbeLora": PalateProbeLora,

@@ -133,6 +133,22 @@ def test_pooled_is_for_sdxl_and_says_so(sd15: Host) -> None:
         sd15.run(graph)
 
 
+@pytest.mark.parametrize(
+    ("method", "gigabytes", "said"), [("encoder", 2.0, "token_input"), ("token_input", 0.4, "eos_token")]
+)
+def test_too_little_memory_is_said_before_it_is_taken(sd15: Host, method: str, gigabytes: float, said: str) -> None:
+    graph = loaded()
+    taste = fit(graph, "dora", ["encoder", 0])
+    graph["steered"] = adapt("a large house", taste, ["encoder", 0], method=method)
+    graph["probe"] = probe(["steered", 0], "no memory")
+    sd15.run({"memory": node("PalateProbeMemory", gigabytes=gigabytes)})
+    try:
+        with pytest.raises(NodeError, match=f"found {gigabytes} GB of free memory.* Choose the method {said}"):
+            sd15.run(graph)
+    finally:
+        sd15.run({"memory": node("PalateProbeMemory", gigabytes=0.0)})
+
+
 def test_cancel_ends_an_adaptation_between_its_steps(sd15: Host) -> None:
     graph = loaded()
     taste = fit(graph, "dora", ["encoder", 0])
