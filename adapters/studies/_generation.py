@@ -111,10 +111,14 @@ class Study:
         return float(np.mean(found))
 
     def spread(self) -> Array:
-        """(P,) standard deviation of each person's utility over the plain pictures of all prompts, in noise units."""
+        """(P,) standard deviation of each person's utility over the plain pictures of all prompts, in noise units.
+
+        1 for who likes them all alike.
+        """
         places = range(len(self.prompts))
         seen = self.painter.look([Job(self._plainly(self.prompts[k]), self.first_seed + k) for k in places])
-        return np.array([voter.rate(seen).std() / voter.noise for voter in self.voters])
+        found = np.array([voter.rate(seen).std() / voter.noise for voter in self.voters])
+        return np.where(found > 0, found, 1.0)
 
     def _jobs(
         self, arm: Arm, turn: float, people: int | None = None, prompts: int | None = None

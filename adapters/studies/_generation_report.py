@@ -16,7 +16,7 @@ _LEGEND = (
     "Vote: an arm's share beside original and positive only, with answer noise. Wins: how often it is preferred to the "
     "original, without and with answer noise. Gain: mean utility over the original's, in units of the person's own "
     "standard deviation over plain pictures. Kept: prompts of which everything named is right, relative to the "
-    "original's. Diversity: mean distance of measured features between seeds of one prompt."
+    "original's over several seeds. Diversity: mean distance of measured features between seeds of one prompt."
 )
 
 
@@ -58,7 +58,7 @@ def report(
             "Every arm against the original:\n",
             _arms(found, spread, rivals[0], turns, options.seed, paint),
             _LEGEND,
-            f"Seconds: a prompt with its picture; painting alone takes {paint:.2f}. In all {spent / 60:.0f} minutes.\n",
+            f"Seconds: a prompt with its pictures; painting one takes {paint:.2f}. In all {spent / 60:.0f} minutes.\n",
             provenance("bt-generation", argv, options.seed),
         ]
     )

@@ -181,7 +181,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--people", type=number, default=40, help="simulated people to test (40)")
     parser.add_argument("--tuning-people", type=number, default=12, help="others to tune on (12)")
     parser.add_argument("--prompts", type=number, default=100, help="held-out prompts, shared out (100)")
-    parser.add_argument("--tuning-prompts", type=number, default=36, help="other prompts, for tuning (36)")
+    parser.add_argument("--tuning-prompts", type=number, default=30, help="other prompts, for tuning (30)")
     parser.add_argument("--answers", type=number, default=50, help="answers a taste is learned from (50)")
     parser.add_argument("--seeds", type=number, default=4, help="seeds the best is taken of (4)")
     parser.add_argument("--captions", type=number, default=150, help="captions whose cards people compare (150)")
@@ -192,7 +192,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--bfloat16", action="store_true", help="paint in bfloat16, faster where the processor has it")
     parser.add_argument("--quick", action="store_true", help="a few people and prompts, to see that it works")
     options = parser.parse_args(list(argv))
-    options.turns, options.tuning_share, options.fewer, options.diverse = TURNS, 6, 5, 10
+    options.turns, options.tuning_share, options.fewer, options.diverse = TURNS, 5, 4, 10
     if options.quick:
         options.people, options.prompts, options.tuning_people, options.tuning_prompts = 2, 3, 1, 1
         options.captions, options.seeds, options.turns, options.tuning_share, options.diverse = 6, 2, TURNS[:1], 1, 1
