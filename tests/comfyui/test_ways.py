@@ -103,3 +103,36 @@ def test_a_clip_is_adapted_once(host: Host, taught: str) -> None:
     graph["probe"] = probe(["twice", 0], "twice")
     with pytest.raises(NodeError, match="adapted before"):
         host.run(graph)
+
+
+def test_a_scheduled_lora_gives_as_many_entries_as_in_the_host_each_steered_on_its_own(host: Host, taught: str) -> None:
+    host.run(playground() | {"probe": probe(["load", 1], "clip to hook")})
+    name = "text_model.encoder.layers.0.mlp.fc1"
+    up, down = host.probe("clip to hook")[f"clip_l.transformer.{name}.weight"].shape
+    draw = torch.Generator().manual_seed(1)
+    (host.folder / "models" / "loras").mkdir(parents=True, exist_ok=True)
+    lora = {
+        "lora_up.weight": torch.randn(up, 2, generator=draw),
+        "lora_down.weight": torch.randn(2, down, generator=draw),
+    }
+    kohya = "lora_te_" + name.replace(".", "_")
+    save_file({f"{kohya}.{key}": value for key, value in lora.items()}, host.folder / "models/loras/later.safetensors")
+
+    graph = playground()
+    graph["lora"] = node("CreateHookLora", lora_name="later.safetensors", strength_model=0.0, strength_clip=0.1)
+    graph["early"] = node("CreateHookKeyframe", strength_mult=0.0, start_percent=0.0)
+    graph["late"] = node("CreateHookKeyframe", strength_mult=1.0, start_percent=0.5, prev_hook_kf=["early", 0])
+    graph["hooks"] = node("SetHookKeyframes", hooks=["lora", 0], hook_kf=["late", 0])
+    graph["hooked"] = node(
+        "SetClipHooks", clip=["load", 1], hooks=["hooks", 0], apply_to_conds=True, schedule_clip=True
+    )
+    graph["plain"] = node("CLIPTextEncode", text="a star", clip=["hooked", 0])
+    taste = fit(graph, taught, ["load", 3])
+    graph["steered"] = adapt("a star", taste, ["load", 3], clip=["hooked", 0], method="token_input")
+    for which in ("plain", "steered"):
+        graph[f"probe {which}"] = probe([which, 0], f"hook {which}")
+    host.run(graph)
+    plain, moved = ([states for states, _ in host.probe(f"hook {which}")] for which in ("plain", "steered"))
+    assert len(plain) == len(moved) == 2
+    assert not torch.allclose(plain[0], plain[1], atol=1e-2) and not torch.allclose(moved[0], moved[1], atol=1e-2)
+    assert all(not torch.equal(a, b) for a, b in zip(plain, moved, strict=True))
