@@ -20,7 +20,8 @@ def state(store: PreferenceStore, person: str, offer_ids: Collection[str] | None
     """
     outcomes = {comparison.id: comparison.outcome for comparison in store.comparisons(person)}
     if offer_ids is None:
-        offers = store.offers(person)[-MOST:]
+        # A panel shows the pairs it made by itself, and nowhere else.
+        offers = [offer for offer in store.offers(person) if not offer.source.startswith("panel")][-MOST:]
     else:
         known = store.offers(person, open_only=False) if offer_ids else []
         offers = [offer for offer in known if offer.id in offer_ids]

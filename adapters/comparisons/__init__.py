@@ -2,6 +2,7 @@
 
 from .comparison import OUTCOMES, Comparison, Offer
 from .images import MAX_PIXELS, read_image
+from .people import PersonAnswers
 from .store import PreferenceStore
 
-__all__ = ["MAX_PIXELS", "OUTCOMES", "Comparison", "Offer", "PreferenceStore", "read_image"]
+__all__ = ["MAX_PIXELS", "OUTCOMES", "Comparison", "Offer", "PersonAnswers", "PreferenceStore", "read_image"]

@@ -15,7 +15,9 @@ __all__ = [
     "COMPARISON",
     "OFFER",
     "answered",
+    "change_outcome",
     "find_comparison",
+    "find_offer",
     "insert_comparison",
     "insert_offer",
     "raise_revision",
@@ -48,6 +50,20 @@ def insert_comparison(connection: sqlite3.Connection, comparison: Comparison) ->
     return comparison
 
 
+def change_outcome(
+    connection: sqlite3.Connection, before: Comparison, outcome: str, seconds: float | None = None
+) -> Comparison:
+    """Give an answer another outcome and return it; the same outcome changes nothing."""
+    if before.outcome == outcome:
+        return before
+    after = replace(before, outcome=outcome, seconds=before.seconds if seconds is None else seconds)
+    connection.execute(
+        "UPDATE comparisons SET outcome = ?, seconds = ? WHERE id = ?", (after.outcome, after.seconds, after.id)
+    )
+    raise_revision(connection, before.person)
+    return after
+
+
 def remove_comparison(connection: sqlite3.Connection, comparison: Comparison) -> None:
     """Delete an answer."""
     connection.execute("DELETE FROM comparisons WHERE id = ?", (comparison.id,))
@@ -70,6 +86,15 @@ def raise_revision(connection: sqlite3.Connection, person: str) -> None:
 def insert_offer(connection: sqlite3.Connection, offer: Offer) -> None:
     """Insert an open offer."""
     _insert(connection, "offers", OFFER, (*_pair_values(offer), None, offer.id))
+
+
+def find_offer(
+    connection: sqlite3.Connection, offer_id: str | None = None, comparison: int | None = None
+) -> Offer | None:
+    """Return the offer of this id, or the one that became this comparison; None when there is none."""
+    column, wanted = ("comparison", comparison) if offer_id is None else ("id", offer_id)
+    row = connection.execute(f"SELECT {OFFER} FROM offers WHERE {column} = ?", (wanted,)).fetchone()
+    return None if row is None else to_offer(row)
 
 
 def _insert(connection: sqlite3.Connection, table: str, columns: str, values: Sequence[object]) -> int:

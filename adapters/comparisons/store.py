@@ -8,7 +8,6 @@ import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -20,18 +19,20 @@ from PIL import Image
 
 from ..errors import ComparisonError, ImageError, StoreError
 from ..places import typed_path
-from .comparison import Comparison, Offer, check_outcome
+from .comparison import Comparison, Offer, check_outcome, check_person
 from .database import Database
 from .folder import ImageFolder, make_folder
 from .images import encode_png, pixel_hash, read_image
+from .people import PersonAnswers, forget_person, people_answers, rename_person
 from .rows import (
     COMPARISON,
     OFFER,
     answered,
+    change_outcome,
     find_comparison,
+    find_offer,
     insert_comparison,
     insert_offer,
-    raise_revision,
     remove_comparison,
     to_comparison,
     to_offer,
@@ -178,6 +179,38 @@ class PreferenceStore:
                 to_comparison(row) for row in connection.execute(query, {"person": person, "since": since}).fetchall()
             ]
 
+    def count(self, person: str) -> int:
+        """Return how many comparisons say something about this person's taste: all but skipped ones."""
+        query = "SELECT count(*) FROM comparisons WHERE person = ? AND outcome != 'skip'"
+        with self._database.read() as connection:
+            return int(connection.execute(query, (person,)).fetchone()[0])
+
+    def newest(self, person: str, count: int, before: int | None = None) -> list[Comparison]:
+        """Return up to `count` answers of a person, newest first; those with an id below `before` only."""
+        query = (
+            f"SELECT {COMPARISON} FROM comparisons WHERE person = :person AND (:before IS NULL OR id < :before) "
+            "ORDER BY id DESC LIMIT :count"
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query, {"person": person, "before": before, "count": count}).fetchall()
+        return [to_comparison(row) for row in rows]
+
+    def change(self, comparison_id: int, outcome: str) -> Comparison:
+        """Give an answer another outcome, and return it.
+
+        Raises:
+            ComparisonError: there is no such answer, or no such outcome.
+        """
+        check_outcome(outcome)
+        with self._database.write() as connection:
+            before = find_comparison(connection, comparison_id)
+            if before is None:
+                raise ComparisonError(
+                    f"Cannot change the answer: there is no number {comparison_id}; expected one that was not deleted "
+                    "since. Look at the list again."
+                )
+            return change_outcome(connection, before, outcome)
+
     def undo(self, person: str) -> Comparison | None:
         """Take back this person's latest answer and return it, None when there is none. Its offer is open again."""
         query = f"SELECT {COMPARISON} FROM comparisons WHERE person = ? ORDER BY id DESC LIMIT 1"
@@ -204,6 +237,26 @@ class PreferenceStore:
         """Return the names of all who answered, sorted."""
         with self._database.read() as connection:
             return [row[0] for row in connection.execute("SELECT DISTINCT person FROM comparisons ORDER BY person")]
+
+    def people_answers(self) -> list[PersonAnswers]:
+        """Return everybody who answered, with how much and when, who was here last first."""
+        with self._database.read() as connection:
+            return people_answers(connection)
+
+    def rename(self, person: str, name: str) -> int:
+        """Give a person's answers another name; return how many there were.
+
+        Raises:
+            ComparisonError: somebody has that name, or nobody can have it.
+        """
+        check_person(name)
+        with self._database.write() as connection:
+            return rename_person(connection, person, name)
+
+    def forget(self, person: str) -> int:
+        """Delete all answers of a person for good; return how many. Pictures stay: others may have compared them."""
+        with self._database.write() as connection:
+            return forget_person(connection, person)
 
     def revision(self, person: str) -> int:
         """Return a number that rises whenever what can be learned of this person changes.
@@ -235,17 +288,28 @@ class PreferenceStore:
             insert_offer(connection, offer)
         return offer
 
-    def offers(self, person: str | None = None, open_only: bool = True) -> list[Offer]:
-        """Return the pairs that were offered, oldest first; only the undecided ones unless `open_only` is False."""
+    def offers(self, person: str | None = None, open_only: bool = True, source: str | None = None) -> list[Offer]:
+        """Return the pairs that were offered, oldest first.
+
+        Args:
+            person: Only this person's; None for everybody's.
+            open_only: Only the undecided ones.
+            source: Only those of this source, and of its parts: "panel" also gives "panel:random".
+        """
         query = (
             f"SELECT {OFFER} FROM offers WHERE (:person IS NULL OR person = :person) "
-            "AND (NOT :open_only OR comparison IS NULL) ORDER BY created, rowid"
+            "AND (NOT :open_only OR comparison IS NULL) "
+            "AND (:source IS NULL OR source = :source OR substr(source, 1, length(:source) + 1) = :source || ':') "
+            "ORDER BY created, rowid"
         )
+        wanted = {"person": person, "open_only": open_only, "source": source}
         with self._database.read() as connection:
-            return [
-                to_offer(row)
-                for row in connection.execute(query, {"person": person, "open_only": open_only}).fetchall()
-            ]
+            return [to_offer(row) for row in connection.execute(query, wanted).fetchall()]
+
+    def find_offer(self, offer_id: str | None = None, comparison: int | None = None) -> Offer | None:
+        """Return the offer of this id, or the one that became this comparison; None when there is none."""
+        with self._database.read() as connection:
+            return find_offer(connection, offer_id, comparison)
 
     def answer(self, offer_id: str, outcome: str, seconds: float | None = None) -> Comparison:
         """Record the answer to an offer. A repeated click changes nothing; another outcome replaces the first.
@@ -255,26 +319,18 @@ class PreferenceStore:
         """
         check_outcome(outcome)
         with self._database.write() as connection:
-            row = connection.execute(f"SELECT {OFFER} FROM offers WHERE id = ?", (offer_id,)).fetchone()
-            if row is None:
+            offer = find_offer(connection, offer_id)
+            if offer is None:
                 raise ComparisonError(
                     f"Cannot record the answer: there is no offer {ascii(offer_id)[:60]}; expected a pair that was "
                     "shown and not deleted since. Ask for the next pair."
                 )
-            offer = to_offer(row)
             before = None if offer.comparison is None else find_comparison(connection, offer.comparison)
             if before is None:
                 comparison = insert_comparison(connection, answered(offer, outcome, seconds))
                 connection.execute("UPDATE offers SET comparison = ? WHERE id = ?", (comparison.id, offer.id))
                 return comparison
-            if before.outcome == outcome:
-                return before
-            after = replace(before, outcome=outcome, seconds=before.seconds if seconds is None else seconds)
-            connection.execute(
-                "UPDATE comparisons SET outcome = ?, seconds = ? WHERE id = ?", (after.outcome, after.seconds, after.id)
-            )
-            raise_revision(connection, before.person)
-        return after
+            return change_outcome(connection, before, outcome, seconds)
 
     def withdraw(self, offer_id: str) -> bool:
         """Forget an undecided pair; return whether there was one. An answered offer stays."""

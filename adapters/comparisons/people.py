@@ -1,0 +1,65 @@
+"""Who has answered in a store, how much and when; renaming and forgetting a person."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from ..errors import ComparisonError
+
+__all__ = ["PersonAnswers", "forget_person", "people_answers", "rename_person"]
+
+
+@dataclass(frozen=True)
+class PersonAnswers:
+    """One person of a store.
+
+    Attributes:
+        answers: How many comparisons say something about their taste: all but skipped ones.
+        last: When the latest comparison was made, skipped or not, in seconds since 1970 UTC.
+    """
+
+    person: str
+    answers: int
+    last: float
+
+
+def people_answers(connection: sqlite3.Connection) -> list[PersonAnswers]:
+    """Return everybody who answered, who was here last first."""
+    query = (
+        "SELECT person, sum(outcome != 'skip'), max(created) AS last FROM comparisons GROUP BY person "
+        "ORDER BY last DESC, person"
+    )
+    return [PersonAnswers(*row) for row in connection.execute(query).fetchall()]
+
+
+def rename_person(connection: sqlite3.Connection, person: str, name: str) -> int:
+    """Give a person's answers and undecided pairs another name, inside the caller's transaction; return how many.
+
+    Raises:
+        ComparisonError: somebody has that name.
+    """
+    if connection.execute("SELECT 1 FROM comparisons WHERE person = ? LIMIT 1", (name,)).fetchone():
+        raise ComparisonError(
+            f"Cannot rename {person[:60]!r}: {name[:60]!r} has answers of their own; expected a name that nobody has. "
+            "Choose another one."
+        )
+    connection.execute("DELETE FROM offers WHERE person = ?", (name,))
+    # The revision goes along, and never back: what was learned under the new name before is out of date.
+    connection.execute(
+        "INSERT INTO revisions (person, revision) SELECT ?, coalesce(max(revision), 0) + 1 FROM revisions "
+        "WHERE person IN (?, ?) ON CONFLICT (person) DO UPDATE SET revision = excluded.revision",
+        (name, person, name),
+    )
+    connection.execute("UPDATE revisions SET revision = revision + 1 WHERE person = ?", (person,))
+    connection.execute("UPDATE offers SET person = ? WHERE person = ?", (name, person))
+    return connection.execute("UPDATE comparisons SET person = ? WHERE person = ?", (name, person)).rowcount
+
+
+def forget_person(connection: sqlite3.Connection, person: str) -> int:
+    """Delete a person's answers and undecided pairs, inside the caller's transaction; return how many answers."""
+    connection.execute("DELETE FROM offers WHERE person = ?", (person,))
+    count = connection.execute("DELETE FROM comparisons WHERE person = ?", (person,)).rowcount
+    if count:
+        connection.execute("UPDATE revisions SET revision = revision + 1 WHERE person = ?", (person,))
+    return count
