@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .folder import SAMPLING, Sampling, clip_config, load_clip_state, playground_folder
+from .words import playground_words
 
-__all__ = ["SAMPLING", "Sampling", "clip_config", "load_clip_state", "playground_folder"]
+__all__ = ["SAMPLING", "Sampling", "clip_config", "load_clip_state", "playground_folder", "playground_words"]

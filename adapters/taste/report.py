@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,14 +63,20 @@ class LearningReport:
         )
 
 
-def learned_report(store: PreferenceStore, encoder: Encoder, person: str) -> LearningReport:
+def learned_report(
+    store: PreferenceStore, encoder: Encoder, person: str, uncounted: Collection[str] = ()
+) -> LearningReport:
     """Replay the answers in order, predicting each from those before it (prequential, Dawid 1984).
+
+    Args:
+        uncounted: Sources of comparisons that are learned from and not predicted. Pairs that were chosen because their
+            answer was hard to predict say little about how well a taste predicts others.
 
     No answers at all is a report with nothing in it, not an error. The model is fitted again after every answer up to
     40, then each time the answers grew by a twentieth.
     """
     answers = read_answers(store, encoder, person)
-    probabilities = np.array(_predictions(answers))
+    probabilities = np.array(_predictions(answers, uncounted))
     hits = np.where(probabilities == 0.5, 0.5, probabilities > 0.5)
     count, correct = len(hits), float(hits.sum())
     return LearningReport(
@@ -85,14 +92,15 @@ def learned_report(store: PreferenceStore, encoder: Encoder, person: str) -> Lea
     )
 
 
-def _predictions(answers: Answers) -> list[float]:
+def _predictions(answers: Answers, uncounted: Collection[str]) -> list[float]:
     """P(what was then answered), for each answer that counts, from the answers before it."""
     probabilities = []
     seen: set[frozenset[str]] = set()
     model, fitted_on, variance, tuned_on = BradleyTerry(), 0, 1.0, 0
     for index, comparison in enumerate(answers.comparisons):
         pair = frozenset((comparison.left, comparison.right))
-        if index > 0 and comparison.outcome != "tie" and pair not in seen:
+        tested = comparison.outcome != "tie" and comparison.source not in uncounted
+        if index > 0 and tested and pair not in seen:
             if index - fitted_on >= max(1, index // 20 if index > 40 else 1):
                 chosen, rejected, ties = answers.table(index)
                 if index >= 1.5 * tuned_on:
