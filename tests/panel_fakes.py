@@ -1,6 +1,6 @@
 """A quick stand-in for the panel's model and encoder; run as a script it is a whole panel for the browser tests.
 
-python tests/panel_fakes.py STORE      prints the panel's address, and ends when its standard input is closed
+python tests/panel_fakes.py STORE [PORT]      prints the panel's address, and ends when its standard input is closed
 """
 
 import hashlib
@@ -14,10 +14,18 @@ import torch
 from palate.adapters.comparisons import Comparison
 from palate.adapters.errors import CancelledError, FileFormatError
 from palate.adapters.steering import METHODS
+from palate.adapters.taste import Word
 from palate.ui.panel.easel import Facts
 from palate.ui.panel.tools import Tools, real_tools
 from PIL import Image
 
+COLOURS = {
+    "red": (255, 0, 0),
+    "green": (0, 255, 0),
+    "blue": (0, 0, 255),
+    "yellow": (255, 255, 0),
+    "cyan": (0, 255, 255),
+}
 PROMPTS = ("a red star", "a blue fish", "two green trees")
 
 
@@ -59,7 +67,12 @@ class FakeEncoder:
     name = "fake"
     dim = 12
     logit_scale = 10.0
-    has_text = False
+    has_text = True
+
+    def encode_texts(self, texts):
+        """A sentence that ends with a colour is that colour all over."""
+        colours = [np.tile(COLOURS[text.split()[-1]], 4).astype(np.float32) - 127 for text in texts]
+        return torch.nn.functional.normalize(torch.tensor(np.stack(colours)), dim=1)
 
     def encode_images(self, images):
         small = [
@@ -98,6 +111,7 @@ def fake_tools(painter=None, **changes):
         "painter": lambda: painter,
         "encoder": FakeEncoder,
         "prompts": lambda: PROMPTS,
+        "words": lambda: [Word(name, "colour", f"all {name}") for name in COLOURS],
         "moved": lambda painter, prompt, taste, strength, settings: (
             strength * (12.0 if settings.method in ("auto", "encoder") else 6.0)
         ),
@@ -129,7 +143,7 @@ if __name__ == "__main__":
     from palate.ui.panel.server import Panel
     from palate.ui.panel.studio import Studio
 
-    panel = Panel(Studio(sys.argv[1], fake_tools()), port=0)
+    panel = Panel(Studio(sys.argv[1], fake_tools()), port=int(sys.argv[2]) if len(sys.argv) > 2 else 0)
     threading.Thread(target=lambda: (sys.stdin.read(), panel.stop()), daemon=True).start()
     sys.stdout.write(f"{panel.url}\n")
     sys.stdout.flush()

@@ -43,7 +43,6 @@ def answer(studio: Studio, number: int) -> None:
     weights = np.array([LIKES.get(name, 0.0) for name in FEATURES])
     person, chance = Person(studio.person, weights, noise=0.5), random.Random(0)
     session = studio.session("simulated")
-    session.use_prompts()
     for _ in range(number):
         while (pair := session.show(600)) is None:
             pass
@@ -52,11 +51,11 @@ def answer(studio: Studio, number: int) -> None:
     studio.leave("simulated")
 
 
-def take(page: Page, file: Path) -> None:
-    """Save the whole page, in 256 colours only where it would be too large for a repository."""
+def take(page: Page, file: Path, whole: bool = True) -> None:
+    """Save the page, or what the window shows of it, in 256 colours only where it is too large for a repository."""
     page.wait_for_function("() => [...document.images].every(one => one.complete)")
     page.wait_for_timeout(600)  # for the animations
-    page.screenshot(path=file, full_page=True)
+    page.screenshot(path=file, full_page=whole)
     with Image.open(file) as image:
         pixels = image.convert("RGB")
     pixels.save(file, optimize=True)
@@ -65,19 +64,25 @@ def take(page: Page, file: Path) -> None:
 
 
 def visit(page: Page, folder: Path, look: str, prompt: str) -> None:
-    """Take pictures of the three tabs."""
+    """Take pictures of the tabs."""
     page.set_default_timeout(WAIT)
-    page.wait_for_selector(".pl-stage[data-ready]")
+    page.wait_for_selector("#palate-stage[data-ticket]")
     take(page, folder / f"panel-compare{look}.png")
-    page.get_by_role("tab", name="Taste").click()
-    page.wait_for_selector(".pl-learned")
-    take(page, folder / f"panel-learned{look}.png")
-    page.get_by_role("tab", name="Generate").click()
-    page.fill('[data-part="prompt"]', prompt)
-    page.click('[data-act="paint"]')
-    page.wait_for_selector('.pl-frames img[data-strength="2"]', state="attached")
-    page.wait_for_selector(".pl-working", state="hidden")
-    take(page, folder / f"panel-generate{look}.png")
+    page.keyboard.press("2")
+    page.wait_for_selector(".pl-figure, .pl-sure")
+    page.wait_for_selector("#palate-learned[aria-busy]", state="detached")
+    take(page, folder / f"panel-taste{look}.png", whole=False)
+    page.keyboard.press("3")
+    page.fill('#palate-generate [data-part="prompt"]', prompt)
+    page.click('#palate-generate [data-act="paint"]')
+    page.wait_for_selector('#palate-generate [data-part="grid"] img')
+    page.wait_for_selector('#palate-generate [data-part="working"]', state="hidden")
+    take(page, folder / f"panel-generate{look}.png", whole=False)
+    page.keyboard.press("Escape")
+    for name in ("share", "people"):
+        page.evaluate("name => window.palate.show(name)", name)
+        page.wait_for_timeout(1500)  # for its lists
+        take(page, folder / f"panel-{name}{look}.png", whole=False)
 
 
 def main() -> None:

@@ -65,8 +65,6 @@ class Study:
         first_seed: Of the first prompt's noise.
         fewer: How many of their prompts people look at where an arm isn't a main one.
         practice: Prompts that a portable embedding is trained on.
-        by_pixels: Whether a kept prompt is measured from the pixels; else it is the encoder's cosine of picture and
-            prompt, for pictures that are no postcards.
     """
 
     painter: Painter
@@ -76,7 +74,6 @@ class Study:
     first_seed: int = 0
     fewer: int = 10
     practice: Sequence[str] = ()
-    by_pixels: bool = True
     _plain: dict[str, Conditioning] = field(default_factory=dict)
 
     def look(self, arm: Arm, turn: float = 0.0) -> Outcome:
@@ -189,17 +186,9 @@ class Study:
         utility, kept = [], []
         for voter, places, pictures in zip(self.voters, self.shares, seen, strict=True):
             utility.append(voter.rate(pictures) / voter.noise)
-            kept.append(self._kept([self.prompts[place] for place in places], pictures))
+            said = [named_in(self.prompts[place]) for place in places]
+            kept.append([s.items() <= n.items() for s, n in zip(said, pictures.named, strict=False)])
         return Outcome(np.array(utility), np.array(kept))
-
-    def _kept(self, prompts: list[str], pictures: Seen) -> list[float]:
-        prompts = prompts[: len(pictures.named)]
-        if not self.by_pixels:
-            encoder = self.painter.generator.encoder
-            assert encoder is not None
-            return list((encoder.encode_texts(prompts).double().numpy() * pictures.vectors).sum(axis=1))
-        said = [named_in(prompt) for prompt in prompts]
-        return [float(names.items() <= found.items()) for names, found in zip(said, pictures.named, strict=True)]
 
     def _scores(self, seen: list[Seen]) -> Array:
         pairs = zip(self.voters, seen, strict=True)

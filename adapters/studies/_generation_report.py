@@ -18,7 +18,6 @@ _LEGEND = (
     "standard deviation over plain pictures. Kept: prompts of which everything named is right, relative to the "
     "original's over several seeds. Diversity: mean distance of measured features between seeds of one prompt."
 )
-_REAL = "For real people's pictures the prompt counts as kept by the encoder's cosine of picture and prompt."
 
 
 def report(
@@ -58,7 +57,7 @@ def report(
             _votes(found, rivals, options.seed),
             "Every arm against the original:\n",
             _arms(found, spread, rivals[0], turns, options.seed, paint),
-            _LEGEND if options.data is None else f"{_LEGEND} {_REAL}",
+            _LEGEND,
             f"Seconds: a prompt with its pictures; painting one takes {paint:.2f}. In all {spent / 60:.0f} minutes.\n",
             provenance("bt-generation", argv, options.seed),
         ]

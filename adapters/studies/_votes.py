@@ -22,7 +22,7 @@ class Outcome:
 
     Attributes:
         utility: (P, K) of the pictures, by the judge, in units of each person's answer noise.
-        kept: (P, K) 1 where everything that the prompt names is right, else 0; or the share of seeds where it is.
+        kept: (P, K) whether everything that the prompt names is right, or in what share of seeds.
         seconds: For one prompt, beside painting.
         pictures: Painted for one prompt.
         degrees: By which the text embedding turned, mean.

@@ -136,9 +136,11 @@ def _studies(options: argparse.Namespace, painter: Painter) -> tuple[Study, Stud
     prompts = _held_out_prompts(f"bt-generation/{seed}", 10 + seed, options.prompts + options.tuning_prompts)
     mine, theirs = prompts[: options.prompts], prompts[options.prompts :]
     each = max(_SHARE, -(-len(mine) // len(tested)))
-    practice, share = _practice(seed), options.tuning_share
+    practice = _practice(seed)
     return (
-        Study(painter, others, theirs, _shares(len(others), len(theirs), share), 5_000_000, share, practice),
+        Study(
+            painter, others, theirs, _shares(len(others), len(theirs), options.tuning_share), 5_000_000, each, practice
+        ),
         Study(painter, tested, mine, _shares(len(tested), len(mine), each), 0, options.fewer, practice),
     )
 
@@ -147,8 +149,9 @@ def _stored_study(painter: Painter, voters: list[Voter], first_seed: int) -> Stu
     """Everybody gets prompts of their own, as many as the one with the fewest has, at most _SHARE."""
     each = min([_SHARE, *(len(voter.prompts) for voter in voters)])
     prompts = [prompt for voter in voters for prompt in voter.prompts[:each]]
-    shares = [[person * each + k for k in range(each)] for person in range(len(voters))]
-    return Study(painter, voters, prompts, shares, first_seed, each, prompts, by_pixels=False)
+    return Study(
+        painter, voters, prompts, [[i * each + k for k in range(each)] for i in range(len(voters))], first_seed
+    )
 
 
 def _held_out_prompts(name: str, seed: int, count: int) -> list[str]:

@@ -1,7 +1,9 @@
 """A session and what feeds it: pairs ahead, prompts, folders, answers, undo. No Gradio, no real model."""
 
 import runpy
+import shutil
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,8 +13,10 @@ from palate.adapters.errors import ComparisonError, EncoderError, ImageError, St
 from palate.ui.panel.ahead import PairsAhead
 from palate.ui.panel.maker import PairMaker
 from palate.ui.panel.pair import Pair
+from palate.ui.panel.session import HAND
 from palate.ui.panel.sources import FolderSource, PromptSource
 from palate.ui.panel.studio import Studio
+from palate.ui.panel.wanted import Wanted, Wishes
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 LONG = 30.0  # s, only ever waited for when something is broken
@@ -20,6 +24,14 @@ LONG = 30.0  # s, only ever waited for when something is broken
 
 def never():
     return False
+
+
+def filled(session):
+    """Return all the pairs that a browser would hold."""
+    until = time.monotonic() + LONG
+    while len(pairs := session.pairs(timeout=LONG)) < HAND and time.monotonic() < until:
+        time.sleep(0.005)
+    return pairs
 
 
 def numbered():
@@ -36,7 +48,8 @@ def ahead():
 
 
 @pytest.fixture
-def studio(tmp_path):
+def studio(tmp_path, monkeypatch):
+    monkeypatch.setenv("PALATE_HOME", str(tmp_path / "home"))
     studio = Studio(tmp_path / "store", fakes.fake_tools())
     yield studio
     studio.close()
@@ -171,94 +184,175 @@ def test_a_folder_of_one_picture_twice_makes_no_pair(studio, tmp_path):
     for name in ("a.png", "b.png"):
         fakes.picture(1).save(tmp_path / name)
     session = studio.session("tab")
-    session.use_folder(str(tmp_path))
+    session.use(Wanted(folder=str(tmp_path)))
     with pytest.raises(ImageError):
         session.show(LONG)
 
 
 def test_an_answer_is_stored_with_all_that_is_known(session, studio):
-    session.use_prompts("a cat")
+    session.use(Wanted("a cat"))
     pair = session.show(LONG)
     session.answer(pair.ticket, "right", seconds=1.25)
     (stored,) = studio.store.comparisons("me")
     assert (stored.chosen, stored.rejected) == (pair.right, pair.left)
-    assert (stored.prompt, stored.model, stored.source, stored.seconds) == ("a cat", "fake", "panel", 1.25)
+    assert (stored.prompt, stored.model, stored.source, stored.seconds) == ("a cat", "fake", "panel:random", 1.25)
     assert (stored.left_seed, stored.right_seed) == (pair.left_seed, pair.right_seed)
     assert studio.store.has_image(pair.left)
 
 
 def test_a_double_click_is_one_answer(session, studio):
-    session.use_prompts()
     pair = session.show(LONG)
     assert session.answer(pair.ticket, "left") is not None
-    session.show(LONG)
-    assert session.answer(pair.ticket, "left") is None
-    assert len(studio.store.comparisons()) == 1
+    assert session.answer(pair.ticket, "right") is None
+    assert [one.outcome for one in studio.store.comparisons()] == ["left"]
+
+
+def test_answers_to_pairs_behind_the_one_on_screen_are_stored_in_their_order(session, studio):
+    pairs = filled(session)
+    for pair, outcome in zip(pairs, ("left", "tie", "right"), strict=True):
+        session.answer(pair.ticket, outcome)
+    assert [(one.left, one.outcome) for one in studio.store.comparisons("me")] == [
+        (pair.left, outcome) for pair, outcome in zip(pairs, ("left", "tie", "right"), strict=True)
+    ]
 
 
 def test_an_answer_that_is_none_is_refused(session):
-    session.use_prompts()
     with pytest.raises(ComparisonError, match="'maybe'"):
         session.answer(session.show(LONG).ticket, "maybe")
 
 
 def test_the_pair_stays_when_its_answer_cannot_be_stored(session, studio, monkeypatch):
-    session.use_prompts()
     pair = session.show(LONG)
 
-    def full(comparison):
+    def full(*anything):
         raise StoreError("Cannot write: the disk is full; expected room. Delete something.")
 
     with monkeypatch.context() as patch, pytest.raises(StoreError):
-        patch.setattr(studio.store, "add", full)
+        patch.setattr(studio.store, "answer", full)
         session.answer(pair.ticket, "left")
-    assert session.show(0) is pair
+    assert session.show() == pair
     assert session.answer(pair.ticket, "left") is not None
 
 
 def test_undo_shows_the_pair_again_and_keeps_the_one_on_screen(session, studio):
-    session.use_prompts()
     first = session.show(LONG)
     session.answer(first.ticket, "left")
     second = session.show(LONG)
-    again = session.undo()
-    assert (again.left, again.right, again.prompt) == (first.left, first.right, first.prompt)
+    assert session.undo() == first
     assert studio.store.comparisons() == []
-    session.answer(again.ticket, "tie")
-    assert session.show(LONG) is second
+    session.answer(first.ticket, "tie")
+    assert session.show(LONG) == second
+
+
+def test_undo_also_takes_back_what_was_not_answered_here(session, studio):
+    fakes.answer_some(studio.store, number=1)
+    before = studio.store.comparisons("me")[0]
+    again = session.undo()
+    assert (again.left, again.right) == (before.left, before.right)
+    assert session.answer(again.ticket, "tie").outcome == "tie"
 
 
 def test_undo_with_no_answer_changes_nothing(session):
-    session.use_prompts()
     pair = session.show(LONG)
     assert session.undo() is None
-    assert session.show(0) is pair
+    assert session.show() == pair
 
 
-def test_another_prompt_replaces_the_pair_and_those_ahead(session):
-    session.use_prompts("a cat")
-    session.show(LONG)
-    session.use_prompts("a dog")
+def test_another_prompt_replaces_the_pair_and_those_ahead(session, studio):
+    session.use(Wanted("a cat"))
+    filled(session)
+    session.use(Wanted("a dog"))
     for _ in range(4):
         pair = session.show(LONG)
         assert pair.prompt == "a dog"
         session.answer(pair.ticket, "skip")
+    assert {offer.prompt for offer in studio.store.offers("me")} <= {"a dog"}
 
 
 def test_two_people_keep_their_answers_apart(session, studio):
-    session.use_prompts()
     for name, outcome in (("Ada", "left"), ("Ben/../x", "right")):
         session.use_person(name)
         session.answer(session.show(LONG).ticket, outcome)
     assert studio.store.people() == ["Ada", "Ben/../x"]
-    assert session.answers() == 1
 
 
-def test_skipped_pairs_are_not_counted(session):
-    session.use_prompts()
-    for outcome in ("skip", "tie", "both_bad"):
-        session.answer(session.show(LONG).ticket, outcome)
-    assert session.answers() == 2
+def test_an_answer_belongs_to_whom_the_pair_was_shown(session, studio):
+    session.use_person("Ada")
+    pair = session.show(LONG)
+    session.use_person("Ben")
+    session.answer(pair.ticket, "left")
+    assert studio.store.people() == ["Ada"]
+
+
+def test_the_pair_on_screen_waits_for_its_person(session):
+    session.use_person("Ada")
+    first = filled(session)[0]
+    session.use_person("Ben")
+    assert session.show(LONG) != first
+    session.use_person("Ada")
+    assert session.show(LONG) == first
+
+
+def test_a_restart_brings_back_the_same_pair_and_what_to_compare(session, studio):
+    session.use(Wanted("a cat"))
+    first = filled(session)[0]
+    studio.close()
+    again = Studio(studio.store.path, fakes.fake_tools())
+    assert again.session("other tab").show(LONG) == first
+    assert again.session("other tab").wanted == Wanted("a cat")
+    again.close()
+
+
+def test_after_a_crash_an_answer_to_a_pair_behind_is_still_stored(session, studio):
+    pairs = filled(session)
+    again = Studio(studio.store.path, fakes.fake_tools())  # nobody closed the first one
+    assert again.session("tab").answer(pairs[1].ticket, "left").outcome == "left"
+    assert again.session("tab").answer(pairs[1].ticket, "left") is None
+    again.close()
+
+
+def test_two_tabs_of_one_person_show_different_pairs(session, studio):
+    other = studio.session("other")
+    assert not {pair.ticket for pair in filled(session)} & {pair.ticket for pair in filled(other)}
+
+
+def test_a_folder_that_is_gone_at_a_restart_makes_way_for_prompts(session, studio, pictures):
+    session.use(Wanted(folder=str(pictures)))
+    shutil.rmtree(pictures)
+    again = Studio(studio.store.path, fakes.fake_tools())
+    assert again.session("tab").show(LONG).prompt
+    again.close()
+
+
+def test_a_pair_whose_pictures_are_gone_is_not_shown_again(session, studio):
+    pair = filled(session)[0]
+    session.close()
+    studio.store.image_path(pair.left).unlink()
+    studio.leave("tab")
+    assert studio.session("tab").show(LONG).ticket != pair.ticket
+
+
+def test_what_is_kept_may_be_anything(tmp_path):
+    wishes = Wishes(tmp_path)
+    (tmp_path / "me.json").write_text("[]")
+    assert wishes.of("me") is None
+    wishes.keep("me", Wanted("🐱 {}"))
+    assert wishes.of("me") == Wanted("🐱 {}")
+
+
+def test_one_pair_in_three_is_drawn_by_chance_from_pictures_nobody_chose_among(tmp_path):
+    painter, chosen = fakes.FakePainter(), []
+    studio = Studio(tmp_path / "store", fakes.fake_tools(painter, choose=lambda model, vectors: (0, 1)))
+    fakes.answer_some(studio.store)
+    make = PairMaker(studio, PromptSource(studio.painter, ["a cat"]), "me", seed=0)
+    for _ in range(7):
+        before = len(painter.asked)
+        pair = make(False, never)
+        fresh = {seed for _, seed in painter.asked[before:]}
+        chosen.append(pair.source)
+        assert pair.source == "panel" or {pair.left_seed, pair.right_seed} <= fresh
+    assert chosen == ["panel:random", "panel", "panel", "panel:random", "panel", "panel", "panel:random"]
+    studio.close()
 
 
 def test_sides_are_tossed(tmp_path):
@@ -294,7 +388,8 @@ def test_once_there_are_answers_the_most_informative_pair_is_asked(tmp_path):
 
     studio = Studio(tmp_path / "store", fakes.fake_tools(choose=choose))
     make = PairMaker(studio, PromptSource(studio.painter, ["a cat"]), "me")
-    make(False, never)
+    for _ in range(4):
+        make(False, never)
     assert pools == []
     fakes.answer_some(studio.store)
     pair = make(False, never)

@@ -1,33 +1,33 @@
 """The studio: tastes by person, what was learned, generating, taste files. No Gradio, no real model."""
 
 import runpy
+import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from palate.adapters.comparisons import Comparison
 from palate.adapters.errors import (
     ComparisonError,
     EncoderMismatchError,
     FileFormatError,
     NotEnoughAnswersError,
 )
-from palate.ui.panel import views
-from palate.ui.panel.pair import Pair
+from palate.adapters.taste import LearningReport, Word, WordEffect
+from palate.adapters.taste.report import wilson_interval
+from palate.ui.panel import taste_view
+from palate.ui.panel.fresh import Fresh
+from palate.ui.panel.head import head
+from palate.ui.panel.people_view import Someone, people_rows
+from palate.ui.panel.progress import missing_tests, progress_of
 from palate.ui.panel.prompts import EXAMPLES, FILE, example_prompts
 from palate.ui.panel.shelf import Shelf
-from palate.ui.panel.studio import Studio
+from palate.ui.panel.studio import Learned, Studio
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"
-
-
-def never():
-    return False
-
-
-def ignore(share):
-    pass
 
 
 @pytest.fixture
@@ -84,14 +84,6 @@ def test_only_both_bad_is_not_enough_and_no_crash(studio):
     studio.store.add(type(comparison)("me", comparison.left, comparison.right, "both_bad"))
     with pytest.raises(NotEnoughAnswersError):
         studio.learned("me")
-
-
-def test_a_new_request_stops_the_one_before(studio):
-    session = studio.session("tab")
-    first = session.start_generating()
-    second = session.start_generating()
-    assert first.is_set()
-    assert not second.is_set()
 
 
 def test_a_closed_tab_is_forgotten(studio):
@@ -152,28 +144,51 @@ def test_prompts_that_came_with_a_model_are_used(tmp_path):
     assert example_prompts(tmp_path) == ("a cat", "a dog")
 
 
-@pytest.mark.parametrize(
-    "html",
-    [
-        views.stage(Pair("a", "b", HOSTILE)),
-        views.message(HOSTILE, HOSTILE),
-        views.note(HOSTILE),
-        views.waiting(HOSTILE),
-    ],
-)
-def test_no_text_becomes_markup(html):
-    assert "<img src=x" not in html
-    assert "&lt;img src=x" in html
+def test_no_text_becomes_markup():
+    said = WordEffect(Word(HOSTILE, "colour", HOSTILE), 1.0, 0.1)
+    report = LearningReport("me", 1, 0, 0.0, None, (0.0, 1.0), None, None)
+    for html in (
+        taste_view.nothing_yet(HOSTILE, HOSTILE),
+        taste_view.taste_shown(Learned(HOSTILE, 1, report, (), (), (said,), (said,))),
+        taste_view.answer_row(Comparison("me", "a", "b", "left", HOSTILE, id=1)),
+        people_rows([Someone(HOSTILE, 1, HOSTILE, 0.0)], HOSTILE),
+        head(HOSTILE, True),
+    ):
+        assert "<img src=x" not in html
+        assert "&lt;img src=x" in html
 
 
-def test_the_learned_page_shows_the_accuracy_with_its_interval(studio):
-    fakes.answer_some(studio.store, person=HOSTILE, number=20)
-    learned = studio.learned(HOSTILE)
-    html = views.learned(learned)
+def test_the_taste_page_shows_the_accuracy_with_its_interval(studio):
+    fakes.answer_some(studio.store, number=20)
+    learned = studio.learned("me")
+    html = taste_view.taste_shown(learned)
     assert f'data-accuracy="{learned.report.accuracy:.3f}"' in html
-    assert "95\u00a0% interval" in html
+    assert "with 95\u00a0% confidence" in html
     assert "<polyline" in html
-    assert "<img src=x" not in html
+
+
+def test_who_likes_red_is_told_so_in_words(studio):
+    fakes.answer_some(studio.store, number=60)
+    learned = studio.learned("me")
+    assert learned.likes[0].word.text in ("red", "yellow")
+    assert learned.dislikes[0].word.text in ("cyan", "blue", "green")
+    assert all(one.sure for one in (*learned.likes, *learned.dislikes))
+
+
+def test_an_encoder_without_text_has_no_words(studio, monkeypatch):
+    monkeypatch.setattr(fakes.FakeEncoder, "has_text", False)
+    fakes.answer_some(studio.store)
+    learned = studio.learned("me")
+    assert (learned.likes, learned.dislikes) == (None, None)
+    assert "knows no words" in taste_view.taste_shown(learned)
+
+
+def test_pairs_chosen_for_what_they_teach_are_not_tested_on(studio):
+    fakes.answer_some(studio.store, number=10)
+    for one in studio.store.comparisons("me"):
+        studio.store.add(replace(one, person="Eve", id=None, source="panel"))
+    assert studio.learned("Eve").report.predicted == 0
+    assert "Too early" in taste_view.taste_shown(studio.learned("Eve"))
 
 
 def test_lost_and_damaged_pictures_spoil_nothing_else(studio):
@@ -188,9 +203,80 @@ def test_lost_and_damaged_pictures_spoil_nothing_else(studio):
 
 def test_a_single_answer_has_no_accuracy_yet(studio):
     fakes.answer_some(studio.store, number=1)
-    assert "A few more answers" in views.learned(studio.learned("me"))
+    assert "Too early" in taste_view.taste_shown(studio.learned("me"))
 
 
-def test_counts_are_plain_english():
-    assert "1 answer so far" in views.compare_status(1)
-    assert "skipped 2 files" in views.compare_status(0, broken=2)
+@pytest.mark.parametrize(
+    ("answers", "hits", "text"),
+    [
+        (0, None, "10 answers for a first look"),
+        (4, None, "6 more for a first look"),
+        (12, (6, 8), "about 24 more and your taste surely beats a coin"),
+        (40, (20, 22), "foresees 91"),
+        (90, (15, 30), "no clear taste yet"),
+    ],
+)
+def test_the_way_is_told_honestly(answers, hits, text):
+    correct, count = hits or (0, 0)
+    accuracy = correct / count if count else None
+    report = LearningReport("me", answers, count, correct, accuracy, wilson_interval(correct, count), None, None)
+    assert text in progress_of(answers, report).text
+
+
+def test_eight_more_tests_are_enough_after_six_of_eight():
+    """6 of 8 are drawn to (6 + 6) / (8 + 8) = 0.75; Wilson's lower end is 0.497 for 11.25 of 15, 0.505 for 12 of 16."""
+    assert wilson_interval(11.25, 15)[0] < 0.5 < wilson_interval(12, 16)[0]
+    assert missing_tests(6, 8) == 8
+
+
+def test_two_who_ask_at_once_get_one_and_the_same():
+    made, begun, go_on = [], threading.Event(), threading.Event()
+
+    def make(person):
+        begun.set()
+        assert go_on.wait(30)
+        made.append(person)
+        return object()
+
+    fresh = Fresh(lambda person: 1, make)
+    threads, found = [], []
+    for _ in range(2):
+        threads.append(threading.Thread(target=lambda: found.append(fresh.of("me"))))
+        threads[-1].start()
+    assert begun.wait(30)
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert made == ["me"]
+    assert found[0] is found[1]
+
+
+def test_what_is_out_of_date_is_given_at_once_and_renewed_behind():
+    revision, renewed = [1], threading.Event()
+    fresh = Fresh(lambda person: revision[0], lambda person: (renewed.set(), revision[0])[1])
+    assert fresh.of("me") == 1
+    renewed.clear()
+    revision[0] = 2
+    assert fresh.latest("me") == 1
+    assert renewed.wait(30)
+
+
+def test_what_fails_in_the_background_is_tried_again_and_not_raised():
+    def fail(person):
+        tried.release()
+        raise NotEnoughAnswersError("Nothing yet.")
+
+    tried = threading.Semaphore(0)
+    fresh = Fresh(lambda person: 1, fail)
+    assert fresh.latest("me") is None
+    assert tried.acquire(timeout=30)
+
+
+def test_a_reloaded_tab_keeps_its_session_and_a_closed_one_does_not(studio):
+    session = studio.session("tab:a", "Ada")
+    studio.arrive("page 1", "tab:a")
+    studio.arrive("page 2", "tab:a")
+    studio.leave("page 1")
+    assert studio.session("page 2") is session
+    studio.leave("page 2")
+    assert studio.session("tab:a") is not session

@@ -203,28 +203,6 @@ def test_real_people_are_judged_by_their_other_answers(generator, tmp_path):
             stored_voters(empty, generator.encoder, answers=4, seed=0)
 
 
-def test_the_study_runs_on_a_store(generator, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(Painter, "_paint", lambda self, prompts, seeds: cards(prompts, seeds))
-    monkeypatch.setattr(bt_generation, "Generator", lambda *args, **kwargs: generator)
-    monkeypatch.setattr(
-        bt_generation, "ARMS", (replace(ARM, name="positive"), Arm("w", words=1), replace(ARM, whose="perfect"))
-    )
-    monkeypatch.setattr(bt_generation, "POSITIVE", "positive")
-    rng = random.Random(0)
-    with PreferenceStore(tmp_path) as store:
-        for prompt in ("a red star", "a fish") * 3:
-            left, right = (store.add_image(draw(random_card(rng))) for _ in range(2))
-            store.add(Comparison("ann", left, right, "left", prompt=prompt))
-    assert bt_generation.run(["--data", str(tmp_path), "--answers", "3", "--seeds", "2"]) == 0
-    printed = capsys.readouterr().out
-    assert (
-        "1 real people, 2 pictures an arm, 3 answers each; judged by a taste of each person's other answers" in printed
-    )
-    assert "by the encoder's cosine" in printed
-    assert "| positive | " in printed
-    assert "| w |" not in printed
-
-
 def test_nonsense_options_are_refused(capsys):
     with pytest.raises(SystemExit):
         bt_generation.run(["--people", "0"])

@@ -67,19 +67,7 @@
     }
   };
 
-  // Who is choosing; a name in the field counts once nobody types it any more.
-  let who = "";
-  const named = () => {
-    const field = document.querySelector("#palate-person input");
-    return window.palate.person?.() ?? (field === document.activeElement ? who : field?.value.trim());
-  };
-  kit.person = () => who;
-  setInterval(() => {
-    const name = named();
-    if (!name || name === who) return;
-    who = name;
-    document.dispatchEvent(new CustomEvent("palate:person", { detail: who }));
-  }, 150);
+  kit.person = () => window.palate.person(); // "palate:person" tells when it is somebody else
 
   /** What this browser keeps under a name and for the person; anything may have become of it. */
   kit.kept = (name) => {

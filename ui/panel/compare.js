@@ -1,79 +1,257 @@
-// Compare in the browser: a click on a picture, a key, and the time it took.
+// Compare in the browser. The next pairs lie here already, loaded: a click shows the next one at once, and the answer
+// goes to the panel behind it. An answer stays in the outbox until the panel says that it is on disk.
 (() => {
-  const OUTCOMES = { ArrowLeft: "left", a: "left", ArrowRight: "right", d: "right", b: "right", t: "tie", x: "both_bad", s: "skip" };
-  const stage = () => document.querySelector("#palate-stage .pl-stage[data-ticket]");
-  // Gradio patches the stage in place, so a new pair is told by its view, not by a new element.
-  let seen = ""; // the view that is shown
-  let since = 0; // when its pictures could be seen, ms
-  let sent = ""; // the view that was answered
+  const KEYS = { ArrowLeft: "left", a: "left", ArrowRight: "right", d: "right", b: "right", t: "tie", x: "both_bad", s: "skip", u: "undo" };
+  const OUTBOX = "palate-outbox";
+  const RETRY = 1500; // ms until a panel that doesn't answer is asked again
+  const SOON = 250; // ms until it is asked for the pair after the next
+  const picture = (id) => `palate/pictures/${encodeURIComponent(id)}`;
+  const find = (selector) => document.querySelector(`#palate-stage ${selector}`);
+  const pause = (time) => new Promise((go) => setTimeout(go, time));
 
-  const press = (name) => document.getElementById(`palate-${name}`)?.click();
-  const visible = (element) => element !== null && element.offsetParent !== null;
+  let hand = []; // pairs that the panel handed out and nobody answered, the one on the screen first
+  let outbox = JSON.parse(sessionStorage.getItem(OUTBOX) ?? "[]");
+  let seen = null; // the pair on the screen
+  let since = 0; // when it could be seen, ms
+  let asking = null; // the requests that are going on
+  let era = 0; // rises when somebody else chooses: what was asked for before is not for them
+  let wanted = { prompt: "", folder: "" };
+  const loaded = new Map(); // ticket -> {pictures, ready}
 
-  // Gradio calls this when an answer button is pressed; what it returns goes to the server.
-  window.palateAnswer = (outcome) => {
-    const now = stage();
-    if (!now || now.dataset.view === sent) return JSON.stringify({ ticket: "" });
-    sent = now.dataset.view;
-    for (const card of now.querySelectorAll("[data-choose]")) {
-      if (outcome === "left" || outcome === "right") {
-        card.classList.add(card.dataset.choose === outcome ? "pl-chosen" : "pl-passed");
-      } else {
-        card.classList.add("pl-passed");
-      }
+  const keep = () => sessionStorage.setItem(OUTBOX, JSON.stringify(outbox));
+
+  // Pictures of a pair are loaded and decoded once, before it is shown.
+  const load = (pair) => {
+    if (!loaded.has(pair.ticket)) {
+      const pictures = ["left", "right"].map((side) => {
+        const image = new Image();
+        image.src = picture(pair[side]);
+        image.alt = `the ${side} picture`;
+        image.draggable = false;
+        return image;
+      });
+      const entry = { pictures, ready: false };
+      entry.done = Promise.allSettled(pictures.map((image) => image.decode())).then(() => (entry.ready = true));
+      loaded.set(pair.ticket, entry);
     }
-    const seconds = since ? (performance.now() - since) / 1000 : null;
-    return JSON.stringify({ ticket: now.dataset.ticket, seconds });
+    return loaded.get(pair.ticket);
   };
 
-  const look = () => {
-    const now = stage();
-    const view = now?.dataset.view ?? "";
-    if (view === seen) return;
-    seen = view;
-    since = 0;
-    if (!now) return;
-    delete now.dataset.ready;
-    // After a name or a source was chosen, keys are for the pictures again.
-    if (document.activeElement?.closest("#palate-person, #palate-source")) document.activeElement.blur();
-    const cards = [...now.querySelectorAll(".pl-card")];
-    for (const card of cards) card.classList.remove("pl-chosen", "pl-passed");
-    const pictures = cards.map((card) => card.querySelector("img"));
-    Promise.allSettled(pictures.map((picture) => picture.decode())).then(() => {
-      if (seen !== view) return;
+  const write = (selector, text) => {
+    const place = document.querySelector(selector);
+    if (place && place.textContent !== text) place.textContent = text;
+  };
+
+  const wait = (text) => {
+    seen = null;
+    const stage = document.getElementById("palate-stage");
+    if (!stage) return; // Gradio builds the page anew, and it is told then
+    stage.setAttribute("aria-busy", "true");
+    delete stage.dataset.ticket;
+    for (const place of stage.querySelectorAll(".pl-picture")) place.replaceChildren();
+    write("#palate-prompt", text || "One moment…");
+  };
+
+  const stop = (text) => {
+    const place = find(".pl-stopped");
+    if (!place) return;
+    place.hidden = !text;
+    write("#palate-stage .pl-stopped", text);
+    find(".pl-pair").hidden = Boolean(text);
+  };
+
+  /** Show the first pair of the hand; `clicked` is when somebody asked for it, ms. */
+  const show = async (clicked = 0, doing = "") => {
+    const pair = hand[0];
+    if (!pair) return wait(doing);
+    if (seen?.ticket === pair.ticket) return;
+    const entry = load(pair);
+    if (!entry.ready) {
+      if (seen) wait("One moment…");
+      await entry.done;
+      if (hand[0] !== pair) return;
+    }
+    const stage = document.getElementById("palate-stage");
+    if (!stage) return;
+    const [left, right] = entry.pictures;
+    const ratio = left.naturalWidth / left.naturalHeight;
+    const same = Math.abs(ratio - right.naturalWidth / right.naturalHeight) < 0.01;
+    stage.style.setProperty("--ratio", same && ratio ? Math.min(Math.max(ratio, 0.6), 1.7).toFixed(3) : "1");
+    const places = stage.querySelectorAll(".pl-picture");
+    places.forEach((place, index) => place.replaceChildren(entry.pictures[index]));
+    write("#palate-prompt", pair.prompt || (wanted.folder ? "your pictures" : " "));
+    seen = pair;
+    stage.removeAttribute("aria-busy");
+    stage.dataset.ticket = pair.ticket;
+    for (const ticket of loaded.keys()) if (!hand.some((one) => one.ticket === ticket)) loaded.delete(ticket);
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      if (seen !== pair) return;
       since = performance.now();
-      now.dataset.ready = view;
-      if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-      for (const card of cards) card.animate([{ opacity: 0.2 }, { opacity: 1 }], { duration: 180, easing: "ease-out" });
+      stage.dataset.took = clicked ? (since - clicked).toFixed(1) : "";
+    }));
+  };
+
+  const flash = (outcome) => {
+    for (const card of document.querySelectorAll("#palate-stage [data-choose]")) {
+      const chosen = card.dataset.choose === outcome;
+      card.getAnimations().forEach((one) => one.cancel());
+      if (chosen) card.animate([{ outline: "4px solid var(--pl-accent)" }, { outline: "4px solid transparent" }], { duration: 420, easing: "ease-in" });
+    }
+  };
+
+  const choose = (outcome) => {
+    if (!seen) return;
+    const clicked = performance.now();
+    const seconds = since ? (clicked - since) / 1000 : null;
+    outbox.push({ ticket: seen.ticket, outcome, seconds });
+    keep();
+    hand = hand.filter((pair) => pair.ticket !== seen.ticket);
+    flash(outcome);
+    show(clicked);
+    talk();
+  };
+
+  const take = (told) => {
+    const gone = new Set(told.done ?? []);
+    outbox = outbox.filter((answer) => !gone.has(answer.ticket));
+    keep();
+    const sent = new Set(outbox.map((answer) => answer.ticket));
+    hand = told.pairs.filter((pair) => !sent.has(pair.ticket));
+    hand.forEach(load);
+    wanted = told.wanted;
+    window.palate.count(told.answers);
+    const broken = told.broken ? ` · skipped ${told.broken} file${told.broken === 1 ? "" : "s"} that can't be read` : "";
+    const count = told.answers === 1 ? "1 answer" : `${told.answers} answers`;
+    const way = told.answers ? `${count}${told.progress ? `: ${told.progress}` : ""}` : told.progress;
+    write("#palate-status", told.problem || way + broken);
+    find(".pl-meter i")?.style.setProperty("width", `${100 * told.share}%`);
+    stop(hand.length ? "" : told.stopped);
+    return told;
+  };
+
+  // One request at a time; while it runs, answers gather for the next one.
+  const talk = () => {
+    if (window.palate.changing) return Promise.resolve();
+    asking ??= (async () => {
+      for (let first = true; first || outbox.length || !hand.length; first = false) {
+        let told;
+        const asked = era;
+        try {
+          const answer = await window.palate.ask("compare", { answers: outbox, waiting: !hand.length });
+          if (asked !== era) continue;
+          told = take(answer);
+        } catch (error) {
+          const waiting = outbox.length ? ` ${outbox.length} answer${outbox.length === 1 ? " waits" : "s wait"} here and will be stored.` : "";
+          write("#palate-status", `${error.message}${waiting}`);
+          await pause(RETRY);
+          continue;
+        }
+        if (told.problem) await pause(RETRY);
+        await show(0, told.doing);
+        if (told.stopped && !hand.length && !outbox.length) break;
+      }
+    })().finally(() => {
+      asking = null;
+      if (hand.length === 1 && window.palate.shown() === "compare") setTimeout(() => hand.length === 1 && talk(), SOON);
     });
+    return asking;
+  };
+
+  /** Wait until all answers are stored: what comes next is about a state that the panel must know. */
+  const settled = async () => {
+    while (asking || outbox.length) await (asking ?? talk());
+  };
+
+  const undo = async () => {
+    await settled();
+    try {
+      const told = await window.palate.ask("undo", {});
+      if (!told.undone) window.palateKit.say("There is no answer to take back.");
+      take(told);
+      await show();
+    } catch (error) {
+      window.palateKit.say(error.message);
+    }
+  };
+
+  const act = (name) => (name === "undo" ? undo() : choose(name));
+
+  // What to compare: prompts or a folder.
+  const dialog = () => document.getElementById("palate-choice");
+  const kind = () => dialog().querySelector("[name=kind]:checked").value;
+  const fields = () => {
+    for (const field of dialog().querySelectorAll("[data-kind]")) field.hidden = field.dataset.kind !== kind();
+  };
+  const open = () => {
+    dialog().querySelector(`[value=${wanted.folder ? "folder" : "prompts"}]`).checked = true;
+    document.getElementById("palate-wanted-prompt").value = wanted.prompt;
+    document.getElementById("palate-wanted-folder").value = wanted.folder;
+    dialog().querySelector(".pl-wrong").hidden = true;
+    fields();
+    dialog().showModal();
+    dialog().querySelector("[data-kind]:not([hidden]) > :last-child").focus();
+  };
+  const use = async () => {
+    const wrong = dialog().querySelector(".pl-wrong");
+    const folder = kind() === "folder";
+    const prompt = folder ? "" : document.getElementById("palate-wanted-prompt").value;
+    try {
+      if (folder && !document.getElementById("palate-wanted-folder").value.trim()) throw new Error("Give the path of a folder.");
+      await settled();
+      const told = await window.palate.ask("wanted", { prompt, folder: folder ? document.getElementById("palate-wanted-folder").value : "" });
+      if (told.found !== null) window.palateKit.say(`Found ${told.found} pictures.`);
+      take(told);
+    } catch (error) {
+      wrong.textContent = error.message;
+      wrong.hidden = false;
+      return;
+    }
+    dialog().close();
+    document.activeElement?.blur();
+    await show();
+    talk();
   };
 
   document.addEventListener("click", (event) => {
-    const card = event.target instanceof Element ? event.target.closest("#palate-stage [data-choose]") : null;
-    if (card) press(card.dataset.choose);
-  });
-
-  document.addEventListener("keydown", (event) => {
-    if (event.repeat || event.altKey || event.isComposing || !visible(stage())) return;
     const target = event.target instanceof Element ? event.target : document.body;
-    if (window.palate.typing(target, event.key)) return;
+    const card = target.closest("#palate-stage [data-choose]");
+    if (card && (event.detail === 0 || !window.palateHands.held())) choose(card.dataset.choose);
+    const answer = target.closest("#palate-stage [data-answer]");
+    if (answer) act(answer.dataset.answer);
+    if (target.closest("#palate-about")) open();
+    if (target.closest("#palate-choice [data-close]") || target === dialog()) dialog().close();
+  });
+  document.addEventListener("change", (event) => event.target.closest?.("#palate-choice") && fields());
+  document.addEventListener("submit", (event) => {
+    if (!event.target.closest("#palate-choice")) return;
+    event.preventDefault();
+    use();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.target.id === "palate-wanted-prompt" && event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      use();
+    }
+    if (event.repeat || event.altKey || event.isComposing || window.palate.shown() !== "compare") return;
+    if (window.palate.typing(event.target, event.key)) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (event.ctrlKey || event.metaKey) {
       if (key !== "z" || event.shiftKey) return;
       event.preventDefault();
-      press("undo");
-    } else if (key === "u") {
-      press("undo");
-    } else if (OUTCOMES[key] && !event.shiftKey) {
+      undo();
+    } else if (KEYS[key] && !event.shiftKey && !(event.target.closest?.("[role=tab]") && key.startsWith("Arrow"))) {
       event.preventDefault();
-      press(OUTCOMES[key]);
+      act(KEYS[key]);
     }
   });
 
-  const begin = () => {
-    new MutationObserver(look).observe(document.body, { childList: true, subtree: true, attributeFilter: ["data-view"] });
-    look();
-  };
-  if (document.body) begin();
-  else document.addEventListener("DOMContentLoaded", begin);
+  document.addEventListener("palate:person", () => {
+    era += 1;
+    hand = [];
+    wait("");
+    talk();
+  });
+  document.addEventListener("palate:front", (event) => event.detail === "compare" && hand.length < 2 && talk());
+  const ready = () => hand.filter((pair) => loaded.get(pair.ticket)?.ready).length;
+  window.palateCompare = { choose, settled, ready };
 })();

@@ -1,14 +1,21 @@
-"""The head of the page: mark, tabs, light or dark."""
+"""The head of the page: mark, tabs, who is choosing, how many answers, light or dark; and where notes appear."""
 
 from __future__ import annotations
 
+from html import escape
+
 __all__ = ["TABS", "head"]
 
-TABS = ("compare", "taste", "generate", "share")
+TABS = ("compare", "taste", "generate", "share", "people")
 
 
-def head() -> str:
-    """Return the head; `panel.js` makes the buttons work."""
+def head(person: str, given: bool) -> str:
+    """Return the head; `panel.js` makes it work.
+
+    Args:
+        person: Who is choosing where the browser doesn't know better.
+        given: Whether the panel was opened for this person, which overrules what the browser remembers.
+    """
     tabs = "".join(
         f'<button type="button" role="tab" id="palate-tab-{name}" data-tab="{name}" '
         f'aria-controls="palate-page-{name}" aria-selected="false" aria-keyshortcuts="{number}">'
@@ -16,9 +23,13 @@ def head() -> str:
         for number, name in enumerate(TABS, start=1)
     )
     return (
-        '<header class="pl-head"><a class="pl-brand" href="#compare">Palate<i>.</i></a>'
+        f'<header class="pl-head" data-person="{escape(person)}" data-given="{int(given)}">'
+        '<a class="pl-brand" href="#compare">Palate<i>.</i></a>'
         f'<nav class="pl-tabs" role="tablist" aria-label="Palate">{tabs}</nav>'
+        '<div class="pl-who"><span class="pl-count" id="palate-count" title="answers so far"></span>'
+        '<label><span class="pl-hidden">Who is choosing?</span>'
+        f'<select id="palate-person"><option>{escape(person)}</option></select></label></div>'
         '<button type="button" class="pl-round" id="palate-theme" aria-label="Dark or light" title="Dark or light">'
         '<svg viewBox="0 0 20 20" aria-hidden="true"><circle cx="10" cy="10" r="7"/><path d="M10 3a7 7 0 0 1 0 14z"/>'
-        "</svg></button></header>"
+        '</svg></button></header><div class="pl-notes" id="palate-notes" role="status" aria-live="polite"></div>'
     )

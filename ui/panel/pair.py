@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Candidate", "Pair", "Pool"]
+__all__ = ["CHOSEN", "RANDOM", "Candidate", "Pair", "Pool"]
+
+CHOSEN, RANDOM = "panel", "panel:random"  # sources of comparisons: asked for what it teaches, or drawn by chance
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures of the store, as they lie on the screen, and the ticket that an answer must carry."""
+    """Two pictures of the store, as they lie on the screen, and the ticket that an answer must carry.
+
+    The ticket is the id of an offer in the store once the pair was handed to a browser. `source` says how it was drawn.
+    """
 
     left: str
     right: str
@@ -23,6 +28,7 @@ class Pair:
     left_seed: int | None = None
     right_seed: int | None = None
     model: str = ""
+    source: str = CHOSEN
     ticket: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
@@ -37,8 +43,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Pool:
-    """Pictures to choose one pair from; they share a prompt, or come from one folder."""
+    """Pictures to choose one pair from; they share a prompt, or come from one folder.
+
+    `fresh` of them, the last ones, were not there when an earlier pair was chosen; None: all of them.
+    """
 
     candidates: tuple[Candidate, ...]
     prompt: str = ""
     model: str = ""
+    fresh: int | None = None

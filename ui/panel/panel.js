@@ -1,13 +1,19 @@
-// The shell in the browser: which tab is in front, light or dark. Other scripts of this folder build on window.palate.
+// The shell in the browser: which tab is in front, who is choosing, light or dark. Other scripts of this folder build on
+// window.palate, and on window.palateKit of base.js.
 (() => {
   const TABS = ["compare", "taste", "generate", "share", "people"];
-  const THEME = "palate-theme";
+  const THEME = "palate-theme", TAB = "palate-tab", PERSON = "palate-person", GIVEN = "palate-given";
+  const ELSE = "\u0000else"; // the choice "Someone else…"; nobody can have that name
   const button = (name) => document.getElementById(`palate-tab-${name}`);
   const shown = () => document.body.dataset.tab;
   const named = () => {
     const name = location.hash.slice(1);
     return TABS.includes(name) ? name : "compare";
   };
+  // What the scripts write to. Gradio builds the page when it likes, not in order, and after a reload twice.
+  const PARTS = ["palate-person", "palate-stage", "palate-learned", "palate-people-rows", ...TABS.map((name) => `palate-page-${name}`)];
+  const whole = () => PARTS.every((id) => document.getElementById(id));
+  const ask = (path, body) => window.palateKit.ask(path, { tab: palate.tab, person: palate.person(), ...body });
 
   // Keys are for the page unless somebody types or moves a slider. A radio button takes no letters.
   const typing = (target, key = "") => {
@@ -15,11 +21,74 @@
     return Boolean(field) && !(field.matches("input[type=radio], input[type=checkbox]") && key.length === 1);
   };
 
-  const palate = (window.palate = { typing, shown });
+  const palate = (window.palate = { typing, shown, ask });
 
-  /** Tell the server's side of the tab in front that it is, so that it shows what is true now. */
+  // A browser tab keeps its key over a reload, so that the same pair comes back.
+  const kept = (name, made) => {
+    const found = sessionStorage.getItem(name) ?? made();
+    sessionStorage.setItem(name, found);
+    return found;
+  };
+  palate.tab = kept(TAB, () => crypto.randomUUID());
+
+  /** Who is choosing in this tab: as chosen here, else as the panel was opened for, else as in the last tab. */
+  palate.person = () => {
+    const head = document.querySelector(".pl-head");
+    const own = sessionStorage.getItem(PERSON);
+    if (!head) return own ?? "";
+    const { person, given } = head.dataset;
+    if (given === "1" && sessionStorage.getItem(GIVEN) !== person) return person;
+    return own ?? (given === "1" ? person : localStorage.getItem(PERSON)) ?? person;
+  };
+
+  const remember = (person) => {
+    const { person: opened, given } = document.querySelector(".pl-head").dataset;
+    sessionStorage.setItem(PERSON, person);
+    if (given === "1") sessionStorage.setItem(GIVEN, opened);
+    else localStorage.setItem(PERSON, person);
+  };
+
+  const listed = (people, person) => {
+    const select = document.getElementById("palate-person");
+    const names = [...new Set([person, ...people])];
+    const options = [...names.map((name) => new Option(name, name, false, name === person)), new Option("Someone else…", ELSE)];
+    select.replaceChildren(...options);
+    select.value = person;
+  };
+
+  /** Show how many answers this person gave. */
+  palate.count = (answers) => {
+    const place = document.getElementById("palate-count");
+    if (place) place.textContent = `${answers} answer${answers === 1 ? "" : "s"}`;
+  };
+
+  /** Answer as this person from now on. Gives whether it went well. */
+  palate.use = async (person) => {
+    const before = palate.person();
+    try {
+      await window.palateCompare.settled(); // answers go to whoever gave them
+      palate.changing = true;
+      const told = await ask("hello", { person });
+      if (!whole()) return false; // it is asked again when the page is there
+      remember(told.person);
+      listed(told.people, told.person);
+      palate.count(told.answers);
+    } catch (error) {
+      const select = document.getElementById("palate-person");
+      if (select) select.value = before;
+      window.palateKit.say(error.message);
+      return false;
+    } finally {
+      palate.changing = false;
+    }
+    document.dispatchEvent(new CustomEvent("palate:person", { detail: palate.person() }));
+    palate.refresh();
+    return true;
+  };
+
+  /** Tell all that the tab in front is, so that it shows what is true now. */
   palate.refresh = () => {
-    document.getElementById(`palate-front-${shown()}`)?.click();
+    if (!whole()) return;
     document.dispatchEvent(new CustomEvent("palate:front", { detail: shown() }));
   };
 
@@ -31,7 +100,7 @@
 
   const front = () => {
     const name = named();
-    const changed = document.body.dataset.tab !== name;
+    const changed = shown() !== name;
     document.body.dataset.tab = name;
     for (const other of TABS) {
       const tab = button(other);
@@ -48,8 +117,8 @@
 
   // Gradio follows the system; the button in the head overrules it, and is remembered.
   const theme = () => {
-    const kept = localStorage.getItem(THEME);
-    if (kept) document.body.classList.toggle("dark", kept === "dark");
+    const chosen = localStorage.getItem(THEME);
+    if (chosen) document.body.classList.toggle("dark", chosen === "dark");
   };
 
   document.addEventListener("click", (event) => {
@@ -61,20 +130,29 @@
     }
   });
 
+  document.addEventListener("change", (event) => {
+    if (event.target.id !== "palate-person") return;
+    const name = event.target.value;
+    event.target.blur(); // keys are for the pictures again
+    if (name !== ELSE) return palate.use(name);
+    event.target.value = palate.person();
+    palate.show("people");
+    document.dispatchEvent(new CustomEvent("palate:someone-else"));
+  });
+
   document.addEventListener("keydown", (event) => {
     if (event.repeat || event.altKey || event.ctrlKey || event.metaKey || event.isComposing) return;
     const target = event.target instanceof Element ? event.target : document.body;
     const tab = target.closest("[role=tab][data-tab]");
-    const there = TABS.filter(button);
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (tab && step) {
-      const next = there[(there.indexOf(tab.dataset.tab) + step + there.length) % there.length];
+      const next = TABS[(TABS.indexOf(tab.dataset.tab) + step + TABS.length) % TABS.length];
       event.preventDefault();
       event.stopImmediatePropagation();
       palate.show(next);
       button(next).focus();
-    } else if (!typing(target) && there[Number(event.key) - 1]) {
-      palate.show(there[Number(event.key) - 1]);
+    } else if (!typing(target) && TABS[Number(event.key) - 1]) {
+      palate.show(TABS[Number(event.key) - 1]);
     }
   });
 
@@ -83,12 +161,13 @@
   const begin = () => {
     theme();
     document.body.dataset.tab = named();
-    // Gradio builds the page when it likes: wait for the head, then for the page.
+    let stage = null;
     const watch = new MutationObserver(() => {
-      if (!button("compare") || !document.getElementById("palate-page-compare")) return;
-      watch.disconnect();
+      if (document.getElementById("palate-stage") === stage || !whole()) return;
+      stage = document.getElementById("palate-stage");
       theme();
       front();
+      palate.use(palate.person());
     });
     watch.observe(document.body, { childList: true, subtree: true });
   };

@@ -82,6 +82,7 @@ class Panel:
         # A browser keeps its connection open; waiting for it would make Ctrl-C seem dead.
         config = uvicorn.Config(Gate(web_app(studio)), log_level="warning", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
+        self._socket.listen()  # a browser that comes before the server runs waits, and isn't turned away
         self._on_signal = self._server.handle_exit
         self._server.handle_exit = self._leave  # type: ignore[method-assign]
 
@@ -119,15 +120,20 @@ def web_app(studio: Studio) -> FastAPI:
     from fastapi.responses import FileResponse, Response
 
     from .app import build
+    from .compare_routes import compare_routes
     from .generate_routes import generate_routes
+    from .people_routes import people_routes
     from .rooms import Rooms
     from .share_routes import share_routes
+    from .taste_routes import taste_routes
     from .theme import head, style, theme
 
     shelf, rooms = Shelf(), Rooms(studio)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(generate_routes(rooms))
-    app.include_router(share_routes(rooms))
+    for routes in (compare_routes, taste_routes, people_routes):
+        app.include_router(routes(studio))
+    for routes in (generate_routes, share_routes):
+        app.include_router(routes(rooms))
 
     @app.get("/palate/pictures/{image_id}")
     def picture(image_id: str) -> FileResponse:

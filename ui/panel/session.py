@@ -1,30 +1,33 @@
-"""One browser tab: whose answers, which pictures, the pair on the screen."""
+"""One browser tab: whose answers, which pictures, the pairs that were handed to it."""
 
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING
 
-from ...adapters.comparisons import OUTCOMES, Comparison
+from ...adapters.comparisons import OUTCOMES, Comparison, Offer
 from ...adapters.comparisons.comparison import check_person
-from ...adapters.errors import ComparisonError
+from ...adapters.errors import ComparisonError, ImageError
 from .ahead import PairsAhead
 from .maker import PairMaker
-from .pair import Pair
+from .pair import CHOSEN, Pair
 from .sources import FolderSource, PromptSource, Source
+from .wanted import Wanted
 
 if TYPE_CHECKING:
-    from ...adapters.taste import Taste
     from .studio import Studio
 
-__all__ = ["Session"]
+__all__ = ["HAND", "Session"]
 
 LONGEST = 3600.0  # s: who answers after an hour was away, and the time says nothing
+HAND = 3  # pairs that a browser holds: one on the screen, two loaded, so that a quick click never waits
 
 
 class Session:
     """What one tab shows and asks; safe to call from several threads.
+
+    Pairs that were handed to the browser are offers in the store: an answer carries the offer's id, is recorded once
+    however often it comes, and a pair that nobody answered is still there after a restart.
 
     Args:
         studio: Store, model and encoder, shared by all tabs.
@@ -35,52 +38,43 @@ class Session:
     def __init__(self, studio: Studio, person: str, seed: int | None = None) -> None:
         self.studio = studio
         self.person = person
-        self.current: Pair | None = None
-        self.loaded: Taste | None = None
         self.closed = False
-        self._cancel = threading.Event()
+        self.deleted: Comparison | None = None  # the last answer that was deleted in this tab
+        self.wanted = Wanted()
+        self._hand: list[Pair] | None = None  # None: not looked for yet
+        self._epoch = 0  # rises when the pairs that are being made are not wanted any more
         self._seed = seed
         self._source: Source | None = None
         self._ahead: PairsAhead | None = None
-        self._asked = time.monotonic()
         self._lock = threading.RLock()
 
     @property
     def source(self) -> Source | None:
-        """Where the pictures come from; None before one was chosen."""
+        """Where the pictures come from; None before the first pair was asked for."""
         return self._source
 
     @property
-    def ready(self) -> int:
-        """How many pairs wait behind the one on the screen."""
-        return self._ahead.ready if self._ahead else 0
+    def tickets(self) -> frozenset[str]:
+        """Of the pairs that this tab's browser holds."""
+        return frozenset(pair.ticket for pair in self._hand or ())
 
-    @property
-    def upcoming(self) -> Pair | None:
-        """The pair that comes next, when it is made already."""
-        return self._ahead.peek() if self._ahead else None
+    # -- what to compare
 
-    def answers(self) -> int:
-        """Return how many comparisons of this person say something about their taste (all but skipped ones)."""
-        return sum(comparison.outcome != "skip" for comparison in self.studio.store.comparisons(self.person))
-
-    def use_prompts(self, prompt: str = "") -> None:
-        """Compare pictures of this prompt from now on, or of many example prompts when it is empty."""
-        prompts = [prompt.strip()] if prompt.strip() else list(self.studio.example_prompts())
-        self._use(PromptSource(self.studio.painter, prompts, self._seed))
-
-    def use_folder(self, folder: str) -> FolderSource:
-        """Compare the pictures of this folder from now on.
+    def use(self, wanted: Wanted) -> None:
+        """Compare these pictures from now on, and again after a restart; pairs of other ones are dropped.
 
         Raises:
             ImageError: there is no such folder.
         """
-        source = FolderSource(folder, self._seed)
-        self._use(source)
-        return source
+        source = self._made(wanted)
+        with self._lock:
+            self._drop(self._own_offers())
+            self._hand, self.wanted, self._epoch = [], wanted, self._epoch + 1
+            self.studio.wishes.keep(self.person, wanted)
+            self._go_on(source)
 
     def use_person(self, person: str) -> None:
-        """Answer as this person from now on; pairs chosen for another one are dropped.
+        """Answer as this person from now on. The pair on the screen waits for the one before, those behind it don't.
 
         Raises:
             ComparisonError: nobody can have this name.
@@ -89,114 +83,153 @@ class Session:
         with self._lock:
             if person == self.person:
                 return
-            self.person, self.loaded = person, None
-            if self._source is not None:
-                self._use(self._source)
+            self._lay_down()
+            self.person, self._source = person, None
+            if self._ahead is not None:
+                self._ahead.close(0.0)
+                self._ahead = None
 
-    def show(self, timeout: float | None = None) -> Pair | None:
-        """Return the pair on the screen, waiting up to `timeout` seconds for the next; None when it isn't made.
+    # -- pairs and answers
+
+    def pairs(self, count: int = HAND, timeout: float = 0.0) -> tuple[Pair, ...]:
+        """Return up to `count` pairs, the one on the screen first; wait up to `timeout` seconds for the first.
 
         Raises:
             PreferenceError: no pair can be made; the message says what to do.
         """
         with self._lock:
-            if self.current is not None or self._ahead is None:
-                return self.current
-            ahead, source = self._ahead, self._source
-        pair = ahead.take(timeout)
-        with self._lock:
-            if pair is None or source is not self._source:  # the source changed meanwhile: drop it
-                return self.current
-            if self.current is None:
-                self.current, self._asked = pair, time.monotonic()
-            else:  # another call of this tab was faster
-                ahead.put_back(pair)
-            return self.current
+            self._begin()
+            ahead, epoch = self._ahead, self._epoch
+        while ahead is not None and len(self._hand or ()) < count and (ahead.ready or not self._hand):
+            pair = ahead.take(timeout)
+            with self._lock:
+                if pair is None or epoch != self._epoch:
+                    break
+                self._hand = [*(self._hand or ()), self._offered(pair)]
+        return tuple(self._hand or ())[:count]
+
+    def show(self, timeout: float = 0.0) -> Pair | None:
+        """Return the pair on the screen, waiting up to `timeout` seconds for it; None when it isn't made."""
+        return next(iter(self.pairs(1, timeout)), None)
 
     def answer(self, ticket: str, outcome: str, seconds: float | None = None) -> Comparison | None:
-        """Store the answer to the pair on the screen, then take it off the screen.
+        """Record the answer to a pair that was handed out, now or before a restart.
 
         Args:
-            ticket: The pair that the person saw. An answer to another one (a double click) is ignored.
+            ticket: The pair that the person saw.
             outcome: "left", "right", "tie", "both_bad" or "skip".
-            seconds: Time to answer as the browser measured it; default: since the pair was handed out.
+            seconds: Time to answer as the browser measured it.
 
         Returns:
-            What is now on disk, or None when the ticket is not the pair on the screen.
+            What is now on disk, or None when the pair was answered already, or dropped.
 
         Raises:
-            StoreError: it could not be stored; the pair stays.
+            StoreError: it could not be recorded; the pair stays.
         """
         if outcome not in OUTCOMES:
             raise ComparisonError(f"Cannot store the answer: found {outcome!r}; expected one of {', '.join(OUTCOMES)}.")
+        store = self.studio.store
         with self._lock:
-            pair = self.current
-            if pair is None or pair.ticket != ticket:
-                return None
-            taken = time.monotonic() - self._asked if seconds is None else seconds
-            stored = self.studio.store.add(
-                Comparison(
-                    person=self.person,
-                    left=pair.left,
-                    right=pair.right,
-                    outcome=outcome,
-                    prompt=pair.prompt,
-                    left_seed=pair.left_seed,
-                    right_seed=pair.right_seed,
-                    model=pair.model,
-                    source="panel",
-                    seconds=round(min(max(taken, 0.0), LONGEST), 3),
-                )
-            )
-            self.current = None
+            offer = store.find_offer(ticket)
+            taken = None if seconds is None else round(min(max(seconds, 0.0), LONGEST), 3)
+            stored = store.answer(ticket, outcome, taken) if offer is not None and offer.open else None
+            if self._hand:
+                self._hand = [pair for pair in self._hand if pair.ticket != ticket]
             return stored
 
     def undo(self) -> Pair | None:
         """Take this person's last answer back and show that pair again; None when there is none."""
+        store = self.studio.store
         with self._lock:
-            undone = self.studio.store.undo(self.person)
+            self._begin()
+            last = next(iter(store.newest(self.person, 1)), None)
+            offer = None if last is None else store.find_offer(comparison=last.id)
+            undone = None if last is None else store.undo(self.person)
             if undone is None:
                 return None
-            if self.current is not None and self._ahead is not None:
-                self._ahead.put_back(self.current)
-            self.current = Pair(
-                undone.left,
-                undone.right,
-                undone.prompt,
-                undone.left_seed,
-                undone.right_seed,
-                undone.model,
-            )
-            self._asked = time.monotonic()
-            return self.current
-
-    def start_generating(self) -> threading.Event:
-        """Return what is set when the pictures that are now begun are not wanted any more; stops those before."""
-        self.stop_generating()
-        self._cancel = threading.Event()
-        return self._cancel
-
-    def stop_generating(self) -> None:
-        """Stop what this tab is generating."""
-        self._cancel.set()
+            pair = _pair(undone if offer is None else offer)
+            self._hand = [pair if offer is not None else self._offered(pair), *(self._hand or ())]
+            return self._hand[0]
 
     def close(self) -> None:
-        """Stop making pairs."""
-        self.closed = True
-        self.stop_generating()
+        """Stop making pairs; the one on the screen waits for the next time."""
         with self._lock:
+            self.closed = True
+            self._lay_down()
             ahead, self._ahead = self._ahead, None
         if ahead is not None:
             ahead.close()
 
-    def _use(self, source: Source) -> None:
-        with self._lock:
-            if self.closed:
-                return
-            self._source = source
-            make = PairMaker(self.studio, source, self.person, self._seed)
-            if self._ahead is None:
-                self._ahead = PairsAhead(make)
-            else:
-                self._ahead.restart(make)
-            self.current = None
+    # -- inside
+
+    def _begin(self) -> None:
+        """Take up what was left: what to compare, and the pairs that wait."""
+        if self.closed:
+            return
+        if self._source is None:
+            kept = self.studio.wishes.of(self.person) or self.wanted
+            try:
+                source = self._made(kept)
+            except ImageError:  # the folder is gone
+                kept = Wanted()
+                source = self._made(kept)
+            self.wanted = kept
+            self._go_on(source)
+        if self._hand is None:
+            waiting = [offer for offer in self._own_offers() if self._shows(offer)]
+            self._hand = [_pair(offer) for offer in waiting[:HAND]]
+            self._drop(waiting[HAND:])
+
+    def _made(self, wanted: Wanted) -> Source:
+        if wanted.folder:
+            return FolderSource(wanted.folder, self._seed)
+        prompts = [wanted.prompt] if wanted.prompt else list(self.studio.example_prompts())
+        return PromptSource(self.studio.painter, prompts, self._seed)
+
+    def _go_on(self, source: Source) -> None:
+        if self.closed:
+            return
+        self._source = source
+        make = PairMaker(self.studio, source, self.person, self._seed)
+        if self._ahead is None:
+            self._ahead = PairsAhead(make, depth=1)
+        else:
+            self._ahead.restart(make)
+
+    def _offered(self, pair: Pair) -> Pair:
+        offer = self.studio.store.offer(
+            self.person,
+            pair.left,
+            pair.right,
+            pair.prompt,
+            pair.left_seed,
+            pair.right_seed,
+            pair.model,
+            pair.source,
+        )
+        return _pair(offer)
+
+    def _own_offers(self) -> list[Offer]:
+        """Return this person's undecided pairs that no other tab holds."""
+        elsewhere = self.studio.held(but=self)
+        return [one for one in self.studio.store.offers(self.person, source=CHOSEN) if one.id not in elsewhere]
+
+    def _shows(self, offer: Offer) -> bool:
+        return self.studio.store.has_image(offer.left) and self.studio.store.has_image(offer.right)
+
+    def _lay_down(self) -> None:
+        hand, self._hand, self._epoch = self._hand or [], None, self._epoch + 1
+        for pair in hand[1:]:
+            self.studio.store.withdraw(pair.ticket)
+
+    def _drop(self, offers: list[Offer]) -> None:
+        for offer in offers:
+            self.studio.store.withdraw(offer.id)
+
+
+def _pair(asked: Offer | Comparison) -> Pair:
+    """Return the pair of an offer, or of an answer that came from none."""
+    pair = Pair(
+        asked.left, asked.right, asked.prompt, asked.left_seed, asked.right_seed, asked.model, asked.source or CHOSEN
+    )
+    return pair if isinstance(asked, Comparison) else Pair(**{**pair.__dict__, "ticket": asked.id})

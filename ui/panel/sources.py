@@ -84,7 +84,7 @@ class PromptSource:
             for seed, image in zip(seeds, painted, strict=True)
         ]
         left.extend(fresh)
-        return Pool(tuple(left), prompt, painter.name)
+        return Pool(tuple(left), prompt, painter.name, len(fresh))
 
     def done(self, pool: Pool, first: int, second: int) -> None:
         """Forget the two that were shown."""

@@ -13,30 +13,43 @@ import torch
 from ...adapters.comparisons import PreferenceStore
 from ...adapters.comparisons.comparison import check_person
 from ...adapters.errors import NotEnoughAnswersError
-from ...adapters.places import safe_name, tastes_folder
+from ...adapters.places import palate_home, safe_name, tastes_folder
+from ...adapters.taste import agreement, words_of
 from .brush import Brush
+from .fresh import Fresh
+from .progress import FIRST_LOOK
 from .session import Session
 from .tools import Tools
+from .wanted import Wishes
 
 if TYPE_CHECKING:
-    from ...adapters.taste import LearningReport, Taste
+    from torch import Tensor
+
+    from ...adapters.taste import LearningReport, Taste, Word, WordEffect
 
 __all__ = ["Learned", "Studio"]
 
 logger = logging.getLogger(__name__)
 
-SHOWN = 8  # pictures in each of the two rows of "Learned"
+COMPARED = 6  # people in the table of who is alike
+PICTURES = 120  # pairs of pictures that they are compared on
+SHOWN = 8  # pictures in each of the two rows of "Taste"
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What is known about one person: how well it predicts them, and the ends of their scale."""
+    """What is known about one person: how well it predicts them, the ends of their scale, and words for it.
+
+    `likes` and `dislikes` hold words of known sign only, the strongest first; None where the encoder knows no words.
+    """
 
     person: str
     answers: int
     report: LearningReport
     best: tuple[str, ...]
     worst: tuple[str, ...]
+    likes: tuple[WordEffect, ...] | None = None
+    dislikes: tuple[WordEffect, ...] | None = None
 
 
 class Studio:
@@ -58,35 +71,65 @@ class Studio:
         self.tools = tools
         self.person_given = person is not None
         self.closing = threading.Event()
+        self.wishes = Wishes(palate_home() / "panel")
+        self.reports: Fresh[LearningReport] = Fresh(
+            self.store.revision, lambda person: self.tools.report(self.store, self.encoder(), person)
+        )
         self._sessions: dict[str, Session] = {}
-        self._tastes: dict[str, tuple[int, Taste]] = {}
-        self._learned: dict[str, tuple[int, Learned]] = {}
+        self._tabs: dict[str, str] = {}  # key of a browser tab by what Gradio calls its page
+        self._tastes: Fresh[Taste] = Fresh(
+            self.store.revision, lambda person: self.tools.fit(self.store, self.encoder(), person)
+        )
+        self._learned: Fresh[Learned] = Fresh(self.store.revision, self._look_back)
         self._painter: Brush | None = None
         self._encoder: Any = None
+        self._words: tuple[tuple[Word, ...], Tensor] | None = None
         self._lock = threading.RLock()
         self._loading = {"painter": threading.Lock(), "encoder": threading.Lock()}
 
     # -- sessions
 
-    def session(self, key: str) -> Session:
-        """Return the session of a browser tab, a new one when the tab is new."""
+    def session(self, key: str, person: str | None = None) -> Session:
+        """Return the session of a browser tab, a new one when the tab is new.
+
+        Args:
+            key: The tab's own, or what Gradio calls its page.
+            person: Whose answers the tab collects from now on; None: as before.
+
+        Raises:
+            ComparisonError: nobody can have this name.
+        """
         with self._lock:
+            key = self._tabs.get(key, key)
             if key not in self._sessions:
-                self._sessions[key] = Session(self, self.person)
-            return self._sessions[key]
+                self._sessions[key] = Session(self, check_person(person or self.person))
+            session = self._sessions[key]
+        if person is not None:
+            session.use_person(person)
+        return session
+
+    def arrive(self, page: str, key: str) -> None:
+        """Know which browser tab a page of Gradio's lies in; a tab that was reloaded has another page."""
+        with self._lock:
+            self._tabs[page] = key
 
     def leave(self, key: str) -> None:
-        """End the session of a tab that was closed."""
+        """End the session of a tab that was closed; one that was reloaded goes on with its new page."""
         with self._lock:
-            session = self._sessions.pop(key, None)
+            tab = self._tabs.pop(key, key)
+            session = None if tab in self._tabs.values() else self._sessions.pop(tab, None)
         if session is not None:
             session.close()
+
+    def held(self, but: Session) -> frozenset[str]:
+        """Return the tickets that other tabs' browsers hold."""
+        with self._lock:
+            others = [session for session in self._sessions.values() if session is not but]
+        return frozenset().union(*(session.tickets for session in others))
 
     def shut(self) -> None:
         """Let everybody who waits for a picture go; the panel is about to close."""
         self.closing.set()
-        for session in list(self._sessions.values()):
-            session.stop_generating()
 
     def close(self) -> None:
         """End all sessions and close the store."""
@@ -123,15 +166,7 @@ class Studio:
         Raises:
             NotEnoughAnswersError: nothing to learn from yet.
         """
-        revision = self.store.revision(person)
-        with self._lock:
-            kept = self._tastes.get(person)
-        if kept is not None and kept[0] == revision:
-            return kept[1]
-        taste = self.tools.fit(self.store, self.encoder(), person)
-        with self._lock:
-            self._tastes[person] = (revision, taste)
-        return taste
+        return self._tastes.of(person)
 
     def learned(self, person: str) -> Learned:
         """Return what was learned about a person; worked out again only when there is a new answer.
@@ -139,25 +174,67 @@ class Studio:
         Raises:
             NotEnoughAnswersError: nothing to learn from yet.
         """
-        revision = self.store.revision(person)
-        with self._lock:
-            kept = self._learned.get(person)
-        if kept is not None and kept[0] == revision:
-            return kept[1]
+        return self._learned.of(person)
+
+    def alike(self) -> tuple[list[str], Any]:
+        """Return who was here lately and has answered enough, and how often each two would choose the same picture.
+
+        Returns:
+            At most `COMPARED` names, and shares (P, P) in [0, 1].
+        """
+        found = [one.person for one in self.store.people_answers() if one.answers >= FIRST_LOOK][:COMPARED]
+        tastes, sides = [], []
+        for person in list(found):
+            try:
+                tastes.append(self.taste(person))
+            except NotEnoughAnswersError:  # all both bad
+                found.remove(person)
+                continue
+            newest = self.store.newest(person, PICTURES // COMPARED)
+            sides += [side for one in newest for side in (one.left, one.right) if self.store.has_image(side)]
+        vectors = self.tools.vectors(self.store, self.encoder(), list(dict.fromkeys(sides))) if len(found) > 1 else {}
+        if not vectors:
+            return [], []
+        return found, agreement(tastes, torch.stack(list(vectors.values())))
+
+    def _look_back(self, person: str) -> Learned:
         comparisons = [one for one in self.store.comparisons(person) if one.outcome != "skip"]
         if not comparisons:
             raise NotEnoughAnswersError("There is nothing to show yet. Answer a few pairs under Compare first.")
         taste = self.taste(person)
-        report = self.tools.report(self.store, self.encoder(), person)
+        report = self.reports.of(person)
         sides = list(dict.fromkeys(side for one in comparisons for side in (one.left, one.right)))
         vectors = self.tools.vectors(self.store, self.encoder(), [side for side in sides if self.store.has_image(side)])
         utility = taste.utility(torch.stack(list(vectors.values()))).tolist() if vectors else []
         order = [side for _, side in sorted(zip(utility, vectors, strict=True), reverse=True)]
         shown = min(SHOWN, len(order) // 2)
-        learned = Learned(person, len(comparisons), report, tuple(order[:shown]), tuple(order[::-1][:shown]))
-        with self._lock:
-            self._learned[person] = (revision, learned)
-        return learned
+        return Learned(
+            person,
+            len(comparisons),
+            report,
+            tuple(order[:shown]),
+            tuple(order[::-1][:shown]),
+            *self._in_words(taste, vectors),
+        )
+
+    def _in_words(self, taste: Taste, vectors: dict[str, Tensor]) -> tuple[Any, Any]:
+        """Return what is liked and disliked, None both where the encoder has no text side."""
+        vocabulary = self._vocabulary()
+        if vocabulary is None or not vectors:
+            return None, None
+        likes, dislikes = words_of(taste, *vocabulary, torch.stack(list(vectors.values())))
+        return tuple(likes), tuple(dislikes)
+
+    def _vocabulary(self) -> tuple[tuple[Word, ...], Tensor] | None:
+        """Return the words and their vectors (W, D), encoded once; None where the encoder has no text side."""
+        encoder = self.encoder()
+        if not getattr(encoder, "has_text", False):
+            return None
+        with self._loading["encoder"]:
+            if self._words is None:
+                words = tuple(self.tools.words())
+                self._words = words, encoder.encode_texts([word.sentence for word in words])
+            return self._words
 
     # -- taste files
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...adapters.errors import EncoderError
 from .easel import Facts
+from .pair import CHOSEN
 from .preflight import fitting_encoders
 from .prompts import example_prompts
 from .sources import Painter
 
+if TYPE_CHECKING:
+    from ...adapters.taste import Word
+
 __all__ = ["Tools", "best_device", "real_tools"]
 
 logger = logging.getLogger(__name__)
+
+UNCOUNTED = (CHOSEN, "panel:generate")  # sources of pairs that say little about how well a taste predicts others
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,8 @@ class Tools:
         prompts: Gives example prompts that suit the model.
         vectors: (store, encoder, image ids) -> (D,) by image id, for those that can be read.
         fit: (store, encoder, person) -> Taste.
-        report: (store, encoder, person) -> LearningReport.
+        report: (store, encoder, person) -> LearningReport, on pairs that were drawn by chance.
+        words: Gives the vocabulary that tastes are put into words with.
         choose: (fitted model, (M, D) vectors) -> the two worth asking about.
         save: (taste, path) -> path.
         load: (path, encoder) -> Taste.
@@ -49,6 +57,7 @@ class Tools:
     vectors: Callable[[Any, Any, Any], Any]
     fit: Callable[[Any, Any, str], Any]
     report: Callable[[Any, Any, str], Any]
+    words: Callable[[], Sequence[Word]]
     choose: Callable[[Any, Any], tuple[int, int]]
     save: Callable[[Any, Path], Path]
     load: Callable[[Path, Any], Any]
@@ -98,7 +107,8 @@ def real_tools(
         prompts=loaded.prompts,
         vectors=encode_readable,
         fit=fit_taste,
-        report=learned_report,
+        report=functools.partial(learned_report, uncounted=UNCOUNTED),
+        words=loaded.words,
         choose=choose_pair,
         save=save_taste,
         load=load_taste,
@@ -162,6 +172,12 @@ class _Loaded:
             logger.warning("%s comes without an encoder; give one with --encoder to learn and to steer", self._model)
         encoder: Any = encoders if len(encoders) > 1 else next(iter(encoders), None)
         return Generator(self._model, self._device or best_device(), encoder, self._offload)
+
+    def words(self) -> Sequence[Word]:
+        from ...adapters.playground import playground_words
+        from ...adapters.taste import VOCABULARY
+
+        return playground_words() if self._model == "playground" else VOCABULARY
 
     def prompts(self) -> tuple[str, ...]:
         if self._model == "playground":
