@@ -19,6 +19,7 @@ __all__ = ["Database"]
 logger = logging.getLogger(__name__)
 
 BUSY_SECONDS = 30.0  # how long a writer waits for another one
+CLOSING_SECONDS = 10.0  # how long closing waits for those who are at it
 
 
 class Database:
@@ -28,6 +29,8 @@ class Database:
         self.file = file
         self._connections: dict[threading.Thread, sqlite3.Connection] = {}
         self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._lent = 0
         self._closed = False
         try:
             with self.read() as connection:
@@ -45,7 +48,13 @@ class Database:
     def read(self) -> Iterator[sqlite3.Connection]:
         """Lend this thread's connection; each statement sees what was committed before it."""
         try:
-            yield self._connection()
+            connection = self._connection()
+            try:
+                yield connection
+            finally:
+                with self._idle:
+                    self._lent -= 1
+                    self._idle.notify_all()
         except StoreError:
             raise
         except (sqlite3.Error, OSError) as error:
@@ -70,9 +79,15 @@ class Database:
                 raise
 
     def close(self) -> None:
-        """Close the connections of all threads; closing twice does nothing."""
-        with self._lock:
+        """Close the connections of all threads; closing twice does nothing.
+
+        Waits for those that are reading or writing right now: SQLite crashes when a connection is closed in use.
+        """
+        with self._idle:
             self._closed = True
+            if not self._idle.wait_for(lambda: self._lent == 0, CLOSING_SECONDS):
+                logger.warning("%s is still in use, and is left to close by itself", self.file)
+                return
             for connection in self._connections.values():
                 connection.close()
             self._connections.clear()
@@ -87,6 +102,7 @@ class Database:
                 for finished in [other for other in self._connections if not other.is_alive()]:
                     self._connections.pop(finished).close()
                 connection = self._connections[thread] = _connect(self.file)
+            self._lent += 1
             return connection
 
 

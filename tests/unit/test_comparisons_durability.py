@@ -8,10 +8,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from palate.adapters.comparisons import Comparison, PreferenceStore, schema
+from palate.adapters.comparisons import database as databases
+from palate.adapters.comparisons.database import Database
 from palate.adapters.errors import NewerStoreError, StoreError
 from PIL import Image
 
@@ -198,3 +201,34 @@ def test_a_full_disk_is_an_error_and_what_was_acknowledged_stays(tmp_path: Path)
     with PreferenceStore(tmp_path) as store:
         assert [str(comparison.id) for comparison in store.comparisons()] == ids
         assert store.revision("mara") == len(ids)
+
+
+def test_closing_waits_for_those_who_are_at_it(tmp_path: Path) -> None:
+    """SQLite crashes the whole process when a connection is closed that another thread is using."""
+    database = Database(tmp_path / "store.sqlite")
+    begun, go_on, rows = threading.Event(), threading.Event(), []
+
+    def read() -> None:
+        with database.read() as connection:
+            begun.set()
+            assert go_on.wait(30)
+            rows.extend(connection.execute("SELECT count(*) FROM images").fetchall())
+
+    reader, closer = threading.Thread(target=read), threading.Thread(target=database.close)
+    reader.start()
+    assert begun.wait(30)
+    closer.start()
+    go_on.set()
+    reader.join(30)
+    closer.join(30)
+    assert rows == [(0,)]
+    with pytest.raises(StoreError, match="was closed"), database.read():
+        pass
+
+
+def test_whoever_never_comes_back_does_not_hold_up_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(databases, "CLOSING_SECONDS", 0.01)
+    database = Database(tmp_path / "store.sqlite")
+    with database.read() as connection:
+        database.close()
+        assert connection.execute("SELECT 1").fetchone() == (1,)
