@@ -4,6 +4,7 @@
   const KEYS = { ArrowLeft: "left", a: "left", ArrowRight: "right", d: "right", b: "right", t: "tie", x: "both_bad", s: "skip", u: "undo" };
   const OUTBOX = "palate-outbox";
   const RETRY = 1500; // ms until a panel that doesn't answer is asked again
+  const LATER = 3000; // ms until it is asked again how far the person has come, where that is being worked out
   const SOON = 250; // ms until it is asked for the pair after the next
   const picture = (id) => `palate/pictures/${encodeURIComponent(id)}`;
   const find = (selector) => document.querySelector(`#palate-stage ${selector}`);
@@ -14,6 +15,7 @@
   let seen = null; // the pair on the screen
   let since = 0; // when it could be seen, ms
   let asking = null; // the requests that are going on
+  let later = 0;
   let era = 0; // rises when somebody else chooses: what was asked for before is not for them
   let wanted = { prompt: "", folder: "" };
   const loaded = new Map(); // ticket -> {pictures, ready}
@@ -126,6 +128,8 @@
     write("#palate-status", told.problem || way + broken);
     find(".pl-meter i")?.style.setProperty("width", `${100 * told.share}%`);
     stop(hand.length ? "" : told.stopped);
+    clearTimeout(later);
+    if (told.answers && !told.progress) later = setTimeout(() => window.palate.shown() === "compare" && talk(), LATER);
     return told;
   };
 

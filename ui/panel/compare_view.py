@@ -32,7 +32,8 @@ def compare_page() -> str:
         "</button></div>"
         f'<div class="pl-pair">{cards}</div>'
         '<div class="pl-stopped" role="status" hidden></div>'
-        f'<div class="pl-answers" role="group" aria-label="Other answers">{buttons}</div>'
+        f'<div class="pl-answers" role="group" aria-label="Other answers">{buttons}'
+        '<span class="pl-hint">Hold <kbd>Space</kbd> to look closer</span></div>'
         '<div class="pl-way"><p role="status" id="palate-status">&nbsp;</p><div class="pl-meter"><i></i></div></div>'
         "</section>"
         f"{_zoom()}{_choice()}"

@@ -28,8 +28,8 @@ def head(person: str, given: bool) -> str:
         f'<nav class="pl-tabs" role="tablist" aria-label="Palate">{tabs}</nav>'
         '<div class="pl-who"><span class="pl-count" id="palate-count" title="answers so far"></span>'
         '<label><span class="pl-hidden">Who is choosing?</span>'
-        f'<select id="palate-person"><option>{escape(person)}</option></select></label></div>'
+        f'<select id="palate-person"><option>{escape(person)}</option></select></label>'
         '<button type="button" class="pl-round" id="palate-theme" aria-label="Dark or light" title="Dark or light">'
         '<svg viewBox="0 0 20 20" aria-hidden="true"><circle cx="10" cy="10" r="7"/><path d="M10 3a7 7 0 0 1 0 14z"/>'
-        '</svg></button></header><div class="pl-notes" id="palate-notes" role="status" aria-live="polite"></div>'
+        '</svg></button></div></header><div class="pl-notes" id="palate-notes" role="status" aria-live="polite"></div>'
     )

@@ -21,11 +21,17 @@
     }
   };
 
-  const refresh = async () => {
+  const LATER = 2000; // ms until those whose accuracy is being worked out are asked about again
+  let later = 0;
+
+  const refresh = async (again = true) => {
+    clearTimeout(later);
     try {
       const told = await ask("people", {});
       byId("palate-people-rows").innerHTML = told.rows; // escaped by the panel
       window.palate.times(byId("palate-people-rows"));
+      const look = () => window.palate.shown() === "people" && !document.activeElement?.closest("#palate-people") && refresh(false);
+      if (told.more && again) later = setTimeout(look, LATER);
       byId("palate-alike").innerHTML = (await ask("people/alike", {})).html;
     } catch (error) {
       window.palateKit.say(error.message);

@@ -27,7 +27,7 @@ def people_routes(studio: Studio) -> APIRouter:
         ]
         if all(one.name != current for one in found):
             found.insert(0, Someone(current, 0, "", None))
-        return {"rows": people_rows(found, current)}
+        return {"rows": people_rows(found, current), "more": any(not one.accuracy and one.answers for one in found)}
 
     @api.post("/people/alike")
     def alike() -> dict[str, Any]:

@@ -49,7 +49,7 @@ def _dialog(name: str, title: str, label: str, field: str, no: str, yes: str) ->
 
 def people_rows(people: Sequence[Someone], current: str) -> str:
     """Return a row a person; the one who is choosing is marked."""
-    return f'<ul class="pl-list">{"".join(_row(one, one.name == current) for one in people)}</ul>'
+    return f'<ul class="pl-rows">{"".join(_row(one, one.name == current) for one in people)}</ul>'
 
 
 def alike_table(names: Sequence[str], shares: Any) -> str:

@@ -10,7 +10,7 @@
   const learned = async () => {
     const number = (latest += 1);
     const place = byId("palate-learned");
-    if (!place.firstElementChild) place.innerHTML = '<div class="pl-empty"><p>Looking at your answers…</p></div>';
+    if (!place.firstElementChild) place.innerHTML = '<div class="pl-nothing"><p>Looking at your answers…</p></div>';
     place.setAttribute("aria-busy", "true");
     try {
       const told = await ask("taste", {});

@@ -26,7 +26,7 @@ def taste_page() -> str:
     return (
         '<section class="pl-taste"><div id="palate-learned" aria-live="polite" aria-busy="true"></div>'
         '<section class="pl-answered" aria-labelledby="palate-answered-title" hidden>'
-        '<h2 id="palate-answered-title">Your answers</h2><ol class="pl-list" id="palate-answers"></ol>'
+        '<h2 id="palate-answered-title">Your answers</h2><ol class="pl-rows" id="palate-answers"></ol>'
         '<button type="button" class="pl-quiet" id="palate-more" hidden>Show more</button></section></section>'
     )
 
@@ -34,7 +34,7 @@ def taste_page() -> str:
 def nothing_yet(title: str, text: str) -> str:
     """Return what is shown before anything was learned, with the one thing to do."""
     return (
-        f'<div class="pl-empty"><h1>{escape(title)}</h1><p>{escape(text)}</p>'
+        f'<div class="pl-nothing"><h1>{escape(title)}</h1><p>{escape(text)}</p>'
         '<button type="button" class="pl-main" data-show="compare">Compare pictures</button></div>'
     )
 
@@ -82,7 +82,7 @@ def _words(data: Learned) -> str:
         )
     if not data.likes and not data.dislikes:
         return (
-            '<div class="pl-words"><p class="pl-lead">No word is sure yet.</p>'
+            '<div class="pl-words"><p class="pl-headline">No word is sure yet.</p>'
             '<p class="pl-soft">More answers will tell what it is that you like.</p></div>'
         )
     return (
@@ -106,7 +106,7 @@ def _accuracy(report: LearningReport) -> str:
     low, high = report.interval
     if report.accuracy is None:
         return (
-            '<div class="pl-sure"><p class="pl-lead">Too early to say how sure this is.</p>'
+            '<div class="pl-sure"><p class="pl-headline">Too early to say how sure this is.</p>'
             '<p class="pl-soft">One pair in three is drawn by chance; the taste is tested on those.</p></div>'
         )
     unsure = "" if report.better_than_coin else " pl-unsure"
