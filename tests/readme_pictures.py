@@ -53,7 +53,7 @@ def answer(studio: Studio, number: int) -> None:
 
 def take(page: Page, file: Path, whole: bool = True) -> None:
     """Save the page, or what the window shows of it, in 256 colours only where it is too large for a repository."""
-    page.wait_for_function("() => [...document.images].every(one => one.complete)")
+    page.wait_for_function("() => [...document.images].every(one => one.complete || one.loading === 'lazy')")
     page.wait_for_timeout(600)  # for the animations
     page.screenshot(path=file, full_page=whole)
     with Image.open(file) as image:
