@@ -211,7 +211,7 @@ def test_a_single_answer_has_no_accuracy_yet(studio):
     [
         (0, None, "10 answers for a first look"),
         (4, None, "6 more for a first look"),
-        (12, (6, 8), "about 24 more and your taste surely beats a coin"),
+        (12, (6, 8), "about 24 more and your taste is sure"),
         (40, (20, 22), "foresees 91"),
         (90, (15, 30), "no clear taste yet"),
     ],

@@ -50,7 +50,7 @@ def progress_of(answers: int, report: LearningReport | None) -> Progress:
     if tests is None:
         return Progress(answers, "no clear taste yet: more answers will tell", 0.0)
     more = EVERY * tests
-    return Progress(answers, f"about {more} more and your taste surely beats a coin", answers / (answers + more))
+    return Progress(answers, f"about {more} more and your taste is sure", answers / (answers + more))
 
 
 def missing_tests(correct: float, predicted: int) -> int | None:
