@@ -179,7 +179,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="palate study bt-generation", description=(__doc__ or "").split("\n", 1)[0])
     number = _number
     parser.add_argument("--people", type=number, default=40, help="simulated people to test (40)")
-    parser.add_argument("--tuning-people", type=number, default=12, help="others to tune on (12)")
+    parser.add_argument("--tuning-people", type=number, default=10, help="others to tune on (10)")
     parser.add_argument("--prompts", type=number, default=100, help="held-out prompts, shared out (100)")
     parser.add_argument("--tuning-prompts", type=number, default=30, help="other prompts, for tuning (30)")
     parser.add_argument("--answers", type=number, default=50, help="answers a taste is learned from (50)")
