@@ -311,6 +311,15 @@ def test_after_a_crash_an_answer_to_a_pair_behind_is_still_stored(session, studi
     again.close()
 
 
+def test_answers_given_while_the_panel_was_closed_are_stored_when_it_is_back(session, studio):
+    pairs = filled(session)
+    studio.close()
+    again = Studio(studio.store.path, fakes.fake_tools())
+    stored = [again.session("tab").answer(pair.ticket, "left") for pair in pairs]
+    again.close()
+    assert [(one.left, one.right) for one in stored] == [(pair.left, pair.right) for pair in pairs]
+
+
 def test_two_tabs_of_one_person_show_different_pairs(session, studio):
     other = studio.session("other")
     assert not {pair.ticket for pair in filled(session)} & {pair.ticket for pair in filled(other)}

@@ -152,10 +152,10 @@ class Session:
             return self._hand[0]
 
     def close(self) -> None:
-        """Stop making pairs; the one on the screen waits for the next time."""
+        """Stop making pairs; those that the browser holds wait for the next time, or for answers still to come."""
         with self._lock:
             self.closed = True
-            self._lay_down()
+            self._hand, self._epoch = None, self._epoch + 1
             ahead, self._ahead = self._ahead, None
         if ahead is not None:
             ahead.close()
