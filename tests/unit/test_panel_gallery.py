@@ -73,6 +73,13 @@ def test_the_same_settings_twice_are_one_picture_at_the_top(gallery):
     assert seeds(gallery) == [0, 1]
 
 
+def test_an_id_never_means_another_picture(gallery):
+    before = gallery.add(picture(0), used(0), 1.0)
+    after = gallery.add(picture(1), used(0), 1.0)  # a newer version of the model, say
+    assert after.id != before.id
+    assert np.array_equal(np.asarray(Image.open(gallery.path(gallery.shots()[0]))), np.asarray(picture(1)))
+
+
 def test_another_taste_of_the_same_name_is_another_picture(gallery):
     gallery.add(picture(0), used(0), 1.0)
     gallery.add(picture(1), replace(used(0), fingerprint="beef"), 1.0)

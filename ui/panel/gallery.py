@@ -110,9 +110,11 @@ class Gallery:
                 part = path.with_suffix(".part")
                 part.write_bytes(data)
                 part.replace(path)
+            # Browsers keep an id's picture for good: where a newer model paints another one, it gets another id.
             index.execute(
                 "INSERT INTO shots (id, used, picture, created, seconds, slider) VALUES (?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT (used) DO UPDATE SET picture = excluded.picture, created = excluded.created, "
+                "ON CONFLICT (used) DO UPDATE SET created = excluded.created, picture = excluded.picture, "
+                "id = CASE picture WHEN excluded.picture THEN id ELSE excluded.id END, "
                 "slider = min(slider, excluded.slider), gone = 0",
                 (uuid.uuid4().hex, _text(used), digest, time.time(), round(seconds, 3), between),
             )
