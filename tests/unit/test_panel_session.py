@@ -90,12 +90,6 @@ def test_the_next_pair_is_made_before_it_is_asked_for():
     queue.close()
 
 
-def test_a_pair_put_back_comes_first(ahead):
-    first = ahead.take(LONG)
-    ahead.put_back(first)
-    assert ahead.take(LONG) is first
-
-
 def test_a_restart_drops_what_was_being_made():
     begun, go_on = threading.Event(), threading.Event()
 

@@ -23,7 +23,6 @@ from palate.ui.panel.head import head
 from palate.ui.panel.people_view import Someone, people_rows
 from palate.ui.panel.progress import missing_tests, progress_of
 from palate.ui.panel.prompts import EXAMPLES, FILE, example_prompts
-from palate.ui.panel.shelf import Shelf
 from palate.ui.panel.studio import Learned, Studio
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
@@ -129,13 +128,6 @@ def test_a_taste_of_another_encoder_is_refused(studio):
     studio.encoder().identity, studio.encoder().name = "0ther" * 6, "the other"
     with pytest.raises(EncoderMismatchError, match=r"'fake'.*'the other'"):
         studio.load_taste(path)
-
-
-def test_the_shelf_forgets_the_oldest():
-    shelf = Shelf(room=2)
-    keys = [shelf.put(fakes.picture(number)) for number in range(3)]
-    assert shelf.get(keys[0]) is None
-    assert shelf.get(keys[2])[:4] == b"\x89PNG"
 
 
 def test_prompts_that_came_with_a_model_are_used(tmp_path):

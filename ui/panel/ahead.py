@@ -45,11 +45,6 @@ class PairsAhead:
         """How many pairs wait to be shown."""
         return len(self._ready)
 
-    def peek(self) -> Pair | None:
-        """Return the pair that would be taken next, if it is made already."""
-        with self._change:
-            return self._ready[0] if self._ready else None
-
     def take(self, timeout: float | None = None) -> Pair | None:
         """Return the next pair, waiting up to `timeout` seconds; None when it still isn't made.
 
@@ -67,11 +62,6 @@ class PairsAhead:
             if failure:
                 raise failure
             return None
-
-    def put_back(self, pair: Pair) -> None:
-        """Show this pair next, before those that are ready."""
-        with self._change:
-            self._ready.appendleft(pair)
 
     def restart(self, make: Make | None = None) -> None:
         """Drop what is ready and what is being made, and go on with `make` (default: as before)."""

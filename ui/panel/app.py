@@ -16,25 +16,23 @@ from .generate_tab import GenerateTab
 from .head import TABS, head
 from .people_tab import PeopleTab
 from .share_tab import ShareTab
-from .shelf import Shelf
 from .studio import Studio
 from .taste_tab import TasteTab
 
 __all__ = ["build"]
 
 
-def build(studio: Studio, shelf: Shelf) -> gr.Blocks:
+def build(studio: Studio) -> gr.Blocks:
     """Return the page of the panel.
 
     Args:
         studio: What it works on.
-        shelf: Where generated pictures are put for the browser.
     """
     makers: dict[str, Any] = {
         "compare": CompareTab,
         "taste": TasteTab,
-        "generate": lambda: GenerateTab(studio, shelf),
-        "share": lambda: ShareTab(studio, shelf),
+        "generate": lambda: GenerateTab(studio),
+        "share": ShareTab,
         "people": PeopleTab,
     }
     with gr.Blocks(title="Palate", analytics_enabled=False, fill_width=True) as page:

@@ -5,7 +5,7 @@ What happens on it is in generate.js, easel.js, gallery.js and viewer.js, which 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
@@ -21,9 +21,8 @@ class GenerateTab:
     """The page of the tab.
 
     Args:
-        studio: What the panel works on.
-        shelf: Of pictures that nobody keeps; those painted here are kept in the gallery instead.
+        studio: Gives a first prompt.
     """
 
-    def __init__(self, studio: Studio, shelf: Any = None) -> None:
+    def __init__(self, studio: Studio) -> None:
         gr.HTML(generate_page(studio.example_prompts()[0]), elem_id="palate-generate", js_on_load=None)

@@ -14,7 +14,6 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ...adapters.errors import PreferenceError
-from .shelf import Shelf
 from .studio import Studio
 from .tools import Tools
 
@@ -117,7 +116,7 @@ def web_app(studio: Studio) -> FastAPI:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import gradio as gr
     from fastapi import FastAPI, HTTPException
-    from fastapi.responses import FileResponse, Response
+    from fastapi.responses import FileResponse
 
     from .app import build
     from .compare_routes import compare_routes
@@ -128,7 +127,7 @@ def web_app(studio: Studio) -> FastAPI:
     from .taste_routes import taste_routes
     from .theme import head, style, theme
 
-    shelf, rooms = Shelf(), Rooms(studio)
+    rooms = Rooms(studio)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     for routes in (compare_routes, taste_routes, people_routes):
         app.include_router(routes(studio))
@@ -143,20 +142,12 @@ def web_app(studio: Studio) -> FastAPI:
             raise HTTPException(404, "no such picture") from error
         return FileResponse(path, media_type="image/png", headers=FOREVER)
 
-    @app.get("/palate/painted/{key}")
-    def painted(key: str) -> Response:
-        data = shelf.get(key)
-        if data is None:
-            raise HTTPException(404, "no such picture")
-        return Response(data, media_type="image/png", headers=FOREVER)
-
     return gr.mount_gradio_app(
         app,
-        build(studio, shelf),
+        build(studio),
         path="",
         server_name=HOST,
         footer_links=[],
-        allowed_paths=[str(studio.tastes_folder)],
         max_file_size="64mb",
         ssr_mode=False,
         theme=theme(),
