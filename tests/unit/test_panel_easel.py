@@ -245,7 +245,7 @@ def test_preferring_the_other_one_changes_the_answer(rooms):
     plain, yours, *_ = [frame["id"] for frame in paint(rooms)["frames"]]
     before = len(rooms.studio.store.comparisons("me"))
     first, second = rooms.choices.prefer("me", yours, plain), rooms.choices.prefer("me", plain, yours)
-    assert first.chosen == second.rejected
+    assert (first.id, first.chosen) == (second.id, second.rejected)
     assert len(rooms.studio.store.comparisons("me")) == before + 1
 
 
@@ -270,6 +270,21 @@ def test_an_embedding_is_trained_saved_and_told_of(rooms):
     job.run(lambda job: rooms.embeddings.make("me", "my-taste", job))
     assert job.state()["said"].startswith("Saved as my-taste.safetensors.")
     assert [path.name for path in rooms.embeddings.files()] == ["my-taste.safetensors"]
+
+
+def test_an_embedding_is_trained_on_the_persons_own_prompts_first(rooms, monkeypatch):
+    seen = []
+
+    def embed(painter, tastes, prompts, on_step, cancelled):
+        seen.extend(prompts)
+        return SimpleNamespace(vectors={}, effect={})
+
+    answer = rooms.studio.store.comparisons("me")[0]
+    rooms.studio.store.add(replace(answer, id=None, prompt="my own words"))
+    monkeypatch.setattr(rooms.studio, "tools", replace(rooms.studio.tools, embed=embed))
+    rooms.embeddings.make("me", "my-taste", Job())
+    assert seen[0] == "my own words"
+    assert set(rooms.studio.example_prompts()) <= set(seen)
 
 
 def test_an_embedding_that_is_stopped_leaves_nothing(rooms):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...adapters.errors import CancelledError, FileFormatError
 from ...adapters.places import palate_home
+from ...adapters.steering.neutral_prompts import training_prompts
 from .blends import PERSON, Blends, Part
 from .jobs import Job
 
@@ -70,8 +71,9 @@ class Embeddings:
         def on_step(step: int, steps: int) -> None:
             job.tell(step / max(steps, 1), f"Training… {step} of {steps}")
 
+        own = [answer.prompt for answer in self._studio.store.comparisons(person)]
+        prompts = training_prompts(own, self._studio.example_prompts())
         with painter.turn(job.cancelled) as model:
-            prompts = self._studio.example_prompts()
             embedding = self._studio.tools.embed(model, tastes, prompts, on_step, job.cancelled)
         if job.cancelled():
             raise CancelledError("Stopped; nothing was kept.")

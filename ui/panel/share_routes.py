@@ -77,7 +77,7 @@ def _embeddings(api: APIRouter, rooms: Rooms) -> None:
     @api.post("/embeddings")
     def make(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
         person, name = person_of(body, rooms.studio.person), str(body.get("name", ""))
-        return rooms.jobs.start("embedding", lambda job: rooms.embeddings.make(person, name, job)).state()
+        return rooms.jobs.start(f"embedding {person}", lambda job: rooms.embeddings.make(person, name, job)).state()
 
     @api.get("/embeddings/{name}")
     def download(name: str) -> FileResponse:
