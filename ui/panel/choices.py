@@ -52,10 +52,8 @@ class Choices:
         with self._lock:
             for answer in store.comparisons(person):
                 if answer.source == SOURCE and {answer.left, answer.right} == {kept, other}:
-                    if answer.chosen == kept:
-                        return answer
-                    if answer.id is not None:  # they changed their mind
-                        store.delete(answer.id)
+                    # They may have changed their mind.
+                    return store.change(answer.id or 0, "left" if kept == answer.left else "right")
             left, right = sorted((kept, other))  # there was no left and right on the screen
             sides: dict[str, Shot] = {kept: first, other: second}
             return store.add(
