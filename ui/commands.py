@@ -54,12 +54,12 @@ def panel(arguments: argparse.Namespace) -> int:
 
 
 def people(arguments: argparse.Namespace) -> int:
-    """Print who has answered in the store, one person a line, with the number of answers."""
+    """Print who has answered in the store, one person a line, with the number of answers; skipped pairs are none."""
     from ..adapters.comparisons import PreferenceStore
 
     with PreferenceStore.existing(store_folder(arguments.store)) as store:
-        for name in store.people():
-            print(f"{name}\t{len(store.comparisons(name))}")
+        for one in sorted(store.people_answers(), key=lambda one: one.person):
+            print(f"{one.person}\t{one.answers}")
     return 0
 
 

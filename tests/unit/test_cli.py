@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import PreferenceError, StoreError
 from palate.ui import cli, commands
 
@@ -108,6 +109,14 @@ def test_people_of_a_store_that_is_not_there(tmp_path, capsys):
     assert not (tmp_path / "no").exists()
     assert cli.main(["people", "--store", str(tmp_path)]) == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_people_are_counted_as_the_panel_counts_them(tmp_path, capsys):
+    with PreferenceStore(tmp_path / "store") as store:
+        for person, outcome in (("bo", "skip"), ("ann", "left"), ("bo", "tie"), ("ann", "skip"), ("ann", "right")):
+            store.add(Comparison(person, "1" * 64, "2" * 64, outcome))
+    assert cli.main(["people", "--store", str(tmp_path / "store")]) == 0
+    assert capsys.readouterr().out == "ann\t2\nbo\t1\n"
 
 
 def test_command_errors_are_preference_errors():
