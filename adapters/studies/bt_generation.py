@@ -34,11 +34,11 @@ from ._samples import draw_pool
 from ._voters import Voter, simulated_voters, stored_voters
 from ._votes import prompt_kept
 
-__all__ = ["ARMS", "KEEP", "run", "tuned"]
+__all__ = ["ARMS", "KEEP", "chosen_arms", "run", "tuned"]
 
 TURNS = (8.0, 12.0, 18.0, 27.0, 40.0)  # degrees
 KEEP = 0.95
-_SHARE, _PRACTICE = 10, 24  # prompts that a person sees at least, and that an embedding is trained on
+_PRACTICE = 24  # prompts that an embedding is trained on
 
 
 def _arm(name: str, method: str, objective: str, whose: str = "own", as_tuned: str = "", main: bool = False) -> Arm:
@@ -62,6 +62,19 @@ ARMS = (
     _arm("a perfect taste", "encoder", "direction", "perfect", BEST),
 )
 POOLED = _arm("pooled, direction", "pooled", "direction")  # where the model takes a pooled vector
+
+
+def chosen_arms(parts: Sequence[str], pooled: bool) -> list[Arm]:
+    """Arms with one of these parts in their name, and those that they are tuned as; all when there are none."""
+    arms = [*ARMS, POOLED] if pooled else list(ARMS)
+    picked = [arm for arm in arms if not parts or any(part in arm.name for part in parts)]
+    names = {arm.name for arm in picked} | {arm.as_tuned for arm in picked}
+    if not picked:
+        raise SteeringError(
+            f"Cannot run the study on {'|'.join(parts)!r}: no arm is called so; expected one of: "
+            f"{', '.join(arm.name for arm in arms)}. Give a part of a name to --arms."
+        )
+    return [arm for arm in arms if arm.name in names]
 
 
 def tuned(study: Study, arms: Sequence[Arm], turns: Sequence[float], seeds: int = 1) -> dict[str, float]:
@@ -93,7 +106,7 @@ def run(argv: Sequence[str]) -> int:
         )
     painter = Painter(generator, options.bfloat16)
     tuning, study = _studies(options, painter)
-    arms = [*ARMS, POOLED] if generator.conditioner.takes_pooled else list(ARMS)
+    arms = chosen_arms(options.arms, generator.conditioner.takes_pooled)
     turning = [arm for arm in arms if not arm.words]
     turns = {arm.name: options.turns[0] for arm in turning}
     if tuning.voters:
@@ -129,13 +142,14 @@ def _studies(options: argparse.Namespace, painter: Painter) -> tuple[Study, Stud
             people = stored_voters(store, encoder, options.answers, seed)
         held = len(people) >= 4
         parts = (people[::4] if held else [], [v for i, v in enumerate(people) if not held or i % 4])
-        return tuple(_stored_study(painter, part, 1_000_000 * k) for k, part in enumerate(parts))  # type: ignore[return-value]
+        studies = [_stored_study(painter, part, options.share, 1_000_000 * k) for k, part in enumerate(parts)]
+        return studies[0], studies[1]
     pool = draw_pool(encoder, options.captions, random.Random(f"bt-generation/{seed}"))
     tested = simulated_voters(encoder, pool, options.people, options.answers, seed)
     others = simulated_voters(encoder, pool, options.tuning_people, options.answers, seed + 10_000)
     prompts = _held_out_prompts(f"bt-generation/{seed}", 10 + seed, options.prompts + options.tuning_prompts)
     mine, theirs = prompts[: options.prompts], prompts[options.prompts :]
-    each = max(_SHARE, -(-len(mine) // len(tested)))
+    each = max(options.share, -(-len(mine) // len(tested)))
     practice = _practice(seed)
     return (
         Study(
@@ -145,9 +159,9 @@ def _studies(options: argparse.Namespace, painter: Painter) -> tuple[Study, Stud
     )
 
 
-def _stored_study(painter: Painter, voters: list[Voter], first_seed: int) -> Study:
-    """Everybody gets prompts of their own, as many as the one with the fewest has, at most _SHARE."""
-    each = min([_SHARE, *(len(voter.prompts) for voter in voters)])
+def _stored_study(painter: Painter, voters: list[Voter], share: int, first_seed: int) -> Study:
+    """Everybody gets prompts of their own, as many as the one with the fewest has, at most `share`."""
+    each = min([share, *(len(voter.prompts) for voter in voters)])
     prompts = [prompt for voter in voters for prompt in voter.prompts[:each]]
     return Study(
         painter, voters, prompts, [[i * each + k for k in range(each)] for i in range(len(voters))], first_seed
@@ -189,10 +203,15 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", default="playground", help="playground, a diffusers folder or a checkpoint")
     parser.add_argument("--encoder", default=None, help="the CLIP that goes with it, as palate panel takes it")
     parser.add_argument("--data", default=None, help="folder of a store: real people, judged by their other answers")
+    parser.add_argument("--share", type=number, default=10, help="prompts that a person sees at least (10)")
+    parser.add_argument("--fewer", type=number, default=4, help="of these for arms beside the three voted on (4)")
+    parser.add_argument("--diverse", type=number, default=10, help="prompts that diversity is measured on (10)")
+    parser.add_argument("--turns", type=_degrees, default=TURNS, help="degrees to choose from: 8,12,18,27,40")
+    parser.add_argument("--arms", type=_parts, default=(), help="only arms with one of these, a|b|c, in their name")
     parser.add_argument("--bfloat16", action="store_true", help="paint in bfloat16, faster where the processor has it")
     parser.add_argument("--quick", action="store_true", help="a few people and prompts, to see that it works")
     options = parser.parse_args(list(argv))
-    options.turns, options.tuning_share, options.fewer, options.diverse = TURNS, 5, 4, 10
+    options.tuning_share = 5
     if options.quick:
         options.people, options.prompts, options.tuning_people, options.tuning_prompts = 2, 3, 1, 1
         options.captions, options.seeds, options.turns, options.tuning_share, options.diverse = 6, 2, TURNS[:1], 1, 1
@@ -204,3 +223,14 @@ def _number(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value}; expected 1 or more")
     return value
+
+
+def _degrees(text: str) -> tuple[float, ...]:
+    turns = tuple(float(part) for part in text.split(","))
+    if not all(0 < turn <= 180 for turn in turns):
+        raise argparse.ArgumentTypeError(f"{text}; expected degrees in (0, 180], with commas between")
+    return turns
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.split("|") if part)

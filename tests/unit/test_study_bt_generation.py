@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from palate.adapters.comparisons import Comparison, PreferenceStore
-from palate.adapters.errors import NotEnoughAnswersError
+from palate.adapters.errors import NotEnoughAnswersError, SteeringError
 from palate.adapters.playground.captions import named_in
 from palate.adapters.playground.world import draw, random_card
 from palate.adapters.steering import Conditioning, Generator
@@ -207,3 +207,11 @@ def test_nonsense_options_are_refused(capsys):
     with pytest.raises(SystemExit):
         bt_generation.run(["--people", "0"])
     assert "expected 1 or more" in capsys.readouterr().err
+
+
+def test_arms_can_be_chosen_and_bring_what_they_are_tuned_as() -> None:
+    names = [arm.name for arm in bt_generation.chosen_arms(("stranger",), pooled=False)]
+    assert names == [bt_generation.BEST, "a stranger's taste"]
+    assert bt_generation.chosen_arms((), pooled=True)[-1] is bt_generation.POOLED
+    with pytest.raises(SteeringError, match="no arm is called so"):
+        bt_generation.chosen_arms(("nothing of the kind",), pooled=False)
