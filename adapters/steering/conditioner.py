@@ -78,6 +78,11 @@ class TextConditioner:
         """CLIPs by the name of the tower that each belongs to."""
         return {tower.name: tower.encoder for tower in self.towers if tower.encoder is not None}
 
+    @property
+    def state(self) -> tuple[int, ...]:
+        """What else a prompt's states hang on: the layer, and how many words textual inversions have added."""
+        return (self.clip_skip, *(len(tower.tokenizer) for tower in self.towers))
+
     def chunks(self, prompt: str) -> int:
         """C that a prompt needs."""
         return max(len(tower.token_ids(prompt)) for tower in self.towers)
@@ -85,7 +90,7 @@ class TextConditioner:
     def plain(self, prompt: str, chunks: int = 1) -> Conditioning:
         """Conditioning of a prompt, C as many as it needs and at least `chunks`."""
         chunks = max(self.chunks(prompt), chunks)
-        key = (prompt, chunks, *self._state)
+        key = (prompt, chunks, *self.state)
         with self._lock:
             if key not in self._plain:
                 self._plain[key] = self._encoded(prompt, chunks)
@@ -190,11 +195,6 @@ class TextConditioner:
             tokens.append(part)
         return Conditioning(torch.cat(tokens, dim=-1), pooled)
 
-    @property
-    def _state(self) -> tuple[int, ...]:
-        """What else a prompt's states hang on: the layer, and how many words textual inversions have added."""
-        return (self.clip_skip, *(len(tower.tokenizer) for tower in self.towers))
-
     def _adapted(
         self,
         tower: PromptTower,
@@ -207,7 +207,7 @@ class TextConditioner:
         """What `steered` makes of one tower before a strength is chosen; kept for the last prompts."""
         strength, limit = 1.0 if settings.strength > 0 else 0.0, settings.limit
         settings = dataclasses.replace(settings, strength=strength, limit=180.0)  # both act on what is kept
-        key = (tower.name, prompt, taste_key(taste), settings, *self._state)
+        key = (tower.name, prompt, taste_key(taste), settings, *self.state)
         with self._lock:
             if key not in self._kept:
                 with tower.on(self._device):

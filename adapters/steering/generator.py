@@ -26,7 +26,7 @@ from .settings import Movement, SteeringSettings
 
 __all__ = ["Encoders", "Generator"]
 
-KEPT = 256  # pictures
+KEPT, KEPT_PIXELS = 256, 256 * 512 * 512  # pictures, and theirs together: 200 MB
 Encoder = ImageTextEncoder | str | Path
 Encoders = Encoder | Sequence[Encoder]
 
@@ -136,7 +136,7 @@ class Generator:
         look.require(seeds)
         steered = taste if settings.strength > 0 else None
         along = () if steered is None else (*sorted(taste_key(one) for one in _listed(steered)), settings)
-        keys = {seed: (prompt, negative_prompt, seed, look, along) for seed in seeds}
+        keys = {seed: (prompt, negative_prompt, seed, look, along, *self.conditioner.state) for seed in seeds}
         with self._lock:
             new = [seed for seed in dict.fromkeys(seeds) if keys[seed] not in self._pictures]
             made = {seed: self._pictures[keys[seed]] for seed in keys if seed not in new}
@@ -151,8 +151,7 @@ class Generator:
                     work = partial(sample, self._pipeline, *texts, seed, look, progress)
                     made[seed] = named_when_out_of_memory(what, self._smaller, work)
                     self._pictures[keys[seed]] = made[seed]
-                while len(self._pictures) > KEPT:
-                    self._pictures.popitem(last=False)
+                self._forget()
             return [made[seed].copy() for seed in seeds]
 
     def movement(
@@ -162,6 +161,13 @@ class Generator:
         settings = replace(settings or SteeringSettings(), strength=strength)
         with self._lock:
             return self.conditioner.steered(prompt, taste, settings)[1]
+
+    def _forget(self) -> None:
+        """Let the oldest pictures go where there are too many."""
+        pixels = sum(picture.width * picture.height for picture in self._pictures.values())
+        while len(self._pictures) > KEPT or pixels > KEPT_PIXELS:
+            _, oldest = self._pictures.popitem(last=False)
+            pixels -= oldest.width * oldest.height
 
     def _text_side(self, towers: Sequence[PromptTower], encoder: Encoders | None) -> TextConditioner:
         home = self.device if self.offload == "none" else "cpu"

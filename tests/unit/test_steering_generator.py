@@ -11,6 +11,7 @@ import pytest
 import torch
 from palate.adapters.errors import CancelledError, EncoderMismatchError, SteeringError
 from palate.adapters.steering import Generator, PromptTower, SteeringSettings, TextConditioner
+from palate.adapters.steering import generator as generator_module
 
 _spec = importlib.util.spec_from_file_location("steering_models", Path(__file__).with_name("steering_models.py"))
 tiny = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
@@ -64,6 +65,25 @@ def test_clip_skip_takes_an_earlier_layer(generator: Generator) -> None:
     assert torch.equal(skipping.plain(PROMPT).tokens, norm(states[-2]).detach())
     moved, _ = skipping.steered(PROMPT, tiny.taste(identity=text.encoder.identity))
     assert not torch.equal(moved.tokens, skipping.plain(PROMPT).tokens)
+
+
+def test_pictures_of_another_layer_are_not_those_from_memory(fresh: Generator) -> None:
+    plain = fresh.images(PROMPT, [1], steps=1)[0]
+    fresh.conditioner.clip_skip = 1
+    assert fresh.images(PROMPT, [1], steps=1)[0].tobytes() != plain.tobytes()
+    fresh.conditioner.clip_skip = 0
+    assert fresh.images(PROMPT, [1], steps=1)[0].tobytes() == plain.tobytes()
+
+
+def test_few_large_pictures_are_kept_as_many_small_ones(fresh: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator_module, "KEPT_PIXELS", 3 * 16 * 16)
+    steps: list[int] = []
+    note = lambda done, total: steps.append(done)  # noqa: E731
+    fresh.images(PROMPT, [1, 2, 3, 4], steps=1, size=16)
+    fresh.images(PROMPT, [2, 3, 4], steps=1, size=16, on_step=note)
+    assert not steps
+    fresh.images(PROMPT, [1], steps=1, size=16, on_step=note)
+    assert steps
 
 
 def test_steering_moves_the_prompt_and_another_strength_costs_no_step(fresh: Generator) -> None:
