@@ -27,7 +27,7 @@ class PalateLoadPlayground(io.ComfyNode):
             display_name="Load Playground",
             category=CATEGORY,
             description="Load the small postcard models that come with Palate: nothing to download, quick on any "
-            "computer. Made for 128 x 128 pixels, 20 steps, cfg 3.",
+            "computer. Made for 128 x 128 pixels, 20 steps, cfg 5.",
             inputs=[],
             outputs=[
                 io.Model.Output(tooltip="The denoiser (v-prediction, latents of 4 x 16 x 16 for 128 x 128 pixels)."),
