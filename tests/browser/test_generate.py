@@ -274,6 +274,20 @@ def test_painting_can_be_stopped(page, house):
     expect(part(page, "empty")).to_contain_text("Stopped")
 
 
+def test_what_is_painted_for_one_person_is_not_shown_to_the_next(page, house):
+    house.painter.gate.clear()
+    part(page, "prompt").fill("for me alone")
+    act(page, "paint").click()
+    expect(part(page, "working")).to_be_visible()
+    page.evaluate("() => window.palate.use('Ada')")
+    expect(part(page, "working")).to_be_hidden()
+    house.painter.gate.set()
+    paint(page, "for Ada")
+    assert page.evaluate("() => window.palateKit.kept('easel').wish.prompt") == "for Ada"
+    page.evaluate("() => window.palate.use('me')")
+    expect(page.locator(".pl-frames img")).to_have_count(0)
+
+
 @pytest.mark.parametrize("prompt", ["word " * 2000, "🌟 (star:1.3) [x] {a|b} \\( <lora:y:1>"])
 def test_any_prompt_is_painted(page, prompt):
     paint(page, prompt)

@@ -177,6 +177,9 @@
       },
       /** Show what this person had on the easel. */
       arrive: () => {
+        if (job) kit.trying(stop)(job); // it was for somebody else
+        job = null;
+        work(null);
         const kept = kit.kept("easel");
         const sound = kept.frames && kept.wish && kept.frames[kept.seed];
         shown = sound ? kept : {};
