@@ -11,8 +11,6 @@ import pytest
 from palate.adapters.comparisons import Comparison
 from palate.adapters.errors import (
     ComparisonError,
-    EncoderMismatchError,
-    FileFormatError,
     NotEnoughAnswersError,
 )
 from palate.adapters.taste import LearningReport, Word, WordEffect
@@ -96,7 +94,7 @@ def test_a_taste_goes_through_a_file(studio):
     fakes.answer_some(studio.store)
     path = studio.save_taste("me")
     assert path.parent == studio.tastes_folder
-    loaded = studio.load_taste(path)
+    loaded = studio.tools.load(path, studio.encoder())
     assert (loaded.person, loaded.answers) == ("me", 12)
 
 
@@ -114,20 +112,6 @@ def test_a_name_that_nobody_can_have_is_refused_before_the_first_answer(studio, 
         Studio(tmp_path / "other", studio.tools, name)
     assert studio.session("tab").person == "me"
     assert not (tmp_path / "other").exists()
-
-
-def test_a_file_that_is_no_taste_is_refused(studio, tmp_path):
-    (tmp_path / "x.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(FileFormatError):
-        studio.load_taste(tmp_path / "x.safetensors")
-
-
-def test_a_taste_of_another_encoder_is_refused(studio):
-    fakes.answer_some(studio.store)
-    path = studio.save_taste("me")
-    studio.encoder().identity, studio.encoder().name = "0ther" * 6, "the other"
-    with pytest.raises(EncoderMismatchError, match=r"'fake'.*'the other'"):
-        studio.load_taste(path)
 
 
 def test_prompts_that_came_with_a_model_are_used(tmp_path):

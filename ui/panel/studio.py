@@ -247,12 +247,3 @@ class Studio:
         """Save the person's taste as a file in `tastes_folder` and return its path."""
         taste = self.taste(person)
         return self.tools.save(taste, self.tastes_folder / f"{safe_name(person)}.safetensors")
-
-    def load_taste(self, path: str | Path) -> Taste:
-        """Load a taste that fits this panel's encoder.
-
-        Raises:
-            FileFormatError: the file is not a taste.
-            EncoderMismatchError: it was learned with another encoder.
-        """
-        return self.tools.load(Path(path), self.encoder())
