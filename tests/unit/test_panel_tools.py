@@ -70,6 +70,12 @@ def test_a_folder_that_is_no_pipeline_is_named(tmp_path):
         check_start(str(tmp_path))
 
 
+@pytest.mark.parametrize("spec", ["nonsense", "./clip", "a/b/c", "clip.safetensors"])
+def test_an_encoder_that_is_neither_there_nor_a_name_is_named(spec):
+    with pytest.raises(EncoderError, match=f"with the encoder '{spec}': no such file"):
+        check_start("playground", [spec])
+
+
 @pytest.mark.parametrize("device", ["tpu", "cpu:x", "cuda:99", ""])
 def test_a_device_that_is_not_there_is_named(device):
     with pytest.raises(SteeringError, match="this machine has no such device"):

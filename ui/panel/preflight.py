@@ -90,8 +90,9 @@ def _family_of_folder(folder: Path) -> str | None:
 def _check_encoder(spec: str) -> None:
     text = spec.removeprefix("open_clip:")
     path = typed_path(text)
-    a_path = text.startswith((".", "/", "~")) or path.suffix in (".safetensors", ".bin", ".pt", ".ckpt")
-    if spec.startswith("open_clip:") or spec == "playground" or os.path.exists(path) or not a_path:
+    weights = path.suffix in (".safetensors", ".bin", ".pt", ".ckpt")
+    a_name = text.count("/") == 1 and not text.startswith((".", "/", "~")) and not weights  # as `load_encoder` reads it
+    if spec.startswith("open_clip:") or spec == "playground" or os.path.exists(path) or a_name:
         return  # names are for the loader to judge
     raise EncoderError(
         f"Cannot open the panel with the encoder {spec!r}: no such file or folder; expected a CLIP. Check the path, or "
