@@ -137,6 +137,8 @@ def test_the_taste_page_says_what_to_do_before_there_are_answers(ask, studio):
     assert "Nothing learned yet" in ask("taste")["html"]
     fakes.answer_some(studio.store, "Ada", 12)
     assert "What Ada likes" in ask("taste")["html"]
+    fakes.answer_some(studio.store, "me", 12)
+    assert "What you like" in ask("taste", person="me")["html"]
 
 
 def test_people_are_listed_renamed_and_deleted_only_by_their_typed_name(ask, studio):

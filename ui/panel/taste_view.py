@@ -41,8 +41,9 @@ def nothing_yet(title: str, text: str) -> str:
 
 def taste_shown(data: Learned) -> str:
     """Return what was learned of a person: in words, in pictures, in numbers."""
+    title = "What you like" if data.person == "me" else f"What {escape(data.person)} likes"
     return (
-        f'<header class="pl-title"><h1>What {escape(data.person)} likes</h1></header>'
+        f'<header class="pl-title"><h1>{title}</h1></header>'
         f'<div class="pl-known-by">{_words(data)}{_accuracy(data.report)}</div>'
         f"{_pictures('Most to your taste', data.best)}{_pictures('Least to your taste', data.worst)}"
     )
