@@ -90,7 +90,8 @@ def test_preferring_twice_is_one_answer_and_undo_takes_it_back(client, studio):
     assert answers[0] == answers[1]
     assert len(studio.store.comparisons("me")) == 4
     undo = {"person": "me", "comparison": answers[0]}
-    assert [client.post("prefer/undo", json=undo).json()["undone"] for _ in range(2)] == [True, False]
+    told = [client.post("prefer/undo", json=undo).json() for _ in range(2)]
+    assert [(one["undone"], one["answers"]) for one in told] == [(True, 3), (False, 3)]
     assert "was deleted" in client.post("prefer", json=two | {"chosen": "nothing"}).json()["error"]
 
 

@@ -204,6 +204,7 @@
         const answer = await kit.ask("prefer", { ...two, person: kit.person() });
         delete answers[`${two.rejected} ${two.chosen}`];
         answers[`${two.chosen} ${two.rejected}`] = answer.comparison;
+        window.palate.count(answer.answers);
       } finally {
         pending = false;
         counterparts();
@@ -213,7 +214,8 @@
       const two = pair();
       const key = two && `${two.chosen} ${two.rejected}`;
       if (!key || !answers[key]) return;
-      await kit.ask("prefer/undo", { comparison: answers[key], person: kit.person() });
+      const told = await kit.ask("prefer/undo", { comparison: answers[key], person: kit.person() });
+      window.palate.count(told.answers);
       delete answers[key];
       counterparts();
       act("prefer").focus();

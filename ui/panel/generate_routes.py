@@ -63,12 +63,13 @@ def _painting(api: APIRouter, rooms: Rooms) -> None:
     def prefer(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
         person = person_of(body, rooms.studio.person)
         answer = rooms.choices.prefer(person, str(body.get("chosen")), str(body.get("rejected")))
-        return {"comparison": answer.id}
+        return {"comparison": answer.id, "answers": rooms.studio.store.count(person)}
 
     @api.post("/prefer/undo")
     def undo(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
         person, given = person_of(body, rooms.studio.person), body.get("comparison")
-        return {"undone": isinstance(given, int) and rooms.choices.take_back(person, given)}
+        undone = isinstance(given, int) and rooms.choices.take_back(person, given)
+        return {"undone": undone, "answers": rooms.studio.store.count(person)}
 
 
 def _gallery(api: APIRouter, rooms: Rooms) -> None:
