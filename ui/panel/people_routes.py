@@ -57,5 +57,5 @@ def _known(studio: Studio, person: str) -> str:
     if report is None or report.accuracy is None:
         return ""
     if not report.better_than_coin:
-        return "not known yet"
+        return "taste not known yet"
     return f"{100 * report.accuracy:.0f}\u00a0% foreseen"
