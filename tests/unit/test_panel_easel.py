@@ -174,6 +174,15 @@ def test_any_file_name_stays_on_the_shelf(rooms, tmp_path, name):
     assert rooms.files.path(entry.name).parent == rooms.studio.tastes_folder
 
 
+def test_saving_your_taste_overwrites_no_friends_of_the_same_name(rooms, tmp_path):
+    friends = foreign(rooms, tmp_path, answers=99)
+    entry = rooms.files.add("me.safetensors", friends)
+    rooms.files.save("me")
+    assert rooms.files.path(entry.name).read_bytes() == friends
+    assert rooms.files.add("me.safetensors", friends).name == entry.name
+    assert len(rooms.files.entries()) == 2
+
+
 @pytest.mark.parametrize("data", [b"", b"\x89PNG junk that is longer", b"PK\x03\x04" + b"0" * 50])
 def test_a_file_that_is_no_taste_is_named_and_not_kept(rooms, data):
     with pytest.raises(FileFormatError, match=r"'cat\.png'"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,7 +110,9 @@ class TasteFiles:
             path.write_bytes(data)
             self._studio.tools.load(path, None)  # all of it, so that a broken one never gets here
             stem = shown.removesuffix(ENDING).strip(" .")
-            return self._placed(safe_name(stem or NOBODY), data)
+            # Files named like somebody here are those that Save writes: a friend who is "me", too, gets a number.
+            here = {safe_name(person) for person in (self._studio.person, *self._studio.store.people())}
+            return self._placed(safe_name(stem or NOBODY), data, here)
 
     def save(self, person: str, named: bool = True) -> Entry:
         """Save the person's taste as a file; `named` False leaves out whose it is."""
@@ -140,15 +142,16 @@ class TasteFiles:
                 return self._entry(self.path(name))
             return self._placed(name.removesuffix(ENDING), data)
 
-    def _placed(self, stem: str, data: bytes) -> Entry:
+    def _placed(self, stem: str, data: bytes, taken: Collection[str] = ()) -> Entry:
         folder, number = self._studio.tastes_folder, 1
         with self._lock:
             while True:
                 path = folder / f"{stem if number == 1 else f'{stem}-{number}'}{ENDING}"
-                if not path.exists():
+                if path.exists():
+                    if path.read_bytes() == data:
+                        return self._entry(path)
+                elif path.stem not in taken:
                     break
-                if path.read_bytes() == data:
-                    return self._entry(path)
                 number += 1
             part = path.with_name(f".{path.name}.part")
 
