@@ -124,7 +124,7 @@ def _steering_inputs(off: str) -> list[Any]:
             max=180.0,
             step=1.0,
             tooltip="How far the prompt may turn at most, 1 to 180 degrees, whatever the strength; 180 is no limit. "
-            "Strength 1 turns it by about 25.",
+            "Strength 1 turns it by about 18.",
         ),
         Taste.Input(
             "taste_2",

@@ -28,7 +28,8 @@ class SteeringSettings:
         objective: "bradley_terry", "positive" or "direction" (`TasteObjective.of`).
         steps: Gradient steps, >= 0; the paper takes 5 to 7. 0 is off.
         turn: Degrees, in (0, 180], by which the text embedding turns in all at strength 1; each step is as long as
-            turns it by turn / steps. It means the same for every size of text encoder.
+            turns it by turn / steps. It means the same for every size of text encoder. 18 is what `palate study
+            bt-generation` found best of 8, 12, 18 and 27 where 95 % of the prompt has to stay.
         learning_rate: None lets `turn` decide how long steps are. A number, > 0, is Adam's own (with "eos_token" the
             plain gradient's), and `turn` plays no part: 1e-4 with "encoder" and CLIP-L is the method as published.
         strength: 0 is off (the same bits), 1 as adapted, up to 2 further the same way.
@@ -43,7 +44,7 @@ class SteeringSettings:
     learning_rate: float | None = None
     strength: float = 1.0
     logit_scale: float | None = None
-    turn: float = 25.0
+    turn: float = 18.0
     limit: float = 60.0
 
     def __post_init__(self) -> None:

@@ -42,7 +42,11 @@ def test_pooled_keeps_tokens_to_the_bit_and_turns_the_vector_as_far_as_asked(mod
     moved = adapted.movement()
     with torch.no_grad():
         assert torch.equal(adapted.tokens(1.0), model(tiny.token_ids(), output_hidden_states=True).hidden_states[-2])
-    assert moved.degrees == pytest.approx(25.0, abs=3.0) and moved.token_change == 0.0 and not adapted.moves_tokens
+    assert (
+        moved.degrees == pytest.approx(SteeringSettings().turn, abs=3.0)
+        and moved.token_change == 0.0
+        and not adapted.moves_tokens
+    )
     assert moved.objective_after < moved.objective_before
     assert torch.equal(adapted.change.pooled, adapted.adapted_embedding)
 

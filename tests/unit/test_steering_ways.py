@@ -55,7 +55,7 @@ def test_the_model_keeps_its_bits_and_the_embedding_turns_as_far_as_asked(model,
     moved = adapted.movement()
     assert bits(model) == before and all(p.grad is None for p in model.parameters())
     assert moved.objective_after < moved.objective_before and moved.token_change > 0
-    assert moved.degrees == pytest.approx(25.0, rel=0.2)
+    assert moved.degrees == pytest.approx(SteeringSettings().turn, rel=0.2)
 
 
 @pytest.mark.parametrize("method", NEW)
