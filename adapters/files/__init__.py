@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .embedding_file import check_embedding_name, embedding_name, load_embedding, save_embedding
+from .embedding_file import check_embedding_name, embedding_name, load_embedding, require_replaceable, save_embedding
 from .taste_file import TasteFile, describe, load_taste, save_taste
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "embedding_name",
     "load_embedding",
     "load_taste",
+    "require_replaceable",
     "save_embedding",
     "save_taste",
 ]

@@ -27,7 +27,7 @@ from ..steering.portable import MOST_VECTORS, PortableEmbedding
 from .container import read_bytes, read_metadata, read_tensors, write_atomically
 from .words_of_clip import is_word
 
-__all__ = ["check_embedding_name", "embedding_name", "load_embedding", "save_embedding"]
+__all__ = ["check_embedding_name", "embedding_name", "load_embedding", "require_replaceable", "save_embedding"]
 
 FORMAT = "palate.embedding"
 VERSION = 1
@@ -81,7 +81,7 @@ def save_embedding(embedding: PortableEmbedding, path: str | PathLike[str], priv
     name = check_embedding_name(file.name.removesuffix(ENDING))
     tensors = _tensors(embedding, name)
     person = "" if private else embedding.person
-    _require_own(file, person)
+    require_replaceable(file, person)
     metadata = {
         "format": FORMAT,
         "version": str(VERSION),
@@ -141,8 +141,12 @@ def _tensors(embedding: PortableEmbedding, name: str) -> dict[str, Tensor]:
     return {name: plain["clip_l"]} if len(plain) == 1 else {key: plain[key] for key in sorted(plain, reverse=True)}
 
 
-def _require_own(file: Path, person: str) -> None:
-    """Only an embedding that Palate made of the same person is replaced."""
+def require_replaceable(file: Path, person: str) -> None:
+    """Refuse to write over what isn't an embedding that Palate made of the same person; ask before a long training.
+
+    Raises:
+        StoreError: a file of this name is somebody else's.
+    """
     if not file.exists():
         return
     try:

@@ -296,6 +296,14 @@ def test_an_embedding_is_trained_on_the_persons_own_prompts_first(rooms, monkeyp
     assert set(rooms.studio.example_prompts()) <= set(seen)
 
 
+def test_an_embedding_that_may_not_be_saved_is_not_trained(rooms):
+    (rooms.embeddings.folder / "my-taste.safetensors").write_bytes(b"somebody else's")
+    job = Job()
+    job.run(lambda job: rooms.embeddings.make("me", "my-taste", job))
+    assert "Choose another one" in job.state()["error"]
+    assert job.state()["text"] == ""
+
+
 def test_an_embedding_that_is_stopped_leaves_nothing(rooms):
     job = Job()
     job.stop()

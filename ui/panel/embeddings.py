@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...adapters.errors import CancelledError, FileFormatError
+from ...adapters.files import require_replaceable
 from ...adapters.places import palate_home
 from ...adapters.steering.neutral_prompts import training_prompts
 from .blends import PERSON, Blends, Part
@@ -63,6 +64,7 @@ class Embeddings:
         """
         path = self.folder / f"{name.strip()}{ENDING}"
         self._studio.tools.check_embedding_name(name.strip())
+        require_replaceable(path, person)
         job.tell(0.0, "Reading your taste…")
         tastes = self._blends.of([Part(f"{PERSON}{person}", 1.0)])
         job.tell(0.0, "Loading the model…")
