@@ -30,7 +30,7 @@ def export_embedding(arguments: argparse.Namespace, store: Path) -> int:
         arguments: person, name, model, encoder, taste, vectors, steps, output, device, private; as in `cli.py`.
         store: Folder of the answers.
     """
-    from ..adapters.files import check_embedding_name, save_embedding
+    from ..adapters.files import check_embedding_name, require_replaceable, save_embedding
     from ..adapters.steering import Generator
     from ..adapters.steering.inversion import towers_of, train_embedding
 
@@ -41,6 +41,7 @@ def export_embedding(arguments: argparse.Namespace, store: Path) -> int:
     _silence()
     generator = Generator(arguments.model, arguments.device or _device(), arguments.encoder or None)
     tastes = _tastes(arguments, generator, store)
+    require_replaceable(path, "" if arguments.private else tastes[0].person)
     chosen = {key: getattr(arguments, key) for key in ("vectors", "steps") if getattr(arguments, key) is not None}
     embedding = train_embedding(
         towers_of(generator.conditioner),

@@ -77,6 +77,14 @@ def test_what_cannot_be_exported_is_one_line_and_exit_code_2(model, store, capsy
     assert said in capsys.readouterr().err
 
 
+def test_a_name_that_is_taken_is_said_before_the_training(model, store, tmp_path, capsys, monkeypatch) -> None:
+    taken = tmp_path / "mine-here.safetensors"
+    taken.write_bytes(b"somebody else's")
+    monkeypatch.setattr("palate.adapters.steering.inversion.train_embedding", lambda *_, **__: pytest.fail("trained"))
+    assert export(model, "--person", "Mara Ö", "--store", str(store), "-o", str(taken)) == 2
+    assert "expected a free name" in capsys.readouterr().err
+
+
 def test_progress_is_one_line_in_a_terminal_and_nothing_in_a_pipe() -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
