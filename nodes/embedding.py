@@ -12,7 +12,7 @@ from comfy_api.v0_0_2 import io
 
 from ..adapters.encoders import ImageTextEncoder
 from ..adapters.errors import SteeringError
-from ..adapters.files import check_embedding_name, save_embedding
+from ..adapters.files import check_embedding_name, require_replaceable, save_embedding
 from ..adapters.steering.inversion import STEPS, VECTORS, train_embedding
 from ..adapters.steering.neutral_prompts import training_prompts
 from ..adapters.steering.portable import MOST_VECTORS, TowerText
@@ -72,6 +72,8 @@ class PalateSaveEmbedding(io.ComfyNode):
     ) -> io.NodeOutput:
         check_embedding_name(name)
         pairs = _pairs(taste, encoder, taste_2, encoder_2)
+        file = Path(folder_paths.get_folder_paths("embeddings")[0]) / f"{name}.safetensors"
+        require_replaceable(file, taste.person)
         progress = comfy.utils.ProgressBar(steps)
 
         def on_step(done: int, total: int) -> None:
@@ -81,7 +83,7 @@ class PalateSaveEmbedding(io.ComfyNode):
         embedding = train_embedding(
             _towers(clip, pairs), [one for one, _ in pairs], _prompts(taste, prompts), vectors, steps, on_step=on_step
         )
-        path = save_embedding(embedding, Path(folder_paths.get_folder_paths("embeddings")[0]) / name)
+        path = save_embedding(embedding, file)
         effect = embedding.effect
         said = (
             f"Saved as {path.name}. Write embedding:{name} at the end of a prompt.\nIt turns prompts by "
