@@ -39,6 +39,8 @@ def rename_person(connection: sqlite3.Connection, person: str, name: str) -> int
     Raises:
         ComparisonError: somebody has that name.
     """
+    if name == person:
+        return int(connection.execute("SELECT count(*) FROM comparisons WHERE person = ?", (name,)).fetchone()[0])
     if connection.execute("SELECT 1 FROM comparisons WHERE person = ? LIMIT 1", (name,)).fetchone():
         raise ComparisonError(
             f"Cannot rename {person[:60]!r}: {name[:60]!r} has answers of their own; expected a name that nobody has. "

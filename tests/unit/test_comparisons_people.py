@@ -54,6 +54,12 @@ def test_a_new_name_takes_answers_and_undecided_pairs_along(store):
     assert store.revision("Anna") > revision
 
 
+def test_the_same_name_again_changes_nothing(store):
+    offer = store.offer("ann", "a", "b")
+    assert store.rename("ann", "ann") == 3
+    assert store.find_offer(offer.id).person == "ann"
+
+
 @pytest.mark.parametrize(
     ("name", "match"), [("bo", "has answers of their own"), (" ", "person is"), ("a\nb", "person is")]
 )
