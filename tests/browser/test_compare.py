@@ -147,6 +147,8 @@ def test_a_folder_of_ones_own_pictures(page, panel):
         ticket = next_pair(page, ticket)
     page.keyboard.press("a")
     sync_api.expect(page.locator(".pl-stopped")).to_contain_text("every pair of the 3 pictures")
+    sync_api.expect(page.locator("#palate-prompt")).to_have_text("Compare other pictures")
+    sync_api.expect(page.locator(".pl-answers button:visible")).to_have_count(1)
     sync_api.expect(page.locator("#palate-status")).to_contain_text("skipped 1 file that can't be read")
     assert len(outcomes(panel.store, "Eli")) == 3
 

@@ -51,7 +51,8 @@
     stage.setAttribute("aria-busy", "true");
     delete stage.dataset.ticket;
     for (const place of stage.querySelectorAll(".pl-picture")) place.replaceChildren();
-    write("#palate-prompt", text || "One moment…");
+    const stopped = !find(".pl-stopped")?.hidden; // nothing comes until something else is asked for
+    write("#palate-prompt", stopped ? "Compare other pictures" : text || "One moment…");
   };
 
   const stop = (text) => {
