@@ -90,6 +90,8 @@ def _looks_like(path: Path, error: Exception) -> str:
         return "a GGUF file"
     if start[8:9] == b"{":
         return "a safetensors file that is cut off or damaged; get it again"
+    if start.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8")) or start[8:12] == b"WEBP":
+        return "a picture"
     if b"\0" not in start:
         return "a text file"
     return "no safetensors file"

@@ -174,9 +174,10 @@ def test_files_of_tensors_that_are_no_checkpoint_are_named(tmp_path: Path, what:
         (b"PK\x03\x04" + b"\0" * 50, "a pickle"),
         (b"\x80\x02}q\0", "a pickle"),
         (b"GGUF" + b"\0" * 50, "a GGUF file"),
-        (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "no safetensors file"),
+        (b"\x89PNG\r\n\x1a\n" + b"0" * 50, "a picture"),
+        (b"\1\2\3\4" + b"\0" * 50, "no safetensors file"),
     ],
-    ids=["empty", "text", "zip", "pickle", "gguf", "picture"],
+    ids=["empty", "text", "zip", "pickle", "gguf", "picture", "other"],
 )
 def test_other_files_are_named(tmp_path: Path, content: bytes, what: str) -> None:
     for name in ("thing.safetensors", "thing.ckpt"):
