@@ -6,9 +6,9 @@ For each word, how much the utility of the pictures seen rises where they look m
     effect  = mean_m score_m * u(x_m) / std_m score_m               nats for one standard deviation of looking like it
 
 The effect is linear in the weights, effect = d . weights with d = sum_m score_m (x_m - mean x) / (M std), so that its
-posterior variance d' covariance d says whether its sign is known. Words whose sign isn't are left out. Going through
-the pictures keeps to what they show: a word's own vector points mostly where no picture ever differed, and nothing can
-be known there.
+posterior variance d' covariance d says whether its sign is known. Words whose sign is a guess are left out. Going
+through the pictures keeps to what they show: a word's own vector points mostly where no picture ever differed, and
+nothing can be known there.
 
 Shapes: W words, M pictures, D joint width.
 """
@@ -28,6 +28,7 @@ from .pairs import HasModel
 __all__ = ["Word", "WordEffect", "words_of"]
 
 SURE = 1.959964  # standard deviations from zero: the sign is wrong in 2.5 % at most
+LIKELY = 1.281552  # the sign is wrong in 10 % at most
 ALIKE = 0.85  # correlation of two words' scores from which one says what the other does
 _LEAST = 1e-6  # standard deviation of a score that tells pictures apart
 
@@ -65,11 +66,18 @@ class WordEffect:
         """Whether its sign is known."""
         return abs(self.effect) > SURE * self.deviation
 
+    @property
+    def likely(self) -> bool:
+        """Whether its sign is known or likely."""
+        return abs(self.effect) > LIKELY * self.deviation
+
 
 def words_of(
     taste: HasModel, words: Sequence[Word], word_vectors: Matrix, image_vectors: Matrix, most: int = 8
 ) -> tuple[list[WordEffect], list[WordEffect]]:
-    """Return what a person likes and dislikes, the strongest first, each at most `most` words of known sign.
+    """Return what a person likes and dislikes, each at most `most` words of known or likely sign.
+
+    Known ones come first, the strongest of both first.
 
     Args:
         taste: A `Taste`.
@@ -86,7 +94,8 @@ def words_of(
     effects = to_array("words", taste.model.log_odds(directions, np.zeros_like(directions)))
     deviations = np.sqrt(to_array("words", taste.model.utility_variance(directions)))
     found = [WordEffect(words[i], float(effects[i]), float(deviations[i])) for i in range(len(words))]
-    order = [int(i) for i in np.argsort(-np.abs(effects)) if found[int(i)].sure]
+    likely = [int(i) for i in np.argsort(-np.abs(effects)) if found[int(i)].likely]
+    order = sorted(likely, key=lambda i: not found[i].sure)  # stable: the strongest stay first
     return tuple(  # type: ignore[return-value]
         [found[i] for i in _different([i for i in order if sign * effects[i] > 0], scores, most)] for sign in (1, -1)
     )

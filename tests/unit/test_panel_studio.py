@@ -148,7 +148,7 @@ def test_who_likes_red_is_told_so_in_words(studio):
     learned = studio.learned("me")
     assert learned.likes[0].word.text in ("red", "yellow")
     assert learned.dislikes[0].word.text in ("cyan", "blue", "green")
-    assert all(one.sure for one in (*learned.likes, *learned.dislikes))
+    assert learned.likes[0].sure and all(one.likely for one in (*learned.likes, *learned.dislikes))
 
 
 def test_an_encoder_without_text_has_no_words(studio, monkeypatch):

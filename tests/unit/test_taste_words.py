@@ -6,7 +6,7 @@ import torch
 from palate.adapters.errors import ShapeError
 from palate.adapters.playground import playground_words
 from palate.adapters.taste import VOCABULARY, BradleyTerry, Taste, Word, words_of
-from palate.adapters.taste.words import SURE
+from palate.adapters.taste.words import SURE, WordEffect
 
 WORDS = [Word(text, "colour", text) for text in ("red", "green", "blue")]
 
@@ -37,6 +37,15 @@ def test_who_likes_red_is_said_to_like_red():
 def test_after_one_answer_no_word_is_sure():
     taste, pictures = lover_of_red(1)
     assert words_of(taste, WORDS, np.eye(8)[:3], pictures) == ([], [])
+
+
+def test_likely_words_come_after_sure_ones_and_say_that_they_are_not_sure():
+    taste, pictures = lover_of_red(200)
+    found = [one for side in words_of(taste, WORDS, np.eye(8)[:3], pictures) for one in side]
+    assert all(one.likely for one in found) and any(one.sure for one in found)
+    for side in words_of(lover_of_red(12)[0], WORDS, np.eye(8)[:3], pictures):
+        assert [one.sure for one in side] == sorted((one.sure for one in side), reverse=True)
+    assert WordEffect(WORDS[0], 1.5, 1.0).likely and not WordEffect(WORDS[0], 1.5, 1.0).sure
 
 
 def test_the_effect_is_the_utility_gained_by_one_deviation_of_the_score():

@@ -40,7 +40,7 @@ SHOWN = 8  # pictures in each of the two rows of "Taste"
 class Learned:
     """What is known about one person: how well it predicts them, the ends of their scale, and words for it.
 
-    `likes` and `dislikes` hold words of known sign only, the strongest first; None where the encoder knows no words.
+    `likes` and `dislikes` hold words of known or likely sign, sure ones first; None where the encoder has none.
     """
 
     person: str

@@ -17,6 +17,7 @@ __all__ = ["PICTURE", "answer_row", "answer_rows", "nothing_yet", "taste_page", 
 
 PICTURE = "palate/pictures/"  # a picture of the store, by id; relative, so that it works behind a prefix
 CURVE_FROM = 8  # predictions
+LIGHT = ' class="pl-light"'
 OTHERS = (("tie", "Tie"), ("both_bad", "Both bad"), ("skip", "Skipped"))
 BIN = '<svg viewBox="0 0 20 20" aria-hidden="true"><path d="M4 6h12M8 6V4h4v2M6 6l.7 10h6.6L14 6" fill="none"/></svg>'
 
@@ -83,13 +84,15 @@ def _words(data: Learned) -> str:
         )
     if not data.likes and not data.dislikes:
         return (
-            '<div class="pl-words"><p class="pl-headline">No word is sure yet.</p>'
+            '<div class="pl-words"><p class="pl-headline">No word is likely yet.</p>'
             '<p class="pl-soft">More answers will tell what it is that you like.</p></div>'
         )
+    sure = all(one.sure for one in (*data.likes, *(data.dislikes or ())))
+    note = "Only words that your answers are sure of." if sure else "Light words are likely, not sure."
     return (
         f'<div class="pl-words">{_said("Likes", "likes", data.likes)}'
         f"{_said('Dislikes', 'dislikes', data.dislikes or ())}"
-        '<p class="pl-soft">Only words that your answers are sure of.</p></div>'
+        f'<p class="pl-soft">{note}</p></div>'
     )
 
 
@@ -98,7 +101,8 @@ def _said(title: str, name: str, words: Sequence[WordEffect]) -> str:
         return ""
     strongest = max(abs(one.effect) for one in words)
     listed = "".join(
-        f'<li style="--much:{abs(one.effect) / strongest:.2f}">{escape(one.word.text)}</li>' for one in words
+        f'<li{"" if one.sure else LIGHT} style="--much:{abs(one.effect) / strongest:.2f}">{escape(one.word.text)}</li>'
+        for one in words
     )
     return f'<h2>{title}</h2><ul class="pl-{name}">{listed}</ul>'
 
