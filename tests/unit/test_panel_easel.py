@@ -134,6 +134,15 @@ def test_somebody_who_answered_nothing_is_told_so(rooms):
     assert "has not compared anything yet" in state["error"]
 
 
+def test_a_newcomer_gets_pictures_and_is_told_that_they_are_plain(rooms):
+    job = Job()
+    wish = Wish.read({"prompt": "a cat", "seeds": [3], "tastes": [{"source": "person:Neva", "weight": 1}]})
+    job.run(lambda job: rooms.easel.paint(wish, "Neva", job))
+    state = job.state()
+    assert (state["state"], state["error"]) == ("done", "") and "without your taste" in state["note"]
+    assert [frame["strength"] for frame in state["frames"]] == [0.0]
+
+
 def test_several_tastes_are_one_blend(rooms):
     tastes = rooms.blends.of([Part("person:me", 1.0), Part("person:Ada", -0.5)])
     me, ada = rooms.studio.taste("me"), rooms.studio.taste("Ada")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ...adapters.taste import Taste
     from .studio import Studio
 
-__all__ = ["Blends", "Part"]
+__all__ = ["PERSON", "Blends", "Part"]
 
 FILE, PERSON = "file:", "person:"
 MOST = 12  # tastes at once

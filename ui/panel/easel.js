@@ -134,6 +134,7 @@
         if (mine.stopped) await stop(mine);
         const end = await kit.follow(begun.job, (state) => job === mine && take(state));
         if (job !== mine) return;
+        if (end.note && end.state !== "failed") kit.say(end.note);
         if (end.state === "failed") {
           if (fresh || !strengths().length) Object.assign(shown, { frames: {}, degrees: [] }), lay(), message("That did not work", end.error);
           else kit.say(end.error);

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ...adapters.errors import CancelledError, SteeringError
+from .blends import PERSON
 from .brush import Brush
 from .gallery import Gallery, Shot, Used
 from .jobs import Job
@@ -77,6 +78,7 @@ class Easel:
         job.tell(0.0, "Loading the model…")
         painter = self._studio.painter()
         job.tell(0.0, "Reading the tastes…")
+        wish = self._without_unknown(wish, person, job)
         tastes = self._blends.of(wish.parts)
         if job.cancelled():
             raise CancelledError("Stopped.")
@@ -90,6 +92,14 @@ class Easel:
         between = [strength for strength in wish.strengths() if strength not in (0.0, wish.settings.strength)]
         for number, strength in enumerate(between):
             brushwork.frame(wish.seeds[0], strength, True, number, len(between), "Getting the slider ready…")
+
+    def _without_unknown(self, wish: Wish, person: str, job: Job) -> Wish:
+        """A newcomer's wish without their own taste, which nobody knows yet: they see pictures, and what to do."""
+        own = f"{PERSON}{person}"
+        if not any(part.source == own and part.weight for part in wish.parts) or self._studio.store.count(person):
+            return wish
+        job.found["note"] = "Painted without your taste, which is not known yet: compare some pictures first."
+        return replace(wish, parts=tuple(part for part in wish.parts if part.source != own))
 
 
 class _Brushwork:
