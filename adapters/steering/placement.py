@@ -10,7 +10,7 @@ import torch
 
 from ..errors import OutOfMemoryError, SteeringError
 
-__all__ = ["OFFLOADS", "chosen_offload", "named_when_out_of_memory", "place"]
+__all__ = ["OFFLOADS", "chosen_offload", "named_when_out_of_memory", "place", "ran_out_of_memory"]
 
 Result = TypeVar("Result")
 OFFLOADS = ("auto", "none", "model", "sequential")
@@ -94,7 +94,7 @@ def named_when_out_of_memory(what: str, advice: str, work: Callable[[], Result])
     try:
         return work()
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not ran_out_of_memory(error):
             raise
         found = (str(error).splitlines() or ["none is left"])[0][:120].rstrip(".")
     # Out here no traceback holds on to tensors: neither that of an error being handled nor of one that this stems from.
@@ -104,7 +104,8 @@ def named_when_out_of_memory(what: str, advice: str, work: Callable[[], Result])
     raise OutOfMemoryError(f"Cannot {what}: memory ran out ({found}); expected more of it. {advice}")
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory, the accelerator's or the processor's, ran out."""
     # accelerators' errors are RuntimeErrors of their own kinds; CPU memory's is a plain one with a known text
     return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in _SIGNS)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ...adapters.errors import CancelledError, SteeringError
+from ...adapters.steering.placement import ran_out_of_memory
 from .blends import PERSON
 from .brush import Brush
 from .gallery import Gallery, Shot, Used
@@ -150,7 +151,7 @@ class _Brushwork:
                     raise
                 time.sleep(PATIENCE)  # it gave way to somebody who waits
             except (MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
+                if not ran_out_of_memory(error):
                     raise
                 width, height = wish.size or (self._facts.width, self._facts.height)
                 raise SteeringError(
@@ -225,14 +226,6 @@ def _fingerprint(tastes: tuple[Taste, ...]) -> str:
     for taste in tastes:
         digest.update(taste.encoder.encode() + taste.weights.detach().cpu().float().numpy().tobytes())
     return digest.hexdigest()[:16] if tastes else ""
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """CUDA's own class, or what MPS and the CPU's allocator say."""
-    if isinstance(error, MemoryError):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
 
 
 def _pictures(number: int) -> str:
