@@ -1,17 +1,11 @@
-"""Embedding files in other tools' own loaders: diffusers here; Forge's where FORGE_PATH leads to a copy of it.
-
-FORGE_PATH: a folder of lllyasviel/stable-diffusion-webui-forge; only its backend/text_processing is used.
-"""
+"""Embedding files in diffusers' own loader, and what our own conditioner makes of them."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -142,49 +136,6 @@ def test_a_text_encoder_that_waits_elsewhere_works_where_it_should_and_goes_back
         patched.setattr(type(tower), "on", on)
         train_embedding(towers_of(offloaded), [tiny.taste()], [PROMPT], steps=1)
     assert seen == [torch.device("meta"), None]
-
-
-@pytest.fixture(scope="module")
-def forge() -> Iterator[ModuleType]:
-    """Forge's own loader of embeddings, alone."""
-    folder = os.environ.get("FORGE_PATH", "").strip()
-    file = Path(folder).expanduser() / "backend" / "text_processing" / "textual_inversion.py"
-    if not folder or not file.is_file():
-        pytest.skip("no Forge: set FORGE_PATH to a folder of stable-diffusion-webui-forge")
-    spec = importlib.util.spec_from_file_location("forge_textual_inversion", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-
-
-def known_to(forge: ModuleType, folder: Path, width: int) -> object:
-    """Forge's database of the embeddings in a folder, for a model of that width."""
-    from transformers import CLIPTokenizer
-
-    pieces = Path(tiny.__file__).parents[2] / "adapters" / "playground" / "models" / "tokenizer"
-    database = forge.EmbeddingDatabase(CLIPTokenizer.from_pretrained(pieces), width)
-    database.add_embedding_dir(str(folder))
-    database.load_textual_inversion_embeddings()
-    return database
-
-
-def test_forge_loads_sd15s_file_and_finds_the_name_in_a_prompt(forge: ModuleType, tmp_path: Path) -> None:
-    embedding = PortableEmbedding({"clip_l": tiny.drawn(4, 768)})
-    save_embedding(embedding, tmp_path / NAME)
-    database = known_to(forge, tmp_path, 768)
-    tokens = database.tokenizer(f"{PROMPT}, {NAME}", add_special_tokens=False)["input_ids"]
-    found = [database.find_embedding_at_position(tokens, place)[0] for place in range(len(tokens))]
-    (known,) = [one for one in found if one is not None]
-    assert known.name == NAME and torch.equal(known.vec, embedding.vectors["clip_l"]) and known.vectors == 4
-    assert known_to(forge, tmp_path, 2048).skipped_embeddings[NAME].shape == 768
-
-
-def test_forge_loads_sdxls_file_for_sdxl_only(forge: ModuleType, tmp_path: Path) -> None:
-    embedding = PortableEmbedding({"clip_l": tiny.drawn(4, 768), "clip_g": tiny.drawn(4, 1280)})
-    save_embedding(embedding, tmp_path / NAME)
-    known = known_to(forge, tmp_path, 2048).word_embeddings[NAME]
-    assert all(torch.equal(known.vec[key], value) for key, value in embedding.vectors.items())
-    assert NAME in known_to(forge, tmp_path, 768).skipped_embeddings
 
 
 def test_a_conditioner_of_loaded_tokens_spells_them_out(generator, tmp_path: Path) -> None:
