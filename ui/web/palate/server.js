@@ -1,0 +1,54 @@
+/**
+ * How the browser side talks to the pack's routes: requests, pictures, news.
+ *
+ * Whatever goes wrong becomes an Error whose message is one sentence for the person; the request can be made again,
+ * since the routes take the same answer twice without doubling it.
+ */
+
+import { api } from "/scripts/api.js";
+import { say } from "./texts.js";
+
+const LONGEST = 30_000; // milliseconds until a silent server counts as away
+
+/**
+ * POST a JSON body.
+ *
+ * @param {string} path of the route, as "/palate/answer"
+ * @param {object} body
+ * @returns {Promise<object>} what the server told
+ * @throws {Error} with one sentence: the server's own where it gave one
+ */
+export async function post(path, body) {
+  const response = await api
+    .fetchApi(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+      signal: AbortSignal.timeout(LONGEST),
+    })
+    .catch(() => {
+      throw new Error(say("wrong.away"));
+    });
+  const told = await response.json().catch(() => null);
+  if (!response.ok) throw new Error(told?.error ?? say("wrong.status", { status: response.status }));
+  if (told === null) throw new Error(say("wrong.away"));
+  return told;
+}
+
+/** Where a picture of the store is. */
+export function imageURL(id) {
+  return api.apiURL(`/palate/image/${id}`);
+}
+
+/**
+ * Hear of news from the server: "palate.changed", "palate.waiting", "palate.waited", or ComfyUI's own.
+ *
+ * @param {string} event
+ * @param {(detail: object) => void} handler
+ * @returns {() => void} stops it
+ */
+export function on(event, handler) {
+  const hear = ({ detail }) => handler(detail);
+  api.addEventListener(event, hear);
+  return () => api.removeEventListener(event, hear);
+}
