@@ -3,6 +3,17 @@
 from .comparison import OUTCOMES, Comparison, Offer
 from .images import MAX_PIXELS, read_image
 from .people import PersonAnswers
+from .ranking import RANKING_OUTCOMES, Ranking
 from .store import PreferenceStore
 
-__all__ = ["MAX_PIXELS", "OUTCOMES", "Comparison", "Offer", "PersonAnswers", "PreferenceStore", "read_image"]
+__all__ = [
+    "MAX_PIXELS",
+    "OUTCOMES",
+    "RANKING_OUTCOMES",
+    "Comparison",
+    "Offer",
+    "PersonAnswers",
+    "PreferenceStore",
+    "Ranking",
+    "read_image",
+]

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import operator
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from numbers import Real
 
 from ..errors import ComparisonError
+from .fields import MAX_NAME, MAX_PROMPT, RECORD, check_text, set_integer, set_number, short, whole_number
 
-__all__ = ["OUTCOMES", "Comparison", "Offer", "check_outcome", "check_person"]
+__all__ = ["OUTCOMES", "Comparison", "Offer", "check_images", "check_outcome", "check_person", "check_seeds"]
 
 OUTCOMES = ("left", "right", "tie", "both_bad", "skip")
-
-MAX_NAME = 4_000  # characters of a person's name, of an image id, a model's or a source's name
-MAX_PROMPT = 100_000  # characters
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_RECORD = "record the comparison"
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
+FEWEST, MOST = 3, 16  # images of a ranking; two are a pair
 
 
 @dataclass(frozen=True)
@@ -34,6 +27,7 @@ class Comparison:
         model: What made the images. source: Where it was answered ("panel", "comfyui", ...).
         seconds: Time to answer, >= 0; None when not measured.
         id: Given by the store. created: Seconds since 1970 UTC; given by the store when None.
+        ranking: Id of the `Ranking` that implied it, given by the store; None for an answer of its own.
 
     Raises:
         ComparisonError: a field makes no sense; the message names it.
@@ -51,13 +45,15 @@ class Comparison:
     seconds: float | None = None
     id: int | None = None
     created: float | None = None
+    ranking: int | None = None
 
     def __post_init__(self) -> None:
         _check_pair(self)
         check_outcome(self.outcome)
-        _set_number(self, "seconds", low=0.0)
-        _set_number(self, "created")
-        _set_integer(self, "id")
+        set_number(self, "seconds", low=0.0)
+        set_number(self, "created")
+        set_integer(self, "id")
+        set_integer(self, "ranking")
 
     @property
     def chosen(self) -> str | None:
@@ -72,11 +68,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Offer:
-    """A pair that was shown to a person; open until it is answered. Fields as in `Comparison`.
+    """A pair, or more images, that was shown to a person; open until it is answered. Fields as in `Comparison`.
 
     Attributes:
-        id: A uuid as text, not guessable: who knows it was shown the pair.
-        comparison: Id of the answer; None while the offer is open.
+        id: A uuid as text, not guessable: who knows it was shown the images.
+        comparison: Id of the answer, of a ranking its first comparison's; None while the offer is open.
+        others: Ids of the third image and those after it; empty for a pair.
+        other_seeds: Theirs, as many, or empty when unknown.
     """
 
     id: str
@@ -90,9 +88,25 @@ class Offer:
     source: str = ""
     created: float | None = None
     comparison: int | None = None
+    others: tuple[str, ...] = ()
+    other_seeds: tuple[int | None, ...] = ()
 
     def __post_init__(self) -> None:
         _check_pair(self)
+        object.__setattr__(self, "others", tuple(self.others))
+        if self.others:
+            check_images(self.images)
+        object.__setattr__(self, "other_seeds", check_seeds(self.other_seeds, len(self.others)))
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Ids of all images as shown."""
+        return (self.left, self.right, *self.others)
+
+    @property
+    def seeds(self) -> tuple[int | None, ...]:
+        """Seeds of all images as shown."""
+        return (self.left_seed, self.right_seed, *(self.other_seeds or (None,) * len(self.others)))
 
     @property
     def open(self) -> bool:
@@ -110,7 +124,7 @@ def check_person(person: str, doing: str = "use this name") -> str:
     Raises:
         ComparisonError: blank, longer than 4000 characters, or with control characters.
     """
-    _check_text("person", person, MAX_NAME, blank=False, doing=doing)
+    check_text("person", person, MAX_NAME, blank=False, doing=doing)
     return person
 
 
@@ -122,78 +136,44 @@ def check_outcome(outcome: str) -> str:
     """
     if outcome not in OUTCOMES:
         raise ComparisonError(
-            f"Cannot record the comparison: outcome is {_short(outcome)}; expected one of {', '.join(OUTCOMES)}."
+            f"Cannot record the comparison: outcome is {short(outcome)}; expected one of {', '.join(OUTCOMES)}."
         )
     return outcome
 
 
+def check_images(images: tuple[str, ...]) -> None:
+    """Raise ComparisonError unless these are 3 to 16 different images."""
+    for image in images:
+        check_text("an image", image, MAX_NAME, blank=False)
+    if not FEWEST <= len(images) <= MOST or len(set(images)) < len(images):
+        found = f"{len(images)} images" if len(set(images)) == len(images) else "the same image twice"
+        raise ComparisonError(
+            f"Cannot record the ranking: found {found}; expected {FEWEST} to {MOST} different ones. "
+            "Use a seed of its own for each."
+        )
+
+
+def check_seeds(seeds: Iterable[int | None], count: int) -> tuple[int | None, ...]:
+    """Return the seeds as plain numbers; raise ComparisonError unless there are `count` of them, or none."""
+    numbers = tuple(whole_number("a seed", seed) for seed in seeds)
+    if numbers and len(numbers) != count:
+        raise ComparisonError(
+            f"Cannot record the ranking: found {len(numbers)} seeds for {count} images; expected one for each, or none."
+        )
+    return numbers
+
+
 def _check_pair(pair: Comparison | Offer) -> None:
-    check_person(pair.person, _RECORD)
-    _check_text("left", pair.left, MAX_NAME, blank=False)
-    _check_text("right", pair.right, MAX_NAME, blank=False)
-    _check_text("prompt", pair.prompt, MAX_PROMPT, control=True)
-    _check_text("model", pair.model, MAX_NAME)
-    _check_text("source", pair.source, MAX_NAME)
+    check_person(pair.person, RECORD)
+    check_text("left", pair.left, MAX_NAME, blank=False)
+    check_text("right", pair.right, MAX_NAME, blank=False)
+    check_text("prompt", pair.prompt, MAX_PROMPT, control=True)
+    check_text("model", pair.model, MAX_NAME)
+    check_text("source", pair.source, MAX_NAME)
     if pair.left == pair.right:
         raise ComparisonError(
             f"Cannot record the comparison: both sides are image {pair.left[:12]}; expected two different images. "
             "Use two seeds, one for each side."
         )
     for name in ("left_seed", "right_seed"):
-        _set_integer(pair, name)
-
-
-def _check_text(
-    name: str, text: object, limit: int, *, blank: bool = True, control: bool = False, doing: str = _RECORD
-) -> None:
-    if not isinstance(text, str):
-        raise ComparisonError(f"Cannot {doing}: {name} is {_short(text)} ({type(text).__name__}); expected text.")
-    found = ""
-    if not blank and not text.strip():
-        found = "blank"
-    elif len(text) > limit:
-        found = f"{len(text)} characters long"
-    elif _SURROGATE.search(text) or (not control and _CONTROL.search(text)):
-        found = f"{_short(text)}, with a character that can't be shown"
-    if found:
-        rule = f"{'up to' if blank else '1 to'} {limit} characters of plain text"
-        raise ComparisonError(f"Cannot {doing}: {name} is {found}; expected {rule}. Type it again.")
-
-
-def _set_integer(pair: Comparison | Offer, name: str) -> None:
-    value = getattr(pair, name)
-    if value is None:
-        return
-    try:
-        # operator.index also takes numpy's integers and gives back a plain one.
-        number = operator.index(value)
-    except TypeError:
-        raise ComparisonError(
-            f"Cannot record the comparison: {name} is {_short(value)}; expected a whole number or None."
-        ) from None
-    if not -(2**63) <= number < 2**64:
-        raise ComparisonError(
-            f"Cannot record the comparison: {name} has {number.bit_length()} bits; expected a number of 64 bits."
-        )
-    object.__setattr__(pair, name, number)
-
-
-def _set_number(comparison: Comparison, name: str, low: float = -math.inf) -> None:
-    value = getattr(comparison, name)
-    if value is None:
-        return
-    try:
-        number = float(value) if isinstance(value, Real) else math.nan
-    except OverflowError:  # a whole number beyond 1e308
-        number = math.inf
-    if not math.isfinite(number) or number < low:
-        limit = f" from {low:g} up" if math.isfinite(low) else ""
-        raise ComparisonError(
-            f"Cannot record the comparison: {name} is {_short(value)}; expected a finite number{limit}, or None."
-        )
-    object.__setattr__(comparison, name, number)
-
-
-def _short(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+        set_integer(pair, name)

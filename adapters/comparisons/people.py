@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from ..errors import ComparisonError
 
-__all__ = ["PersonAnswers", "forget_person", "people_answers", "rename_person"]
+__all__ = ["PersonAnswers", "count_answers", "forget_person", "people_answers", "rename_person"]
+
+# Of a ranking, all comparisons have one outcome where it is "skip".
+_ALL = "count(*) - count(ranking) + count(DISTINCT ranking)"
+_TEACHING = (
+    "count(CASE WHEN outcome != 'skip' AND ranking IS NULL THEN 1 END) "
+    "+ count(DISTINCT CASE WHEN outcome != 'skip' THEN ranking END)"
+)
 
 
 @dataclass(frozen=True)
@@ -15,7 +22,7 @@ class PersonAnswers:
     """One person of a store.
 
     Attributes:
-        answers: How many comparisons say something about their taste: all but skipped ones.
+        answers: How many answers say something about their taste: all but skipped ones. A ranking is one.
         last: When the latest comparison was made, skipped or not, in seconds since 1970 UTC.
     """
 
@@ -27,10 +34,15 @@ class PersonAnswers:
 def people_answers(connection: sqlite3.Connection) -> list[PersonAnswers]:
     """Return everybody who answered, who was here last first."""
     query = (
-        "SELECT person, sum(outcome != 'skip'), max(created) AS last FROM comparisons GROUP BY person "
-        "ORDER BY last DESC, person"
+        f"SELECT person, {_TEACHING}, max(created) AS last FROM comparisons GROUP BY person ORDER BY last DESC, person"
     )
     return [PersonAnswers(*row) for row in connection.execute(query).fetchall()]
+
+
+def count_answers(connection: sqlite3.Connection, person: str, skipped: bool = False) -> int:
+    """Return how many answers a person gave, a ranking being one; the skipped ones too if asked for."""
+    query = f"SELECT {_ALL if skipped else _TEACHING} FROM comparisons WHERE person = ?"
+    return int(connection.execute(query, (person,)).fetchone()[0])
 
 
 def rename_person(connection: sqlite3.Connection, person: str, name: str) -> int:
@@ -40,7 +52,7 @@ def rename_person(connection: sqlite3.Connection, person: str, name: str) -> int
         ComparisonError: somebody has that name.
     """
     if name == person:
-        return int(connection.execute("SELECT count(*) FROM comparisons WHERE person = ?", (name,)).fetchone()[0])
+        return count_answers(connection, name, skipped=True)
     if connection.execute("SELECT 1 FROM comparisons WHERE person = ? LIMIT 1", (name,)).fetchone():
         raise ComparisonError(
             f"Cannot rename {person[:60]!r}: {name[:60]!r} has answers of their own; expected a name that nobody has. "
@@ -55,13 +67,17 @@ def rename_person(connection: sqlite3.Connection, person: str, name: str) -> int
     )
     connection.execute("UPDATE revisions SET revision = revision + 1 WHERE person = ?", (person,))
     connection.execute("UPDATE offers SET person = ? WHERE person = ?", (name, person))
-    return connection.execute("UPDATE comparisons SET person = ? WHERE person = ?", (name, person)).rowcount
+    connection.execute("UPDATE rankings SET person = ? WHERE person = ?", (name, person))
+    connection.execute("UPDATE comparisons SET person = ? WHERE person = ?", (name, person))
+    return count_answers(connection, name, skipped=True)
 
 
 def forget_person(connection: sqlite3.Connection, person: str) -> int:
     """Delete a person's answers and undecided pairs, inside the caller's transaction; return how many answers."""
     connection.execute("DELETE FROM offers WHERE person = ?", (person,))
-    count = connection.execute("DELETE FROM comparisons WHERE person = ?", (person,)).rowcount
+    count = count_answers(connection, person, skipped=True)
+    connection.execute("DELETE FROM comparisons WHERE person = ?", (person,))
+    connection.execute("DELETE FROM rankings WHERE person = ?", (person,))
     if count:
         connection.execute("UPDATE revisions SET revision = revision + 1 WHERE person = ?", (person,))
     return count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -20,15 +21,17 @@ __all__ = [
     "find_offer",
     "insert_comparison",
     "insert_offer",
+    "insert_row",
+    "offer_to_answer",
     "raise_revision",
-    "remove_comparison",
     "to_comparison",
     "to_offer",
+    "write_list",
 ]
 
 _PAIR = "person, left_image, right_image, prompt, left_seed, right_seed, model, source, created"
-COMPARISON = f"{_PAIR}, outcome, seconds, id"
-OFFER = f"{_PAIR}, comparison, id"
+COMPARISON = f"{_PAIR}, outcome, seconds, id, ranking"
+OFFER = f"{_PAIR}, comparison, id, others, other_seeds"
 
 
 def insert_comparison(connection: sqlite3.Connection, comparison: Comparison) -> Comparison:
@@ -43,9 +46,9 @@ def insert_comparison(connection: sqlite3.Connection, comparison: Comparison) ->
             "Delete it first, or leave its id out."
         )
     comparison = replace(comparison, created=time.time() if comparison.created is None else comparison.created)
-    values = (*_pair_values(comparison), comparison.outcome, comparison.seconds, comparison.id)
-    comparison = replace(comparison, id=_insert(connection, "comparisons", COMPARISON, values))
-    if comparison.outcome != "skip":
+    values = (*_pair_values(comparison), comparison.outcome, comparison.seconds, comparison.id, comparison.ranking)
+    comparison = replace(comparison, id=insert_row(connection, "comparisons", COMPARISON, values))
+    if comparison.outcome != "skip" and comparison.ranking is None:  # a ranking raises it once for all
         raise_revision(connection, comparison.person)
     return comparison
 
@@ -64,13 +67,6 @@ def change_outcome(
     return after
 
 
-def remove_comparison(connection: sqlite3.Connection, comparison: Comparison) -> None:
-    """Delete an answer."""
-    connection.execute("DELETE FROM comparisons WHERE id = ?", (comparison.id,))
-    if comparison.outcome != "skip":
-        raise_revision(connection, comparison.person)
-
-
 def find_comparison(connection: sqlite3.Connection, comparison_id: int) -> Comparison | None:
     """Return the answer of this id, None when there is none."""
     row = connection.execute(f"SELECT {COMPARISON} FROM comparisons WHERE id = ?", (comparison_id,)).fetchone()
@@ -85,7 +81,8 @@ def raise_revision(connection: sqlite3.Connection, person: str) -> None:
 
 def insert_offer(connection: sqlite3.Connection, offer: Offer) -> None:
     """Insert an open offer."""
-    _insert(connection, "offers", OFFER, (*_pair_values(offer), None, offer.id))
+    values = (None, offer.id, write_list(offer.others), write_list(offer.other_seeds))
+    insert_row(connection, "offers", OFFER, (*_pair_values(offer), *values))
 
 
 def find_offer(
@@ -97,7 +94,31 @@ def find_offer(
     return None if row is None else to_offer(row)
 
 
-def _insert(connection: sqlite3.Connection, table: str, columns: str, values: Sequence[object]) -> int:
+def write_list(values: Sequence[object]) -> str:
+    """Return the text of a list as rows hold it; of a tuple of any depth, too. JSON's whole numbers have no limit."""
+    return json.dumps(values, separators=(",", ":"))
+
+
+def offer_to_answer(connection: sqlite3.Connection, offer_id: str, many: bool) -> Offer:
+    """Return an offer for an answer: of a pair, or of many images.
+
+    Raises:
+        ComparisonError: there is none of this id, or it is of the other kind.
+    """
+    offer = find_offer(connection, offer_id)
+    if offer is None:
+        raise ComparisonError(
+            f"Cannot record the answer: there is no offer {ascii(offer_id)[:60]}; expected a pair that was "
+            "shown and not deleted since. Ask for the next pair."
+        )
+    if bool(offer.others) != many:
+        rule = "three or more. Choose one of the two." if many else "two. Pick the best of them, or put them in order."
+        raise ComparisonError(f"Cannot record the answer: {len(offer.images)} images were shown; expected {rule}")
+    return offer
+
+
+def insert_row(connection: sqlite3.Connection, table: str, columns: str, values: Sequence[object]) -> int:
+    """Insert one row and return its number."""
     marks = ", ".join("?" * len(values))
     row_id = connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", values).lastrowid
     assert row_id is not None
@@ -121,12 +142,13 @@ def _pair_fields(row: Sequence[Any]) -> dict[str, Any]:
 
 def to_comparison(row: Sequence[Any]) -> Comparison:
     """Return a row of the columns `COMPARISON` as a comparison."""
-    return Comparison(**_pair_fields(row), outcome=row[-3], seconds=row[-2], id=row[-1])
+    return Comparison(**_pair_fields(row), outcome=row[-4], seconds=row[-3], id=row[-2], ranking=row[-1])
 
 
 def to_offer(row: Sequence[Any]) -> Offer:
     """Return a row of the columns `OFFER` as an offer."""
-    return Offer(**_pair_fields(row), comparison=row[-2], id=row[-1])
+    others, seeds = json.loads(row[-2]), json.loads(row[-1])
+    return Offer(**_pair_fields(row), comparison=row[-4], id=row[-3], others=tuple(others), other_seeds=tuple(seeds))
 
 
 def answered(offer: Offer, outcome: str, seconds: float | None) -> Comparison:

@@ -37,7 +37,22 @@ _STEP_2 = (
     "CREATE INDEX offers_open ON offers (person, created) WHERE comparison IS NULL",
     "CREATE INDEX offers_comparison ON offers (comparison) WHERE comparison IS NOT NULL",
 )
-MIGRATIONS: Sequence[Sequence[str]] = (_STEP_1, _STEP_2)
+# Lists are JSON. Tiers are places in `images`: [[2], [0, 1, 3]] says that the third of four was the best.
+_STEP_3 = (
+    """CREATE TABLE rankings (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, person TEXT NOT NULL, images TEXT NOT NULL, tiers TEXT NOT NULL,
+        outcome TEXT NOT NULL, prompt TEXT NOT NULL, seeds TEXT NOT NULL, model TEXT NOT NULL, source TEXT NOT NULL,
+        seconds REAL, created REAL NOT NULL)""",
+    "CREATE INDEX rankings_person ON rankings (person, id)",
+    "ALTER TABLE comparisons ADD COLUMN ranking INTEGER REFERENCES rankings (id)",
+    "CREATE INDEX comparisons_ranking ON comparisons (ranking, id) WHERE ranking IS NOT NULL",
+    # All that counting people's answers looks at, so that it never reads the rows themselves.
+    "DROP INDEX comparisons_person",
+    "CREATE INDEX comparisons_person ON comparisons (person, id, outcome, ranking, created)",
+    "ALTER TABLE offers ADD COLUMN others TEXT NOT NULL DEFAULT '[]'",
+    "ALTER TABLE offers ADD COLUMN other_seeds TEXT NOT NULL DEFAULT '[]'",
+)
+MIGRATIONS: Sequence[Sequence[str]] = (_STEP_1, _STEP_2, _STEP_3)
 VERSION = len(MIGRATIONS)
 
 

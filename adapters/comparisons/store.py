@@ -19,11 +19,13 @@ from PIL import Image
 
 from ..errors import ComparisonError, ImageError, StoreError
 from ..places import typed_path
-from .comparison import Comparison, Offer, check_outcome, check_person
+from .comparison import Comparison, Offer, check_outcome, check_person, check_seeds
 from .database import Database
 from .folder import ImageFolder, make_folder
 from .images import encode_png, pixel_hash, read_image
-from .people import PersonAnswers, forget_person, people_answers, rename_person
+from .people import PersonAnswers, count_answers, forget_person, people_answers, rename_person
+from .ranking import Ranking
+from .rankings import ONE_PER_ANSWER, RANKING, first_of_ranking, insert_ranking, rank_offer, remove_answer, to_ranking
 from .rows import (
     COMPARISON,
     OFFER,
@@ -33,7 +35,7 @@ from .rows import (
     find_offer,
     insert_comparison,
     insert_offer,
-    remove_comparison,
+    offer_to_answer,
     to_comparison,
     to_offer,
 )
@@ -158,52 +160,80 @@ class PreferenceStore:
         Image ids need no picture in this store: comparisons may come with vectors only.
 
         Raises:
-            ComparisonError: a comparison of this id is already recorded.
+            ComparisonError: a comparison of this id is already recorded, or it belongs to a ranking.
         """
+        if comparison.ranking is not None:
+            raise ComparisonError(
+                f"Cannot record the comparison: it belongs to ranking {comparison.ranking}; expected one of its own. "
+                "Add the ranking, which brings all of its comparisons."
+            )
         with self._database.write() as connection:
             return insert_comparison(connection, comparison)
 
+    def add_ranking(self, ranking: Ranking) -> Ranking:
+        """Record one answer over several images, with the comparisons it implies; return it with its id.
+
+        Raises:
+            ComparisonError: a ranking of this id is already recorded.
+        """
+        with self._database.write() as connection:
+            return insert_ranking(connection, ranking)[0]
+
     def comparisons(self, person: str | None = None, since: float | None = None) -> list[Comparison]:
-        """Return the answers, oldest first.
+        """Return the answers, oldest first; of a ranking, the comparisons it implies.
 
         Args:
             person: Only this person's; None for everybody's.
             since: Only those created after this time, in seconds since 1970 UTC.
         """
-        query = (
-            f"SELECT {COMPARISON} FROM comparisons WHERE (:person IS NULL OR person = :person) "
-            "AND (:since IS NULL OR created > :since) ORDER BY id"
-        )
+        query, values = f"SELECT {COMPARISON} FROM comparisons", list[object]()
+        # Only what is asked for: SQLite plans before it knows the values, and would read everybody's rows.
+        for condition, value in (("person = ?", person), ("created > ?", since)):
+            if value is not None:
+                query += (" AND " if values else " WHERE ") + condition
+                values.append(value)
         with self._database.read() as connection:
-            return [
-                to_comparison(row) for row in connection.execute(query, {"person": person, "since": since}).fetchall()
-            ]
+            return [to_comparison(row) for row in connection.execute(f"{query} ORDER BY id", values).fetchall()]
+
+    def rankings(self, person: str | None = None) -> list[Ranking]:
+        """Return the answers over several images, oldest first; one person's, or everybody's."""
+        query, values = ("", ()) if person is None else (" WHERE person = ?", (person,))
+        with self._database.read() as connection:
+            rows = connection.execute(f"SELECT {RANKING} FROM rankings{query} ORDER BY id", values).fetchall()
+        return [to_ranking(row) for row in rows]
 
     def count(self, person: str) -> int:
-        """Return how many comparisons say something about this person's taste: all but skipped ones."""
-        query = "SELECT count(*) FROM comparisons WHERE person = ? AND outcome != 'skip'"
+        """Return how many answers say something about this person's taste: all but skipped ones. A ranking is one."""
         with self._database.read() as connection:
-            return int(connection.execute(query, (person,)).fetchone()[0])
+            return count_answers(connection, person)
 
     def newest(self, person: str, count: int, before: int | None = None) -> list[Comparison]:
-        """Return up to `count` answers of a person, newest first; those with an id below `before` only."""
+        """Return up to `count` answers of a person, newest first; those with an id below `before` only.
+
+        Of a ranking, the first comparison that it implies.
+        """
         query = (
-            f"SELECT {COMPARISON} FROM comparisons WHERE person = :person AND (:before IS NULL OR id < :before) "
+            f"SELECT {COMPARISON} FROM comparisons WHERE person = :person AND id < :before AND {ONE_PER_ANSWER} "
             "ORDER BY id DESC LIMIT :count"
         )
+        wanted = {"person": person, "before": 2**63 - 1 if before is None else before, "count": count}
         with self._database.read() as connection:
-            rows = connection.execute(query, {"person": person, "before": before, "count": count}).fetchall()
-        return [to_comparison(row) for row in rows]
+            return [to_comparison(row) for row in connection.execute(query, wanted).fetchall()]
 
     def change(self, comparison_id: int, outcome: str) -> Comparison:
         """Give an answer another outcome, and return it.
 
         Raises:
-            ComparisonError: there is no such answer, or no such outcome.
+            ComparisonError: there is no such answer, no such outcome, or it belongs to a ranking.
         """
         check_outcome(outcome)
         with self._database.write() as connection:
             before = find_comparison(connection, comparison_id)
+            if before is not None and before.ranking is not None:
+                raise ComparisonError(
+                    "Cannot change the answer: it is one of several that a ranking implies; expected an answer about "
+                    "two images. Rank the images again, or delete the ranking."
+                )
             if before is None:
                 raise ComparisonError(
                     f"Cannot change the answer: there is no number {comparison_id}; expected one that was not deleted "
@@ -212,25 +242,32 @@ class PreferenceStore:
             return change_outcome(connection, before, outcome)
 
     def undo(self, person: str) -> Comparison | None:
-        """Take back this person's latest answer and return it, None when there is none. Its offer is open again."""
-        query = f"SELECT {COMPARISON} FROM comparisons WHERE person = ? ORDER BY id DESC LIMIT 1"
+        """Take back this person's latest answer and return it, None when there is none. Its offer is open again.
+
+        A ranking is taken back as a whole; returned is the first comparison it implied.
+        """
+        query = f"SELECT {COMPARISON} FROM comparisons WHERE person = ? AND {ONE_PER_ANSWER} ORDER BY id DESC LIMIT 1"
         with self._database.write() as connection:
             row = connection.execute(query, (person,)).fetchone()
             if row is None:
                 return None
             comparison = to_comparison(row)
             connection.execute("UPDATE offers SET comparison = NULL WHERE comparison = ?", (comparison.id,))
-            remove_comparison(connection, comparison)
+            remove_answer(connection, comparison)
         return comparison
 
     def delete(self, comparison_id: int) -> Comparison | None:
-        """Delete one answer and the offer it came from; return it, None when there is none of this id."""
+        """Delete one answer and the offer it came from; return it, None when there is none of this id.
+
+        A comparison that a ranking implies takes the whole ranking along.
+        """
         with self._database.write() as connection:
             comparison = find_comparison(connection, comparison_id)
             if comparison is None:
                 return None
-            connection.execute("DELETE FROM offers WHERE comparison = ?", (comparison_id,))
-            remove_comparison(connection, comparison)
+            for answer in (comparison_id, first_of_ranking(connection, comparison)):
+                connection.execute("DELETE FROM offers WHERE comparison = ?", (answer,))
+            remove_answer(connection, comparison)
         return comparison
 
     def people(self) -> list[str]:
@@ -267,7 +304,7 @@ class PreferenceStore:
             row = connection.execute("SELECT revision FROM revisions WHERE person = ?", (person,)).fetchone()
         return int(row[0]) if row else 0
 
-    # Offers: pairs that were shown and not decided yet
+    # Offers: images that were shown and not decided yet
 
     def offer(
         self,
@@ -279,10 +316,29 @@ class PreferenceStore:
         right_seed: int | None = None,
         model: str = "",
         source: str = "",
+        others: Sequence[str] = (),
+        seeds: Sequence[int | None] | None = None,
     ) -> Offer:
-        """Keep a pair for this person to decide, now or later; fields as in `Comparison`."""
+        """Keep a pair for this person to decide, now or later; fields as in `Comparison`.
+
+        Args:
+            others: The third image and those after it, for an offer that `rank` answers.
+            seeds: One for each image as shown; takes the place of left_seed and right_seed.
+        """
+        shown = (left_seed, right_seed) if seeds is None else check_seeds(seeds, 2 + len(others)) or (None, None)
         offer = Offer(
-            str(uuid.uuid4()), person, left, right, prompt, left_seed, right_seed, model, source, created=time.time()
+            id=str(uuid.uuid4()),
+            person=person,
+            left=left,
+            right=right,
+            prompt=prompt,
+            left_seed=shown[0],
+            right_seed=shown[1],
+            model=model,
+            source=source,
+            created=time.time(),
+            others=tuple(others),
+            other_seeds=shown[2:],
         )
         with self._database.write() as connection:
             insert_offer(connection, offer)
@@ -296,13 +352,14 @@ class PreferenceStore:
             open_only: Only the undecided ones.
             source: Only those of this source, and of its parts: "panel" also gives "panel:random".
         """
+        whose = "" if person is None else "person = :person AND"
         query = (
-            f"SELECT {OFFER} FROM offers WHERE (:person IS NULL OR person = :person) "
-            "AND (NOT :open_only OR comparison IS NULL) "
-            "AND (:source IS NULL OR source = :source OR substr(source, 1, length(:source) + 1) = :source || ':') "
+            f"SELECT {OFFER} FROM offers WHERE {whose} "
+            f"{'comparison IS NULL AND' if open_only else ''} "
+            "(:source IS NULL OR source = :source OR substr(source, 1, length(:source) + 1) = :source || ':') "
             "ORDER BY created, rowid"
         )
-        wanted = {"person": person, "open_only": open_only, "source": source}
+        wanted = {"person": person, "source": source}
         with self._database.read() as connection:
             return [to_offer(row) for row in connection.execute(query, wanted).fetchall()]
 
@@ -315,22 +372,35 @@ class PreferenceStore:
         """Record the answer to an offer. A repeated click changes nothing; another outcome replaces the first.
 
         Raises:
-            ComparisonError: there is no such offer, or no such outcome.
+            ComparisonError: there is no such offer, no such outcome, or it is of more than two images.
         """
         check_outcome(outcome)
         with self._database.write() as connection:
-            offer = find_offer(connection, offer_id)
-            if offer is None:
-                raise ComparisonError(
-                    f"Cannot record the answer: there is no offer {ascii(offer_id)[:60]}; expected a pair that was "
-                    "shown and not deleted since. Ask for the next pair."
-                )
+            offer = offer_to_answer(connection, offer_id, many=False)
             before = None if offer.comparison is None else find_comparison(connection, offer.comparison)
             if before is None:
                 comparison = insert_comparison(connection, answered(offer, outcome, seconds))
                 connection.execute("UPDATE offers SET comparison = ? WHERE id = ?", (comparison.id, offer.id))
                 return comparison
             return change_outcome(connection, before, outcome, seconds)
+
+    def rank(
+        self,
+        offer_id: str,
+        tiers: Sequence[Sequence[str]] = (),
+        outcome: str = "ranked",
+        seconds: float | None = None,
+    ) -> Ranking:
+        """Record the answer to an offer of more than two images; tiers and outcome as in `Ranking`.
+
+        A repeated answer changes nothing; another one replaces the first.
+
+        Raises:
+            ComparisonError: there is no such offer, it is of two images, or the answer makes no sense.
+        """
+        with self._database.write() as connection:
+            offer = offer_to_answer(connection, offer_id, many=True)
+            return rank_offer(connection, offer, tuple(tuple(tier) for tier in tiers), outcome, seconds)
 
     def withdraw(self, offer_id: str) -> bool:
         """Forget an undecided pair; return whether there was one. An answered offer stays."""

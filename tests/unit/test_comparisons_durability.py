@@ -183,7 +183,7 @@ from palate.adapters.errors import StoreError
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = PreferenceStore(sys.argv[1])
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 try:
     for number in range(1000):
         print(store.add(Comparison("mara", f"{number}", "b", "left", prompt="x" * 2000)).id, flush=True)

@@ -1,0 +1,74 @@
+"""What was asked and what was said to it, read a page at a time: for a screen that thousands of questions stand behind.
+
+A question is an `Offer`. Those that the panel made for itself are left out: it shows them, and nobody else.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from .comparison import Comparison, Offer
+from .database import Database
+from .ranking import Ranking
+from .rankings import find_ranking
+from .rows import OFFER, find_comparison, find_offer, to_offer
+
+__all__ = ["Asked"]
+
+Answer = Comparison | Ranking
+_PANEL = "panel"
+_OPEN = f"person = :person AND comparison IS NULL AND substr(source, 1, {len(_PANEL)}) != '{_PANEL}'"
+
+
+class Asked:
+    """The questions of a store; `PreferenceStore.asked` is one. Every method may raise `StoreError`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def count(self, person: str) -> int:
+        """How many questions this person has not decided."""
+        with self._database.read() as connection:
+            return int(connection.execute(f"SELECT count(*) FROM offers WHERE {_OPEN}", {"person": person}).fetchone()[0])
+
+    def newest(self, person: str, count: int, before: str | None = None) -> list[Offer]:
+        """Up to `count` undecided questions, newest first; with `before`, those older than the question of that id."""
+        query = (
+            f"SELECT {OFFER} FROM offers WHERE {_OPEN} AND (:before IS NULL OR (created, rowid) < "
+            "(SELECT created, rowid FROM offers WHERE id = :before)) ORDER BY created DESC, rowid DESC LIMIT :count"
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query, {"person": person, "before": before, "count": count}).fetchall()
+        return [to_offer(row) for row in rows]
+
+    def answers(self, offer_ids: Iterable[str]) -> list[tuple[Offer, Answer | None]]:
+        """These questions with what was said, None while undecided; those that are gone are left out."""
+        with self._database.read() as connection:
+            offers = [offer for one in offer_ids if (offer := find_offer(connection, one)) is not None]
+            return [(offer, _answer(connection, offer)) for offer in offers]
+
+    def same(self, person: str, images: Sequence[str], prompt: str, source: str) -> Offer | None:
+        """The latest question of these images in this order with this prompt, decided or not.
+
+        Args:
+            person: Who was asked.
+            images: Two or more ids, as shown.
+            prompt: What they were made from.
+            source: Of the offer; its parts count, too: "comfyui" also finds "comfyui:wait".
+        """
+        query = (
+            f"SELECT {OFFER} FROM offers WHERE person = ? AND left_image = ? AND right_image = ? AND others = ? "
+            "AND prompt = ? AND (source = ? OR substr(source, 1, ?) = ?) ORDER BY created DESC, rowid DESC LIMIT 1"
+        )
+        left, right, *others = images
+        wanted = (person, left, right, json.dumps(others), prompt, source, len(source) + 1, f"{source}:")
+        with self._database.read() as connection:
+            row = connection.execute(query, wanted).fetchone()
+        return None if row is None else to_offer(row)
+
+
+def _answer(connection: sqlite3.Connection, offer: Offer) -> Answer | None:
+    found = None if offer.comparison is None else find_comparison(connection, offer.comparison)
+    return found if found is None or found.ranking is None else find_ranking(connection, found.ranking)
