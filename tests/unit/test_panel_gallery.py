@@ -2,7 +2,9 @@
 
 import io
 import json
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,7 +96,7 @@ def test_pictures_for_the_slider_are_shown_when_asked_for(gallery):
     assert seeds(gallery) == [0]
 
 
-def test_a_deleted_picture_comes_back_until_the_panel_is_opened_again(gallery, tmp_path):
+def test_a_deleted_picture_comes_back_until_a_panel_is_opened_later(gallery, tmp_path):
     shot = gallery.add(picture(0), used(0), 1.0)
     gallery.delete(shot.id)
     assert gallery.shots() == []
@@ -102,8 +104,38 @@ def test_a_deleted_picture_comes_back_until_the_panel_is_opened_again(gallery, t
         gallery.get(shot.id)
     assert gallery.restore(shot.id).id == shot.id
     gallery.delete(shot.id)
-    assert Gallery(tmp_path / "gallery").shots() == []
+    Gallery(tmp_path / "gallery")  # a second panel, while the first one still offers to bring it back
+    assert gallery.restore(shot.id).id == shot.id
+    gallery.delete(shot.id)
+    assert Gallery(tmp_path / "gallery", regret=0.0).shots() == []
     assert list((tmp_path / "gallery").glob("*.png")) == []
+
+
+def test_a_second_panel_leaves_what_the_first_is_just_keeping(gallery, tmp_path, monkeypatch):
+    """The file is there before its entry: whoever sweeps then waits for the entry."""
+    written, others = Path.write_bytes, []
+
+    def slowly(path, data):
+        written(path.with_suffix(".png"), data)
+        others.append(threading.Thread(target=Gallery, args=(tmp_path / "gallery",)))
+        others[-1].start()
+        others[-1].join(0.2)
+        return written(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", slowly)
+        shot = gallery.add(picture(0), used(0), 1.0)
+    others[-1].join()
+    assert gallery.path(shot).is_file()
+
+
+def test_everybody_has_a_gallery_of_their_own(gallery):
+    gallery.add(picture(0), used(0), 1.0)
+    gallery.add(picture(1), replace(used(1), person='Ben "b"'), 1.0)
+    assert seeds(gallery) == [1, 0]
+    assert seeds(gallery, person='Ben "b"') == [1]
+    assert seeds(gallery, person="nobody") == []
+    assert gallery.people() == ['Ben "b"', "me"]
 
 
 def test_pages_follow_each_other(gallery):

@@ -1,4 +1,4 @@
-// The gallery under the easel: newest first, a page at a time.
+// The gallery under the easel: one's own pictures or everybody's, newest first, a page at a time.
 (() => {
   const kit = window.palateKit;
   const { make, part } = kit;
@@ -6,7 +6,20 @@
   kit.when("#palate-generate-page", (page) => {
     const gallery = part(page, "gallery");
     const more = gallery.querySelector('[data-act="more"]');
+    const whose = part(gallery, "whose");
     let shots = [];
+    let person = null; // whose choice `whose` shows
+
+    /** Offer one's own pictures first, then everybody's, then those of the others who have some. */
+    const offer = (people) => {
+      const own = kit.person();
+      const chosen = person === own ? whose.value : kit.kept("gallery").everybody ? "" : own;
+      person = own;
+      const others = people.filter((one) => one !== own);
+      whose.replaceChildren(new Option("Yours", own), new Option("Everybody's", ""), ...others.map((one) => new Option(one, one)));
+      whose.value = chosen === "" || people.includes(chosen) ? chosen : own;
+      whose.hidden = others.length === 0 && whose.value === own;
+    };
 
     const tile = (shot) => {
       const strength = shot.tastes.length ? `strength ${kit.number(shot.strength)}` : "as it is";
@@ -21,8 +34,13 @@
     };
 
     const load = async (before) => {
-      const between = part(gallery, "between").checked;
-      const found = await kit.ask(`gallery?between=${between}${before === undefined ? "" : `&before=${before}`}`);
+      if (!kit.person()) return; // it comes with palate:person
+      if (person !== kit.person()) offer([]);
+      const asked = new URLSearchParams({ between: part(gallery, "between").checked, person: whose.value });
+      if (before !== undefined) asked.set("before", before);
+      const found = await kit.ask(`gallery?${asked}`);
+      if (asked.get("person") !== whose.value) return; // somebody else's were chosen meanwhile
+      offer(found.people);
       shots = before === undefined ? found.shots : [...shots, ...found.shots];
       part(gallery, "grid").replaceChildren(...shots.map(tile));
       part(gallery, "none").hidden = shots.length > 0;
@@ -32,6 +50,11 @@
     const refresh = kit.trying(() => load());
     more.addEventListener("click", kit.trying(() => load(shots.at(-1)?.created)));
     part(gallery, "between").addEventListener("change", refresh);
+    whose.addEventListener("change", () => {
+      kit.keep("gallery", { everybody: whose.value === "" });
+      refresh();
+    });
+    document.addEventListener("palate:person", () => window.palate.shown() === "generate" && refresh());
     document.addEventListener("palate:painted", refresh);
     document.addEventListener("palate:gallery", refresh);
     document.addEventListener("palate:front", () => window.palate.shown() === "generate" && refresh());

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["Gallery", "Shot", "Used"]
 
 ROOM = 500  # pictures without a star
+REGRET = 60.0  # s that a deleted picture can be brought back for
 _TABLE = """
 CREATE TABLE IF NOT EXISTS shots (
     id TEXT PRIMARY KEY, used TEXT NOT NULL UNIQUE, picture TEXT NOT NULL, created REAL NOT NULL,
     seconds REAL NOT NULL, starred INTEGER NOT NULL DEFAULT 0, slider INTEGER NOT NULL DEFAULT 0,
-    gone INTEGER NOT NULL DEFAULT 0
+    gone INTEGER NOT NULL DEFAULT 0 -- 0, or when it was deleted
 )"""
+_PERSON = "json_extract(used, '$.person')"
 _FIELDS = "id, used, picture, created, seconds, starred, slider"
 
 
@@ -81,22 +83,24 @@ class Shot:
 
 
 class Gallery:
-    """Pictures in one folder and their index.
+    """Pictures in one folder and their index; several panels may use one folder.
 
     Args:
         folder: Made when missing.
         room: Pictures without a star that are kept.
+        regret: Seconds that a deleted picture can be brought back for.
 
     Raises:
         StoreError: the folder can't be written, or its index is damaged.
     """
 
-    def __init__(self, folder: Path, room: int = ROOM) -> None:
+    def __init__(self, folder: Path, room: int = ROOM, regret: float = REGRET) -> None:
         self._folder, self._room = folder, room
         self._lock = threading.RLock()
         with self._index() as index:
             index.execute(_TABLE)
-            index.execute("DELETE FROM shots WHERE gone")
+            # Another panel may have deleted one just now, and offers to bring it back.
+            index.execute("DELETE FROM shots WHERE gone AND gone <= ?", (time.time() - regret,))
         self._sweep()
 
     def add(self, image: Image.Image, used: Used, seconds: float, between: bool = False) -> Shot:
@@ -104,9 +108,9 @@ class Gallery:
         data = encode_png(image.convert("RGB"))
         digest = hashlib.sha256(data).hexdigest()
         with self._lock, self._index() as index:
+            _alone(index)
             path = self._file(digest)
             if not path.is_file():
-                self._folder.mkdir(parents=True, exist_ok=True)
                 part = path.with_suffix(".part")
                 part.write_bytes(data)
                 part.replace(path)
@@ -123,15 +127,30 @@ class Gallery:
         self._prune()
         return shot
 
-    def shots(self, between: bool = False, before: float | None = None, count: int = 60) -> list[Shot]:
-        """Return pictures, newest first; `between` with those painted for the slider, too."""
+    def shots(
+        self, between: bool = False, before: float | None = None, count: int = 60, person: str = ""
+    ) -> list[Shot]:
+        """Return pictures, newest first.
+
+        Args:
+            between: With those painted for the slider, too.
+            before: Only those made before this time.
+            count: At most so many.
+            person: Only those painted for this person; "": everybody's.
+        """
         with self._index() as index:
             rows = index.execute(
                 f"SELECT {_FIELDS} FROM shots WHERE NOT gone AND (? OR NOT slider OR starred) AND created < ? "
-                "ORDER BY created DESC LIMIT ?",
-                (between, 1e18 if before is None else before, count),
+                f"AND (? = '' OR {_PERSON} = ?) ORDER BY created DESC LIMIT ?",
+                (between, 1e18 if before is None else before, person, person, count),
             ).fetchall()
         return [_shot(row) for row in rows]
+
+    def people(self) -> list[str]:
+        """Return for whom the pictures were painted, sorted."""
+        with self._index() as index:
+            rows = index.execute(f"SELECT DISTINCT {_PERSON} FROM shots WHERE NOT gone ORDER BY 1").fetchall()
+        return [str(row[0]) for row in rows]
 
     def get(self, shot_id: str) -> Shot:
         """Return one picture's entry.
@@ -168,10 +187,10 @@ class Gallery:
         return replace(shot, starred=starred)
 
     def delete(self, shot_id: str) -> None:
-        """Take a picture out; `restore` brings it back until the panel is opened again."""
+        """Take a picture out; `restore` brings it back until a panel is opened after `regret` seconds."""
         self.get(shot_id)
         with self._index() as index:
-            index.execute("UPDATE shots SET gone = 1 WHERE id = ?", (shot_id,))
+            index.execute("UPDATE shots SET gone = ? WHERE id = ?", (time.time(), shot_id))
 
     def restore(self, shot_id: str) -> Shot:
         """Bring a deleted picture back."""
@@ -190,9 +209,9 @@ class Gallery:
 
     def _sweep(self) -> None:
         """Delete files that no entry speaks of any more."""
-        with self._lock:
-            with self._index() as index:
-                known = {row[0] for row in index.execute("SELECT picture FROM shots")}
+        with self._lock, self._index() as index:
+            _alone(index)
+            known = {row[0] for row in index.execute("SELECT picture FROM shots")}
             for path in self._folder.glob("*.png"):
                 if path.stem not in known:
                     path.unlink(missing_ok=True)
@@ -217,6 +236,11 @@ class Gallery:
                 f"Cannot use the gallery: {error}; expected a folder with room that can be read and written. Look at "
                 f"{self._folder}, and move it away if it is damaged."
             ) from error
+
+
+def _alone(index: sqlite3.Connection) -> None:
+    """Keep other panels off the folder until the end: a file is there before its entry is."""
+    index.execute("BEGIN IMMEDIATE")
 
 
 def _text(used: Used) -> str:

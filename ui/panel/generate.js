@@ -102,12 +102,18 @@
       }
     });
 
+    /** Seeds one after the other; -1 and nothing are another one each time, and what is no number is for the panel to name. */
+    const seedsFrom = (typed, count) => {
+      if (typed !== "" && !/^[-+]?\d+$/.test(typed)) return [typed];
+      const first = typed === "" || typed === "-1" ? BigInt(Math.floor(Math.random() * 2 ** 32)) : BigInt(typed.replace("+", ""));
+      return Array.from({ length: count }, (_, i) => String(first + BigInt(i)));
+    };
+
     const number = (name) => (field(name).value.trim() === "" ? null : Number(field(name).value));
 
     /** What is asked for now; seeds are text, for they may be longer than a browser's numbers. */
     kit.wish = () => {
-      const first = BigInt(/^\d+$/.test(field("seed").value.trim()) ? field("seed").value.trim() : 0);
-      const seeds = Array.from({ length: Number(field("number").value) }, (_, i) => String(first + BigInt(i)));
+      const seeds = seedsFrom(field("seed").value.trim(), Number(field("number").value));
       const side = (name, own) => number(name) ?? model?.size[own] ?? null;
       const size = number("width") === null && number("height") === null ? null : [side("width", 0), side("height", 1)];
       return {

@@ -76,9 +76,13 @@ def _gallery(api: APIRouter, rooms: Rooms) -> None:
     gallery = rooms.gallery
 
     @api.get("/gallery")
-    def shots(before: float | None = None, between: bool = False) -> dict[str, Any]:
-        found = gallery.shots(between, before, PAGE + 1)
-        return {"shots": [_shown(shot) for shot in found[:PAGE]], "more": len(found) > PAGE}
+    def shots(before: float | None = None, between: bool = False, person: str = "") -> dict[str, Any]:
+        found = gallery.shots(between, before, PAGE + 1, person)
+        return {
+            "shots": [_shown(shot) for shot in found[:PAGE]],
+            "more": len(found) > PAGE,
+            "people": gallery.people(),
+        }
 
     @api.post("/gallery/{shot_id}/star")
     def star(shot_id: str, body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
@@ -120,6 +124,7 @@ def _shown(shot: Shot) -> dict[str, Any]:
     used = shot.used
     return {
         "id": shot.id,
+        "person": used.person,
         "created": shot.created,
         "seconds": shot.seconds,
         "starred": shot.starred,

@@ -27,7 +27,8 @@ _WISH = """
   <label class="pl-label">Without
     <input class="pl-input" data-part="negative" spellcheck="false" placeholder="what it shall not show"></label>
   <div class="pl-fields">
-    <label class="pl-label">Seed <span class="pl-joined"><input class="pl-input" data-part="seed" inputmode="numeric">
+    <label class="pl-label">Seed <span class="pl-joined"><input class="pl-input" data-part="seed"
+      title="-1: another one each time">
       <button type="button" class="pl-button" data-act="dice" aria-label="Another seed" title="Another seed">↻</button>
       </span></label>
     <label class="pl-label">Pictures <select class="pl-input" data-part="number">
@@ -91,6 +92,7 @@ _EASEL = """
 _GALLERY = """
 <section class="pl-gallery" aria-labelledby="pl-gallery-title" data-part="gallery">
   <header><h2 id="pl-gallery-title">Gallery</h2>
+    <select class="pl-input pl-whose" data-part="whose" aria-label="Whose pictures"></select>
     <label class="pl-check"><input type="checkbox" data-part="between"> those of the slider, too</label></header>
   <div class="pl-grid" data-part="grid"></div>
   <p class="pl-hint" data-part="none">Every picture you paint is kept here, the last 500 and all with a star.</p>

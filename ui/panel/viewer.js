@@ -22,6 +22,7 @@
         ...line("Seed", shot.seed),
         ...line("Model", `${shot.model} · ${shot.steps} steps · guidance ${kit.number(shot.guidance)} · ${shot.size.join("×")}`),
         ...line("Moves", shot.method),
+        ...line("For", shot.person === kit.person() ? "" : shot.person),
         ...line("Painted", `${new Date(1000 * shot.created).toLocaleString()} · ${shot.seconds.toFixed(1)} s`),
       );
       star();
