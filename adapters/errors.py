@@ -13,6 +13,7 @@
     ├── FileFormatError (ValueError)    a file that isn't what it should be
     ├── SteeringError (ValueError)      a prompt can't be moved along a taste, or a model not be loaded
     │   └── OutOfMemoryError            a model or a picture is too large for this machine
+    ├── FineTuneError (ValueError)      a training that can't start or go on
     └── CancelledError (RuntimeError)   the person stopped what was running
 
 Each message says what can't be done, what was found, what was expected, and one thing to do: the hosts show
@@ -27,6 +28,7 @@ __all__ = [
     "EncoderError",
     "EncoderMismatchError",
     "FileFormatError",
+    "FineTuneError",
     "ImageError",
     "NewerStoreError",
     "NotEnoughAnswersError",
@@ -89,6 +91,10 @@ class SteeringError(PreferenceError, ValueError):
 
 class OutOfMemoryError(SteeringError):
     """A model, a picture or a way of steering takes more memory than there is."""
+
+
+class FineTuneError(PreferenceError, ValueError):
+    """A training that can't start or go on, or a setting of it that makes no sense."""
 
 
 class CancelledError(PreferenceError, RuntimeError):

@@ -1,0 +1,1 @@
+"""Fine-tuning a denoiser on one person's comparisons."""

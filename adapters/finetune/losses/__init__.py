@@ -1,0 +1,75 @@
+"""Losses that turn comparisons into gradients: one pure function a paper, no model inside.
+
+    loss = LOSSES[name](PairErrors(chosen, rejected, ref_chosen, ref_rejected), beta=BETAS[name])
+    loss.loss.mean().backward()
+
+How they hang together, each held by a test: cdpo and rdpo without flips, rpo with each pair alone, adaptive_dpo without
+doubts and kto's margin are dpo; mapo without its pull is sft.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from .adaptive_dpo import Minority, adaptive_dpo, minority
+from .cdpo import cdpo
+from .dpo import dpo
+from .errors_of_pairs import PairErrors, PairLoss
+from .ipo import ipo
+from .kto import kto
+from .mapo import mapo
+from .rdpo import rdpo
+from .rpo import contrast_weights, pair_embedding, rpo
+from .sft import sft
+
+__all__ = [
+    "BETAS",
+    "LOSSES",
+    "REFERENCE_FREE",
+    "Minority",
+    "PairErrors",
+    "PairLoss",
+    "adaptive_dpo",
+    "cdpo",
+    "contrast_weights",
+    "dpo",
+    "ipo",
+    "kto",
+    "mapo",
+    "minority",
+    "pair_embedding",
+    "rdpo",
+    "rpo",
+    "sft",
+]
+
+LOSSES: Mapping[str, Callable[..., PairLoss]] = MappingProxyType(
+    {
+        "sft": sft,
+        "dpo": dpo,
+        "cdpo": cdpo,
+        "rdpo": rdpo,
+        "ipo": ipo,
+        "kto": kto,
+        "mapo": mapo,
+        "rpo": rpo,
+        "adaptive_dpo": adaptive_dpo,
+    }
+)
+BETAS: Mapping[str, float] = MappingProxyType(
+    {
+        "sft": 0.0,
+        "dpo": 5000.0,
+        "cdpo": 5000.0,
+        "rdpo": 5000.0,
+        "ipo": 5000.0,
+        "kto": 2000.0,
+        "mapo": 0.1,
+        "rpo": 5000.0,
+        "adaptive_dpo": 2000.0,
+    }
+)
+"""The papers' betas, in this room's units."""
+REFERENCE_FREE = frozenset({"sft", "mapo"})
+"""Losses that need no reference model."""
