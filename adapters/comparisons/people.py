@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import ComparisonError
 
-__all__ = ["PersonAnswers", "count_answers", "forget_person", "people_answers", "rename_person"]
+__all__ = ["PersonAnswers", "count_answers", "forget_person", "people", "people_answers", "rename_person"]
 
 # Of a ranking, all comparisons have one outcome where it is "skip".
 _ALL = "count(*) - count(ranking) + count(DISTINCT ranking)"
@@ -29,6 +29,16 @@ class PersonAnswers:
     person: str
     answers: int
     last: float
+
+
+def people(connection: sqlite3.Connection) -> list[str]:
+    """Return the names of all who answered, sorted; one look into the index for each, however much they answered."""
+    query = (
+        "WITH RECURSIVE names (person) AS (SELECT min(person) FROM comparisons UNION ALL "
+        "SELECT (SELECT min(person) FROM comparisons WHERE person > names.person) FROM names "
+        "WHERE names.person IS NOT NULL) SELECT person FROM names WHERE person IS NOT NULL"
+    )
+    return [row[0] for row in connection.execute(query).fetchall()]
 
 
 def people_answers(connection: sqlite3.Connection) -> list[PersonAnswers]:

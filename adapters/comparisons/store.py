@@ -19,11 +19,12 @@ from PIL import Image
 
 from ..errors import ComparisonError, ImageError, StoreError
 from ..places import typed_path
+from .asked import Asked
 from .comparison import Comparison, Offer, check_outcome, check_person, check_seeds
 from .database import Database
 from .folder import ImageFolder, make_folder
 from .images import encode_png, pixel_hash, read_image
-from .people import PersonAnswers, count_answers, forget_person, people_answers, rename_person
+from .people import PersonAnswers, count_answers, forget_person, people, people_answers, rename_person
 from .ranking import Ranking
 from .rankings import ONE_PER_ANSWER, RANKING, first_of_ranking, insert_ranking, rank_offer, remove_answer, to_ranking
 from .rows import (
@@ -39,7 +40,7 @@ from .rows import (
     to_comparison,
     to_offer,
 )
-from .vectors import read_vectors, write_vectors
+from .vectors import count_vectors, read_vectors, write_vectors
 
 __all__ = ["PreferenceStore"]
 
@@ -273,7 +274,7 @@ class PreferenceStore:
     def people(self) -> list[str]:
         """Return the names of all who answered, sorted."""
         with self._database.read() as connection:
-            return [row[0] for row in connection.execute("SELECT DISTINCT person FROM comparisons ORDER BY person")]
+            return people(connection)
 
     def people_answers(self) -> list[PersonAnswers]:
         """Return everybody who answered, with how much and when, who was here last first."""
@@ -363,6 +364,11 @@ class PreferenceStore:
         with self._database.read() as connection:
             return [to_offer(row) for row in connection.execute(query, wanted).fetchall()]
 
+    @property
+    def asked(self) -> Asked:
+        """The offers with their answers, a page at a time."""
+        return Asked(self._database)
+
     def find_offer(self, offer_id: str | None = None, comparison: int | None = None) -> Offer | None:
         """Return the offer of this id, or the one that became this comparison; None when there is none."""
         with self._database.read() as connection:
@@ -428,3 +434,8 @@ class PreferenceStore:
         """
         with self._database.write() as connection:
             write_vectors(connection, encoder, vectors)
+
+    def encoders(self, person: str) -> dict[str, int]:
+        """Return how many of the images that this person compared have a vector, by encoder, the most first."""
+        with self._database.read() as connection:
+            return count_vectors(connection, person)
