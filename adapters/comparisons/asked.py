@@ -5,15 +5,14 @@ A question is an `Offer`. Those that the panel made for itself are left out: it 
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
 from .comparison import Comparison, Offer
 from .database import Database
 from .ranking import Ranking
-from .rankings import find_ranking
-from .rows import OFFER, find_comparison, find_offer, to_offer
+from .rankings import RANKING, to_ranking
+from .rows import OFFER, find_comparison, find_offer, to_offer, write_list
 
 __all__ = ["Asked"]
 
@@ -31,7 +30,9 @@ class Asked:
     def count(self, person: str) -> int:
         """How many questions this person has not decided."""
         with self._database.read() as connection:
-            return int(connection.execute(f"SELECT count(*) FROM offers WHERE {_OPEN}", {"person": person}).fetchone()[0])
+            return int(
+                connection.execute(f"SELECT count(*) FROM offers WHERE {_OPEN}", {"person": person}).fetchone()[0]
+            )
 
     def newest(self, person: str, count: int, before: str | None = None) -> list[Offer]:
         """Up to `count` undecided questions, newest first; with `before`, those older than the question of that id."""
@@ -63,7 +64,7 @@ class Asked:
             "AND prompt = ? AND (source = ? OR substr(source, 1, ?) = ?) ORDER BY created DESC, rowid DESC LIMIT 1"
         )
         left, right, *others = images
-        wanted = (person, left, right, json.dumps(others), prompt, source, len(source) + 1, f"{source}:")
+        wanted = (person, left, right, write_list(others), prompt, source, len(source) + 1, f"{source}:")
         with self._database.read() as connection:
             row = connection.execute(query, wanted).fetchone()
         return None if row is None else to_offer(row)
@@ -71,4 +72,7 @@ class Asked:
 
 def _answer(connection: sqlite3.Connection, offer: Offer) -> Answer | None:
     found = None if offer.comparison is None else find_comparison(connection, offer.comparison)
-    return found if found is None or found.ranking is None else find_ranking(connection, found.ranking)
+    if found is None or found.ranking is None:
+        return found
+    row = connection.execute(f"SELECT {RANKING} FROM rankings WHERE id = ?", (found.ranking,)).fetchone()
+    return to_ranking(row)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..errors import ShapeError
 from .images import as_float32
 
-__all__ = ["read_vectors", "write_vectors"]
+__all__ = ["count_vectors", "read_vectors", "write_vectors"]
 
 _BATCH = 500  # ids in one query; SQLite's oldest limit is 999
 _ON_DISK = "<f4"
@@ -38,6 +38,17 @@ def read_vectors(
                 if np.isfinite(vector).all():
                     found[image] = vector
     return {image: found[image] for image in wanted if image in found}
+
+
+def count_vectors(connection: sqlite3.Connection, person: str) -> dict[str, int]:
+    """Return how many of the images that a person compared have a vector, by encoder's identity, the most first."""
+    query = (
+        "SELECT identity, count(*) AS known FROM vectors JOIN encoders ON encoders.id = vectors.encoder "
+        "WHERE image IN (SELECT left_image FROM comparisons WHERE person = :person "
+        "UNION SELECT right_image FROM comparisons WHERE person = :person) "
+        "GROUP BY identity ORDER BY known DESC, encoders.id DESC"
+    )
+    return dict(connection.execute(query, {"person": person}).fetchall())
 
 
 def write_vectors(connection: sqlite3.Connection, encoder: str, vectors: Mapping[str, Any]) -> None:
