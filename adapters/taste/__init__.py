@@ -5,9 +5,13 @@ from __future__ import annotations
 from .agreement import agreement
 from .blend import blend_tastes
 from .bradley_terry import BradleyTerry
+from .ceiling import pair_to_repeat
+from .diversity import diversity
+from .map import strip, taste_map
 from .pairs import STRATEGIES, choose_pair
 from .person import Taste, fit_taste
 from .report import LearningReport, learned_report
+from .second_look import Suspect, second_look
 from .vocabulary import VOCABULARY
 from .words import Word, WordEffect, words_of
 
@@ -16,13 +20,19 @@ __all__ = [
     "VOCABULARY",
     "BradleyTerry",
     "LearningReport",
+    "Suspect",
     "Taste",
     "Word",
     "WordEffect",
     "agreement",
     "blend_tastes",
     "choose_pair",
+    "diversity",
     "fit_taste",
     "learned_report",
+    "pair_to_repeat",
+    "second_look",
+    "strip",
+    "taste_map",
     "words_of",
 ]

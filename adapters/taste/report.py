@@ -1,4 +1,4 @@
-"""How well a taste predicts its person, on answers that it had not seen."""
+"""How well a taste predicts its person on answers that it had not seen, how well it could, and when to stop."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..comparisons import PreferenceStore
-from .arrays import to_array
+from .bias import side_bias
 from .bradley_terry import BradleyTerry
+from .ceiling import ceiling_of
+from .enough import Advice, advise
+from .likelihood import Array
 from .person import Answers, Encoder, read_answers
 from .prior import evidence_prior_variance
+from .replay import group_answers, learning_curve, replay
+from .shares import wilson_interval
+from .stranger import others_weights, stranger_accuracy
+
+__all__ = ["LearningReport", "learned_report", "wilson_interval"]
 
 COIN = math.log(2.0)  # log-loss of a coin, in nats
 
@@ -23,15 +31,25 @@ class LearningReport:
 
     Attributes:
         person: whose answers.
-        answers: how many taught something (preferences and ties).
+        answers: how many taught something (preferences, ties and rankings; a ranking is one).
         predicted: how many of them were predicted before they were learned from: each decided answer but the first,
             unless that same pair had been asked before.
-        correct: how many of those came out as predicted; an even guess counts half.
+        correct: how many of those came out as predicted; an even guess counts half, a ranking the share of its pairs.
         accuracy: correct / predicted in [0, 1]; None when nothing was predicted yet.
         interval: 95 % Wilson interval of the accuracy, (0, 1) when nothing was predicted yet.
         log_loss: mean -log P(what was answered), in nats; None likewise. A coin has `coin_log_loss` = 0.693.
         recent_accuracy: accuracy on the latest 20 predicted.
         hits: each of those predictions in order: 1 right, 0 wrong, 0.5 an even guess.
+        curve: (answers, accuracy, low, high) for a plot; each point is over the latest half of the predictions so far.
+        repeats: pairs that were decided twice.
+        ceiling: the accuracy that a perfect taste could reach on someone who agrees with themselves as often as the
+            repeats show, [0.5, 1]; None before five. ceiling_interval: 95 %; (0.5, 1) before.
+        left_share: how often the left one of two was preferred, whatever was there; None before five answers whose
+            sides were tossed. left_interval: 95 %; (0, 1) before.
+        stranger_accuracy: how well the mean of other people's tastes predicts the same answers; None without others.
+        enough: more clicks will hardly change the accuracy.
+        advice: that, or about how many more are worth it, in one plain sentence.
+        worth: that number; 0 when enough, None when there are too few answers to say.
     """
 
     person: str
@@ -45,11 +63,27 @@ class LearningReport:
     coin_accuracy: float = 0.5
     coin_log_loss: float = COIN
     hits: tuple[float, ...] = ()
+    curve: tuple[tuple[int, float, float, float], ...] = ()
+    repeats: int = 0
+    ceiling: float | None = None
+    ceiling_interval: tuple[float, float] = (0.5, 1.0)
+    left_share: float | None = None
+    left_interval: tuple[float, float] = (0.0, 1.0)
+    stranger_accuracy: float | None = None
+    enough: bool = False
+    advice: str = ""
+    worth: int | None = None
 
     @property
     def better_than_coin(self) -> bool:
         """Whether the whole interval lies above 50 %."""
         return self.interval[0] > self.coin_accuracy
+
+    @property
+    def leans(self) -> str:
+        """The side, "left" or "right", that the person surely leans to; "" for none."""
+        low, high = self.left_interval
+        return "left" if low > 0.5 else "right" if high < 0.5 else ""
 
     @property
     def summary(self) -> str:
@@ -72,52 +106,51 @@ def learned_report(
         uncounted: Sources of comparisons that are learned from and not predicted. Pairs that were chosen because their
             answer was hard to predict say little about how well a taste predicts others.
 
-    No answers at all is a report with nothing in it, not an error. The model is fitted again after every answer up to
-    40, then each time the answers grew by a twentieth.
+    No answers at all is a report with nothing in it, not an error.
     """
     answers = read_answers(store, encoder, person)
-    probabilities = np.array(_predictions(answers, uncounted))
-    hits = np.where(probabilities == 0.5, 0.5, probabilities > 0.5)
-    count, correct = len(hits), float(hits.sum())
+    predictions = replay(answers, uncounted)
+    hits = [prediction.hit for prediction in predictions]
+    count, correct = len(hits), float(sum(hits))
+    ceiling, bias = ceiling_of(answers.comparisons, uncounted), side_bias(answers.comparisons)
+    others = others_weights(store, encoder, person) if count else None
+    given = sum(1 for _ in group_answers(answers.comparisons))
+    advice = _advice(answers, given)
     return LearningReport(
         person=person,
-        answers=len(answers.comparisons),
+        answers=given,
         predicted=count,
         correct=correct,
         accuracy=correct / count if count else None,
         interval=wilson_interval(correct, count),
-        log_loss=float(-np.log(np.maximum(probabilities, 1e-12)).mean()) if count else None,
-        recent_accuracy=float(hits[-20:].mean()) if count else None,
-        hits=tuple(float(hit) for hit in hits),
+        log_loss=float(np.mean([prediction.log_loss for prediction in predictions])) if count else None,
+        recent_accuracy=float(np.mean(hits[-20:])) if count else None,
+        hits=tuple(hits),
+        curve=learning_curve(predictions),
+        repeats=ceiling.repeats,
+        ceiling=ceiling.accuracy,
+        ceiling_interval=ceiling.interval,
+        left_share=bias.share,
+        left_interval=bias.interval,
+        stranger_accuracy=None if others is None else stranger_accuracy(others, answers, predictions),
+        enough=advice.enough,
+        advice=advice.text,
+        worth=advice.more,
     )
 
 
-def _predictions(answers: Answers, uncounted: Collection[str]) -> list[float]:
-    """P(what was then answered), for each answer that counts, from the answers before it."""
-    probabilities = []
-    seen: set[frozenset[str]] = set()
-    model, fitted_on, variance, tuned_on = BradleyTerry(), 0, 1.0, 0
+def _advice(answers: Answers, given: int) -> Advice:
+    if not given:
+        return advise(None, np.zeros((0, 0)), 0)
+    chosen, rejected, ties = answers.table()
+    model = BradleyTerry(evidence_prior_variance(chosen, rejected, ties)).fit(chosen, rejected, ties=ties)
+    return advise(model, _pictures(answers), given)
+
+
+def _pictures(answers: Answers) -> Array:
+    """(M, D) what was shown, each picture once."""
+    rows: dict[str, Array] = {}
     for index, comparison in enumerate(answers.comparisons):
-        pair = frozenset((comparison.left, comparison.right))
-        tested = comparison.outcome != "tie" and comparison.source not in uncounted
-        if index > 0 and tested and pair not in seen:
-            if index - fitted_on >= max(1, index // 20 if index > 40 else 1):
-                chosen, rejected, ties = answers.table(index)
-                if index >= 1.5 * tuned_on:
-                    variance, tuned_on = evidence_prior_variance(chosen, rejected, ties), index
-                model, fitted_on = BradleyTerry(variance).fit(chosen, rejected, ties=ties), index
-            left, right = answers.left[index : index + 1], answers.right[index : index + 1]
-            probability = float(to_array("left", model.predict_proba(left, right))[0])
-            probabilities.append(probability if comparison.outcome == "left" else 1.0 - probability)
-        seen.add(pair)
-    return probabilities
-
-
-def wilson_interval(correct: float, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % interval of a share; (0, 1) for no trials. Source: Wilson 1927."""
-    if count == 0:
-        return 0.0, 1.0
-    share, spread = correct / count, z * z / count
-    centre = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
+        rows.setdefault(comparison.left, answers.left[index])
+        rows.setdefault(comparison.right, answers.right[index])
+    return np.stack(list(rows.values()))

@@ -1,0 +1,117 @@
+"""A person's answers again from the first on, each predicted before it is learned from (prequential, Dawid 1984)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..comparisons import Comparison
+from .arrays import to_array
+from .bradley_terry import BradleyTerry
+from .person import Answers
+from .prior import evidence_prior_variance
+from .shares import wilson_interval
+
+__all__ = ["Prediction", "group_answers", "learning_curve", "replay"]
+
+_LEAST = 10  # predictions that a point of the curve rests on, where there are as many
+_POINTS = 60
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer and what was expected of it.
+
+    Attributes:
+        given: answers before this one.
+        rows: which of `Answers.comparisons` it is; several for a ranking, those pairs that had not been asked before.
+        probabilities: P(what was answered), one per row.
+    """
+
+    given: int
+    rows: tuple[int, ...]
+    probabilities: tuple[float, ...]
+
+    @property
+    def hit(self) -> float:
+        """1 right, 0 wrong, 0.5 an even guess; for a ranking the mean over its pairs."""
+        return sum(hit_of(probability) for probability in self.probabilities) / len(self.probabilities)
+
+    @property
+    def log_loss(self) -> float:
+        """-log P, in nats; for a ranking the mean over its pairs."""
+        clipped = np.maximum(self.probabilities, 1e-12)
+        return float(-np.log(clipped).mean())
+
+
+def hit_of(probability: float) -> float:
+    """1 where what was answered was thought likelier, 0.5 for an even guess, else 0."""
+    return 0.5 if probability == 0.5 else float(probability > 0.5)
+
+
+def group_answers(comparisons: tuple[Comparison, ...]) -> Iterator[range]:
+    """The rows of each answer: one for a pair, all that a ranking implies for a ranking."""
+    start = 0
+    for _key, group in itertools.groupby(enumerate(comparisons), key=_answer):
+        count = sum(1 for _ in group)
+        yield range(start, start + count)
+        start += count
+
+
+def _answer(numbered: tuple[int, Comparison]) -> tuple[str, int]:
+    index, comparison = numbered
+    ranking = comparison.ranking
+    return ("pair", index) if ranking is None else ("ranking", ranking)
+
+
+def replay(answers: Answers, uncounted: Collection[str] = ()) -> list[Prediction]:
+    """Predict each answer from those before it.
+
+    Left out are the first answer, ties, sources that don't count, and pairs that had been asked before. The model is
+    fitted again after every answer up to 40, then each time the answers grew by a twentieth.
+    """
+    found: list[Prediction] = []
+    seen: set[frozenset[str]] = set()
+    model, fitted_on, variance, tuned_on = BradleyTerry(), 0, 1.0, 0
+    for given, rows in enumerate(group_answers(answers.comparisons)):
+        asked = [(row, answers.comparisons[row]) for row in rows]
+        tested = [
+            row
+            for row, c in asked
+            if c.outcome != "tie" and c.source not in uncounted and frozenset((c.left, c.right)) not in seen
+        ]
+        if given > 0 and tested:
+            if given - fitted_on >= max(1, given // 20 if given > 40 else 1):
+                chosen, rejected, ties = answers.table(rows.start)
+                if given >= 1.5 * tuned_on:
+                    variance, tuned_on = evidence_prior_variance(chosen, rejected, ties), given
+                model, fitted_on = BradleyTerry(variance).fit(chosen, rejected, ties=ties), given
+            found.append(Prediction(given, tuple(tested), _probabilities(model, answers, tested)))
+        seen.update(frozenset((c.left, c.right)) for _, c in asked)
+    return found
+
+
+def _probabilities(model: BradleyTerry, answers: Answers, rows: list[int]) -> tuple[float, ...]:
+    left = to_array("left", model.predict_proba(answers.left[rows], answers.right[rows]))
+    won = [answers.comparisons[row].outcome == "left" for row in rows]
+    return tuple(float(p if first else 1.0 - p) for p, first in zip(left, won, strict=True))
+
+
+def learning_curve(predictions: list[Prediction]) -> tuple[tuple[int, float, float, float], ...]:
+    """Return (answers, accuracy, low, high) for a plot: how well the taste predicted, as the answers grew.
+
+    Each point is over the latest half of the predictions so far, ten at least where there are as many: early answers,
+    predicted from next to nothing, stop counting. low and high are Wilson's 95 % interval. At most 60 points, the
+    newest always one of them.
+    """
+    hits = [prediction.hit for prediction in predictions]
+    ends = sorted({round(end) for end in np.linspace(1, len(hits), min(len(hits), _POINTS))})
+    points = []
+    for end in ends:
+        latest = hits[end - min(end, max(_LEAST, end // 2)) : end]
+        low, high = wilson_interval(sum(latest), len(latest))
+        points.append((predictions[end - 1].given + 1, sum(latest) / len(latest), low, high))
+    return tuple(points)

@@ -1,0 +1,54 @@
+"""The control: how well the average of other people's tastes predicts the same answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..comparisons import PreferenceStore
+from .bradley_terry import BradleyTerry
+from .likelihood import Array
+from .person import Answers, Encoder, read_answers
+from .prior import evidence_prior_variance
+from .replay import Prediction, hit_of
+
+__all__ = ["others_weights", "stranger_accuracy"]
+
+FEWEST = 5  # answers of somebody to count as another taste
+MOST = 30  # people asked, those with most answers
+
+
+def others_weights(store: PreferenceStore, encoder: Encoder, person: str) -> Array | None:
+    """Return the mean direction (D,) of the others' tastes in this store; None where nobody else answered enough.
+
+    Everybody counts the same: each taste has length 1 before the mean.
+    """
+    others = sorted(
+        (one for one in store.people_answers() if one.person != person and one.answers >= FEWEST),
+        key=lambda one: (-one.answers, one.person),
+    )
+    directions = []
+    for other in others[:MOST]:
+        answers = read_answers(store, encoder, other.person)
+        if len(answers.comparisons) < FEWEST:
+            continue
+        chosen, rejected, ties = answers.table()
+        weights = (
+            BradleyTerry(evidence_prior_variance(chosen, rejected, ties)).fit(chosen, rejected, ties=ties).weights_
+        )
+        length = float(np.linalg.norm(weights))
+        if length > 0.0:
+            directions.append(np.asarray(weights) / length)
+    return np.mean(directions, axis=0) if directions else None
+
+
+def stranger_accuracy(weights: Array, answers: Answers, predictions: Sequence[Prediction]) -> float | None:
+    """Return how well these weights predict the very answers that the person's own taste was tested on, in [0, 1]."""
+    hits = []
+    for prediction in predictions:
+        rows = list(prediction.rows)
+        log_odds = (answers.left[rows] - answers.right[rows]) @ weights
+        sign = np.array([1.0 if answers.comparisons[row].outcome == "left" else -1.0 for row in rows])
+        hits.append(np.mean([hit_of(0.5 + 0.5 * float(np.sign(value))) for value in log_odds * sign]))
+    return float(np.mean(hits)) if hits else None

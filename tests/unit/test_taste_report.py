@@ -1,0 +1,178 @@
+"""What a report says beside accuracy: the curve, the control, advice, and answers that look like mistakes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from palate.adapters.comparisons import Comparison, PreferenceStore
+from palate.adapters.taste import BradleyTerry, learned_report, second_look
+from palate.adapters.taste.enough import advise, expected_accuracy, expected_course
+from palate.adapters.taste.replay import Prediction, learning_curve
+from palate.adapters.taste.second_look import left_out, mistake_probabilities
+
+
+class Numbers:
+    """An encoder whose vectors are in the store already."""
+
+    identity = "numbers"
+    name = "numbers"
+    dim = 4
+    text_projection = None
+
+    def encode_images(self, images):
+        raise AssertionError("every vector is cached")
+
+
+@pytest.fixture
+def store(tmp_path):
+    with PreferenceStore(tmp_path / "store") as store:
+        yield store
+
+
+def answers(store, count, weights, person="mara", seed=0, flipped=(), source="panel:random", spread=4.0):
+    """Answer random pairs by their utility, without noise but for the flipped ones; return the comparisons."""
+    generator = np.random.default_rng(seed)
+    found = []
+    for index in range(count):
+        pair = generator.standard_normal((2, 4))
+        pair /= np.linalg.norm(pair, axis=1, keepdims=True)
+        ids = [f"{person}{seed}-{index}-{side}" for side in "ab"]
+        store.put_vectors("numbers", dict(zip(ids, pair, strict=True)))
+        left = (pair[0] @ weights > pair[1] @ weights) != (index in flipped)
+        found.append(store.add(Comparison(person, *ids, "left" if left else "right", source=source)))
+    return found
+
+
+LIKES = np.array([1.0, -0.5, 0.0, 0.2])
+
+
+def test_a_report_of_eighty_answers(store):
+    answers(store, 80, LIKES)
+    answers(store, 60, np.roll(LIKES, 2), person="noor", seed=1)
+    answers(store, 60, -LIKES, person="sven", seed=2)
+    report = learned_report(store, Numbers(), "mara")
+    assert report.accuracy > 0.8
+    assert report.stranger_accuracy < report.accuracy - 0.2
+    assert report.curve[-1][0] == 80
+    assert all(low <= accuracy <= high for _, accuracy, low, high in report.curve)
+    assert (report.repeats, report.ceiling, report.ceiling_interval) == (0, None, (0.5, 1.0))
+    assert report.left_interval[0] < 0.5 < report.left_interval[1]
+    assert report.leans == ""
+    assert report.advice
+
+
+def test_a_report_on_nothing_says_so(store):
+    report = learned_report(store, Numbers(), "mara")
+    assert (report.curve, report.stranger_accuracy, report.left_share, report.enough) == ((), None, None, False)
+    assert report.advice == "Too few answers to say how many are enough: give 10 more first."
+
+
+def test_a_report_on_ties_alone(store):
+    for one in answers(store, 12, LIKES):
+        store.change(one.id, "tie")
+    report = learned_report(store, Numbers(), "mara")
+    assert (report.answers, report.predicted, report.stranger_accuracy) == (12, 0, None)
+    assert second_look(store, Numbers(), "mara") == ()
+
+
+def test_the_curve_by_hand():
+    """Twelve predictions, the first two wrong: the last point is over the latest ten, all right."""
+    found = [Prediction(i + 1, (i,), (0.4,) if i < 2 else (0.9,)) for i in range(12)]
+    curve = learning_curve(found)
+    assert [point[:2] for point in curve[:3]] == [(2, 0.0), (3, 0.0), (4, pytest.approx(1 / 3))]
+    assert curve[-1][:2] == (13, 1.0)
+    assert learning_curve([]) == ()
+    assert len(learning_curve(found * 100)) == 60
+
+
+def test_a_ranking_counts_the_share_of_its_pairs():
+    """Right, wrong, even: (1 + 0 + 0.5) / 3; and -(ln 0.8 + ln 0.4 + ln 0.5) / 3 = 0.6109."""
+    prediction = Prediction(3, (3, 4, 5), (0.8, 0.4, 0.5))
+    assert prediction.hit == pytest.approx(0.5)
+    assert prediction.log_loss == pytest.approx(0.6109, abs=1e-4)
+
+
+def test_expected_accuracy_by_hand():
+    """Known log-odds ln 9: right with 0.9. Unknown about 0 with variance 8 / pi, known later: by simulation 0.7595."""
+    known, zero = np.array([np.log(9.0)]), np.zeros(1)
+    assert expected_accuracy(known, zero, zero) == pytest.approx(0.9)
+    spread = np.array([8 / np.pi])
+    assert expected_accuracy(zero, spread, spread) == pytest.approx(0.5)
+    z = np.abs(np.random.default_rng(0).standard_normal(400_000)) * spread**0.5
+    assert expected_accuracy(zero, spread, zero) == pytest.approx(float((1 / (1 + np.exp(-z))).mean()), abs=0.02)
+
+
+def fitted(count, seed=0, flipped=()):
+    generator = np.random.default_rng(seed)
+    first, second = generator.standard_normal((2, count, 4))
+    left = (first - second) @ LIKES > 0
+    left[list(flipped)] ^= True
+    chosen, rejected = np.where(left[:, None], first, second), np.where(left[:, None], second, first)
+    return BradleyTerry(4.0).fit(chosen, rejected), chosen - rejected, np.concatenate([first, second])
+
+
+def test_more_answers_never_lower_what_is_expected():
+    model, _, pictures = fitted(20)
+    course = expected_course(model, pictures)
+    assert (np.diff(course) >= 0).all()
+    assert 0.5 < course[0] < course[-1] < 1.0
+
+
+def test_advice_comes_to_an_end():
+    """The gain by 100 more shrinks with the answers, and somewhere it is enough."""
+    gains = [advise(*_advised(count)).gain for count in (12, 60, 400)]
+    assert gains[0] > gains[1] > gains[2]
+    last = advise(*_advised(400))
+    assert last.enough
+    assert (last.text, last.more) == ("Good enough: more clicks will hardly change it.", 0)
+    early = advise(*_advised(12))
+    assert not early.enough
+    assert early.text.startswith(f"About {early.more} more answers are worth it")
+
+
+def _advised(count):
+    model, _, pictures = fitted(count)
+    return model, pictures, count
+
+
+def test_too_few_answers_or_pictures_for_advice():
+    model, _, pictures = fitted(12)
+    assert advise(model, pictures, 9).more is None
+    assert advise(model, pictures[:3], 12).gain is None
+
+
+def test_leaving_an_answer_out_is_close_to_fitting_without_it():
+    model, differences, _ = fitted(40, flipped=(3,))
+    out = left_out(model, differences)
+    for row in (0, 3, 20):
+        rest = np.delete(differences, row, axis=0)
+        without = BradleyTerry(4.0).fit(rest, np.zeros_like(rest))
+        one = differences[row : row + 1]
+        spread = 1.0 + np.pi * without.posterior.variance(one)[0] / 8.0
+        expected = 1 / (1 + np.exp(-(one @ without.weights_)[0] / np.sqrt(spread)))
+        assert out[row] == pytest.approx(expected, abs=0.05)
+
+
+def test_flipped_answers_look_like_mistakes(store):
+    given = answers(store, 100, LIKES, flipped=(30, 60, 90))
+    found = second_look(store, Numbers(), "mara")
+    assert {30, 60, 90} & {given.index(one.comparison) for one in found}
+    assert [one.probability for one in found] == sorted((one.probability for one in found), reverse=True)
+    assert all(0.25 < one.probability <= 1.0 for one in found)
+    assert second_look(store, Numbers(), "mara", most=1) == found[:1]
+
+
+def test_an_answer_is_looked_at_again_once(store):
+    answers(store, 100, LIKES, flipped=(30, 60, 90))
+    first = second_look(store, Numbers(), "mara")[0].comparison
+    store.add(Comparison("mara", first.right, first.left, "left", source="panel:second-look"))
+    assert first.id not in {one.comparison.id for one in second_look(store, Numbers(), "mara")}
+
+
+def test_consistent_answers_hold_few_mistakes():
+    model, differences, _ = fitted(100)
+    assert (mistake_probabilities(model, differences) > 0.5).mean() < 0.05
+
+
+def test_second_look_on_nothing(store):
+    assert second_look(store, Numbers(), "mara") == ()
