@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import NotFittedError, ShapeError
-from .arrays import Matrix, like, require_finite, to_array, to_matrix
-from .likelihood import Array, Block, Likelihood, sigmoid
+from .answer_rows import to_likelihood
+from .arrays import Matrix, like, require_finite, to_array
+from .likelihood import Array, Likelihood, sigmoid
 from .posterior import Posterior, laplace, log_determinant
 from .solve import minimise
 
@@ -30,6 +31,7 @@ class BradleyTerry:
         sum_n sample_weight_n * -log sigmoid(u(chosen_n) - u(rejected_n))
         + sum_ties 1/2 * [-log sigmoid(u(first) - u(second)) - log sigmoid(u(second) - u(first))]
         + sum_rankings -log Plackett-Luce(u(best), ..., u(last))
+        + sum_choices -log [exp u(picked) / sum_images exp u(image)]
         + 1/2 * (weights - prior_mean)' prior_covariance^-1 (weights - prior_mean)
 
     in float64, and approximates the posterior around the minimum by a Gaussian (Laplace): its covariance is the
@@ -80,6 +82,7 @@ class BradleyTerry:
         prior_mean: Matrix | None = None,
         prior_covariance: Matrix | None = None,
         sample_weight: Matrix | None = None,
+        choices: Matrix | Sequence[Matrix] | None = None,
     ) -> BradleyTerry:
         """Learn from answers; nothing is kept from earlier fits.
 
@@ -90,7 +93,10 @@ class BradleyTerry:
             orderings: rankings, best image first: (R, k, D), or a list of (k, D) where k may differ.
             prior_mean: (D,) weights expected before any answer; zero when left out.
             prior_covariance: (D, D), positive definite; takes the place of prior_variance * I.
-            sample_weight: (N,) >= 0, how often each comparison counts.
+            sample_weight: (N,) >= 0, how often each comparison counts; or one number for every answer, in the order
+                of comparisons, ties, orderings and choices.
+            choices: the first image was picked out of the others, which have no order: (R, k, D), or a list of (k, D).
+                The first stage of Plackett-Luce; the best of two is a comparison.
 
         Returns:
             self.
@@ -99,20 +105,15 @@ class BradleyTerry:
             ShapeError: widths or lengths differ, or there is NaN or infinity; the message names the argument.
         """
         with np.errstate(all="ignore"):
-            return self._fit(chosen, rejected, ties, orderings, prior_mean, prior_covariance, sample_weight)
+            width = _width(chosen, rejected, ties, orderings, choices, prior_mean)
+            likelihood = to_likelihood(width, chosen, rejected, ties, orderings, sample_weight, choices)
+            self._fit(width, likelihood, prior_mean, prior_covariance)
+        self.weights_ = like(self._weights, chosen)
+        return self
 
     def _fit(
-        self,
-        chosen: Matrix,
-        rejected: Matrix,
-        ties: tuple[Matrix, Matrix] | None,
-        orderings: Matrix | Sequence[Matrix] | None,
-        prior_mean: Matrix | None,
-        prior_covariance: Matrix | None,
-        sample_weight: Matrix | None,
-    ) -> BradleyTerry:
-        width = _width(chosen, rejected, ties, orderings, prior_mean)
-        likelihood = _likelihood(width, chosen, rejected, ties, orderings, sample_weight)
+        self, width: int, likelihood: Likelihood, prior_mean: Matrix | None, prior_covariance: Matrix | None
+    ) -> None:
         mean: Array = np.zeros(width)
         if prior_mean is not None:
             mean = require_finite("prior_mean", to_array("prior_mean", prior_mean)).astype(np.float64)
@@ -132,10 +133,8 @@ class BradleyTerry:
         self._factor, self._rows, self._scale = factor, rows, scale
         self._likelihood, self._minimum = likelihood, found
         self._posterior: Posterior | None = None
-        self.weights_ = like(self._weights, chosen)
         self.n_features_in_ = width
         self.n_iter_ = found.steps
-        return self
 
     @classmethod
     def from_posterior(cls, weights: Matrix, prior_variance: float, gain: Matrix | None = None) -> BradleyTerry:
@@ -220,11 +219,11 @@ class BradleyTerry:
         return require_finite(name, np.atleast_2d(array)).astype(np.float64, copy=False)
 
 
-def _width(chosen: Matrix, rejected: Matrix, ties: Any, orderings: Any, prior_mean: Matrix | None) -> int:
+def _width(chosen: Matrix, rejected: Matrix, ties: Any, orderings: Any, choices: Any, prior_mean: Matrix | None) -> int:
     """D, from the first argument that has one."""
     candidates = [chosen, rejected, *(() if ties is None else ties)]
-    if orderings is not None:
-        candidates.extend(orderings[:1])
+    for lists in (orderings, choices):
+        candidates.extend(() if lists is None else lists[:1])
     if prior_mean is not None:
         candidates.append([prior_mean] if isinstance(prior_mean, list) else prior_mean[None])
     for values in candidates:
@@ -237,65 +236,3 @@ def _width(chosen: Matrix, rejected: Matrix, ties: Any, orderings: Any, prior_me
         "Cannot fit a taste: no vector says how wide they are; expected (N, D). With no comparisons yet, pass arrays "
         "of shape (0, D)."
     )
-
-
-def _likelihood(
-    width: int,
-    chosen: Matrix,
-    rejected: Matrix,
-    ties: tuple[Matrix, Matrix] | None,
-    orderings: Matrix | Sequence[Matrix] | None,
-    sample_weight: Matrix | None,
-) -> Likelihood:
-    """Turn all answers into rows of differences."""
-    rows = [_difference("chosen", chosen, "rejected", rejected, width)]
-    count = len(rows[0])
-    weight = np.ones(count)
-    if sample_weight is not None:
-        weight = require_finite("sample_weight", to_array("sample_weight", sample_weight)).astype(np.float64)
-        if weight.shape != (count,):
-            raise ShapeError(f"Cannot use `sample_weight`: found shape {weight.shape}; expected ({count},).")
-        if (weight < 0).any():
-            raise ShapeError("Cannot use `sample_weight`: found a negative one; expected 0 or more.")
-    target = np.ones(count)
-    if ties is not None:
-        if len(ties) != 2:
-            raise ShapeError(f"Cannot use `ties`: found {len(ties)} tables; expected two (T, D), side by side.")
-        rows.append(_difference("ties[0]", ties[0], "ties[1]", ties[1], width))
-        target = np.concatenate([target, np.full(len(rows[1]), 0.5)])
-        weight = np.concatenate([weight, np.ones(len(rows[1]))])
-    blocks: list[Block] = []
-    if orderings is not None:
-        start = len(target)
-        for length, rankings in sorted(_by_length(orderings, width).items()):
-            stacked = np.stack(rankings).astype(np.float64)
-            rows.append((stacked[:, :-1] - stacked[:, -1:]).reshape(-1, width))
-            blocks.append(Block(start, len(rankings), length - 1))
-            start += len(rankings) * (length - 1)
-    differences = rows[0] if len(rows) == 1 else np.concatenate(rows)
-    return Likelihood(np.ascontiguousarray(differences), target, weight, tuple(blocks))
-
-
-def _by_length(orderings: Matrix | Sequence[Matrix], width: int) -> dict[int, list[Array]]:
-    groups: dict[int, list[Array]] = {}
-    for index, ranking in enumerate(orderings):
-        name = f"orderings[{index}]"
-        matrix = require_finite(name, to_matrix(name, ranking, width))
-        if len(matrix) < 2:
-            raise ShapeError(f"Cannot use `{name}`: found {len(matrix)} image(s); expected two or more, best first.")
-        groups.setdefault(len(matrix), []).append(matrix)
-    return groups
-
-
-def _difference(first_name: str, first: Matrix, second_name: str, second: Matrix, width: int) -> Array:
-    left, right = to_matrix(first_name, first, width), to_matrix(second_name, second, width)
-    if len(left) != len(right):
-        raise ShapeError(
-            f"Cannot compare: `{first_name}` has {len(left)} vectors, `{second_name}` has {len(right)}; "
-            "expected as many, row by row."
-        )
-    difference = np.subtract(left, right, dtype=np.float64)
-    if not np.isfinite(difference.sum()):
-        require_finite(first_name, left)
-        require_finite(second_name, right)
-    return difference.reshape(-1, width)

@@ -5,9 +5,10 @@ likelihood sees:
 
 - a pair: one row, chosen - rejected, target 1;
 - a tie: one row, first - second, target 1/2 (half a win both ways);
-- a ranking of k images, best first (Plackett-Luce): k - 1 rows, each image minus the last one.
+- a ranking of k images, best first (Plackett-Luce): k - 1 rows, each image minus the last one;
+- the best of k images (the first stage of a ranking): the same rows, and one stage that counts instead of k - 1.
 
-Shapes: M rows, D width, P pairs and ties together, R rankings of one length k.
+Shapes: M rows, D width, P pairs and ties together, R rankings or choices of one length k.
 """
 
 from __future__ import annotations
@@ -22,11 +23,19 @@ Array = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Block:
-    """R rankings of one length: they own the rows `start : start + R * (k - 1)`, each ranking's rows together."""
+    """R rankings of one length: they own the rows `start : start + R * (k - 1)`, each ranking's rows together.
+
+    Attributes:
+        rows: k - 1 per ranking.
+        stages: how many images were taken out one after the other, 1 to k - 1; the others have no order.
+        weight: (R,) how often each counts, >= 0.
+    """
 
     start: int
     rankings: int
-    rows: int  # k - 1 per ranking
+    rows: int
+    stages: int
+    weight: Array
 
     @property
     def span(self) -> slice:
@@ -80,7 +89,7 @@ class Likelihood:
         differences: (M, D) float64 rows; pairs and ties first, then the rankings.
         target: (P,) 1 for a pair, 1/2 for a tie.
         weight: (P,) how often each counts, >= 0.
-        blocks: where the rankings lie, one block per length.
+        blocks: where the rankings and choices lie, one block per kind and length.
     """
 
     differences: Array
@@ -95,7 +104,7 @@ class Likelihood:
         total = float(self.weight @ (softplus - self.target * z))
         for block in self.blocks:
             utilities, remaining = self._stages(block, log_odds)
-            total += float((remaining - utilities[:, :-1]).sum())
+            total += float(block.weight @ (remaining - utilities[:, : block.stages]).sum(axis=1))
         return total
 
     def gradient(self, log_odds: Array) -> Array:
@@ -106,8 +115,9 @@ class Likelihood:
             return pairs
         parts = [pairs]
         for block in self.blocks:
-            shares = self._shares(block, log_odds)
-            parts.append(np.asarray(shares.sum(axis=1) - 1.0, dtype=np.float64).reshape(-1))
+            excess = self._shares(block, log_odds).sum(axis=1)
+            excess[:, : block.stages] -= 1.0
+            parts.append(np.asarray(block.weight[:, None] * excess, dtype=np.float64).reshape(-1))
         return np.concatenate(parts)
 
     def curvature(self, log_odds: Array) -> Curvature:
@@ -117,15 +127,15 @@ class Likelihood:
         for block in self.blocks:
             shares = self._shares(block, log_odds)
             diagonal = shares.sum(axis=1)[:, :, None] * np.eye(block.rows)
-            dense.append((block, diagonal - shares.transpose(0, 2, 1) @ shares))
+            dense.append((block, block.weight[:, None, None] * (diagonal - shares.transpose(0, 2, 1) @ shares)))
         return Curvature(self.weight * probability * (1.0 - probability), tuple(dense))
 
     def _stages(self, block: Block, log_odds: Array) -> tuple[Array, Array]:
-        """Utilities (R, k) with the last image at 0, and log-sum-exp (R, k - 1) of those left at each stage."""
+        """Utilities (R, k) with the last image at 0, and log-sum-exp (R, stages) of those left at each stage."""
         rows = log_odds[block.span].reshape(block.rankings, block.rows)
         utilities = np.concatenate([rows, np.zeros((block.rankings, 1))], axis=1)
         remaining = np.logaddexp.accumulate(utilities[:, ::-1], axis=1)[:, ::-1]
-        return utilities, remaining[:, :-1]
+        return utilities, remaining[:, : block.stages]
 
     def _shares(self, block: Block, log_odds: Array) -> Array:
         """(R, stage, image): chance of each image to be taken next; the last image is left out, it has no row."""
