@@ -5,38 +5,21 @@ Shapes: N comparisons with a preference, D joint width, H width of the text towe
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..comparisons import Comparison, PreferenceStore
-from ..encoders import encode_readable
 from ..errors import NotEnoughAnswersError, ShapeError
+from .answers import TEACHING, Answers, Encoder, read_answers
 from .arrays import Matrix
 from .bradley_terry import BradleyTerry
-from .prior import evidence_prior_variance
+from .prior import Prior
 
-_log = logging.getLogger(__name__)
-
-TEACHING = ("left", "right", "tie")
-
-
-class Encoder(Protocol):
-    """What learning needs of an encoder; `ImageTextEncoder` has it."""
-
-    identity: str
-    name: str
-    dim: int
-    text_projection: Tensor | None
-
-    def encode_images(self, images: list[Image.Image], /) -> Tensor:
-        """(N, D) float32 on the CPU, unit norm."""
+__all__ = ["TEACHING", "Answers", "Encoder", "Taste", "fit_taste", "read_answers"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,49 +88,6 @@ class Taste:
         return matrix.cpu() @ self.weights
 
 
-@dataclass(frozen=True)
-class Answers:
-    """One person's teaching answers as vectors, oldest first.
-
-    Attributes:
-        comparisons: (K,) those with a preference and ties, both images known.
-        left, right: (K, D) float64 vectors as shown.
-    """
-
-    comparisons: tuple[Comparison, ...]
-    left: Any
-    right: Any
-
-    def table(self, count: int | None = None) -> tuple[Any, Any, tuple[Any, Any]]:
-        """chosen, rejected and ties of the first `count` answers, as `BradleyTerry.fit` takes them."""
-        outcome = np.array([comparison.outcome for comparison in self.comparisons[:count]], dtype=object)
-        left, right = self.left[: len(outcome)], self.right[: len(outcome)]
-        decided, flip = outcome != "tie", (outcome == "right")[:, None]
-        chosen, rejected = np.where(flip, right, left), np.where(flip, left, right)
-        return chosen[decided], rejected[decided], (left[~decided], right[~decided])
-
-
-def read_answers(store: PreferenceStore, encoder: Encoder, person: str) -> Answers:
-    """Read what `person` answered and encode the images that no one encoded before.
-
-    "both_bad" is left out: it says that two pictures lie below what the person would accept, and nothing about which
-    of the two is better; Bradley-Terry has differences only, no such level. Taking it for a tie would pull good
-    directions towards zero that the two pictures happen to differ in. "skip" is no answer.
-    """
-    found = [c for c in store.comparisons(person) if c.outcome in TEACHING]
-    ids = list(dict.fromkeys(i for c in found for i in (c.left, c.right)))
-    vectors = {i: v.numpy().astype(np.float64) for i, v in encode_readable(store, encoder, ids).items()}
-    usable = tuple(c for c in found if c.left in vectors and c.right in vectors)
-    if len(usable) < len(found):
-        _log.warning(
-            "%d answers of %s are left out: their pictures are gone or damaged", len(found) - len(usable), ascii(person)
-        )
-    empty = np.zeros((0, encoder.dim))
-    left = np.stack([vectors[c.left] for c in usable]) if usable else empty
-    right = np.stack([vectors[c.right] for c in usable]) if usable else empty
-    return Answers(usable, left, right)
-
-
 def fit_taste(
     store: PreferenceStore,
     encoder: Encoder,
@@ -170,9 +110,9 @@ def fit_taste(
     answers = read_answers(store, encoder, person)
     if not answers.comparisons:
         raise NotEnoughAnswersError(_nothing(person, store.comparisons(person)))
-    chosen, rejected, ties = answers.table()
-    variance = evidence_prior_variance(chosen, rejected, ties) if prior_variance is None else prior_variance
-    model = BradleyTerry(variance).fit(chosen, rejected, ties=ties)
+    prior = answers.prior() if prior_variance is None else Prior(prior_variance)
+    model = answers.fit(prior=prior)
+    chosen, rejected = answers.preferences()
     weights = torch.from_numpy(model.weights_.astype(np.float32))
     projection = getattr(encoder, "text_projection", None)
     return Taste(
@@ -180,9 +120,9 @@ def fit_taste(
         encoder=encoder.identity,
         encoder_name=encoder.name,
         person=person,
-        answers=len(answers.comparisons),
+        answers=answers.given,
         base=base,
-        prior_variance=float(variance),
+        prior_variance=float(prior.variance),
         text_weights=None if projection is None else projection.detach().float().cpu().T @ weights,
         chosen=torch.from_numpy(chosen.astype(np.float32)),
         rejected=torch.from_numpy(rejected.astype(np.float32)),

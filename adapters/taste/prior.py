@@ -12,33 +12,58 @@ standard deviation. Answers that contradict each other pull s down, consistent o
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from .bradley_terry import BradleyTerry
 from .likelihood import Array
+from .observed import Observed, observe
+
+__all__ = ["SPREADS", "Prior", "evidence_prior", "evidence_prior_variance"]
 
 SPREADS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # nats
 _EXPECTED = 2.0  # nats
-_NEWEST = 200  # answers looked at; more make the choice no better and the click slower
+_NEWEST = 200  # answers of a kind that are looked at; more make the choice no better and the click slower
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What to expect of the weights before any answer.
+
+    Attributes:
+        variance: of each weight, > 0.
+    """
+
+    variance: float
+
+    def fit(self, observed: Observed) -> BradleyTerry:
+        """Learn from answers under this prior."""
+        return BradleyTerry(self.variance).fit(**observed.arguments)
+
+
+def evidence_prior(observed: Observed) -> Prior:
+    """Return the prior that expected these answers best."""
+    newest = observed.newest(_NEWEST)
+    differences = newest.differences
+    square = float(np.mean(np.sum(differences**2, axis=1))) if len(differences) else 0.0
+    if square <= 0.0:
+        return Prior(_EXPECTED**2)
+    scores = []
+    for spread in SPREADS:
+        evidence = Prior(spread**2 / square).fit(newest).log_evidence()
+        scores.append(evidence - 0.5 * math.log(spread / _EXPECTED) ** 2)
+    return Prior(float(SPREADS[int(np.argmax(scores))] ** 2 / square))
 
 
 def evidence_prior_variance(chosen: Array, rejected: Array, ties: tuple[Array, Array] | None = None) -> float:
-    """Return the prior variance that expected these answers best.
+    """Return the prior variance that expected these comparisons best.
 
     Args:
         chosen, rejected: (N, D).
         ties: two (T, D).
     """
-    chosen, rejected = chosen[-_NEWEST:], rejected[-_NEWEST:]
     first, second = ties if ties is not None else (chosen[:0], chosen[:0])
-    first, second = first[-_NEWEST:], second[-_NEWEST:]
-    differences = np.concatenate([chosen - rejected, first - second])
-    square = float(np.mean(np.sum(differences**2, axis=1))) if len(differences) else 0.0
-    if square <= 0.0:
-        return _EXPECTED**2
-    scores = []
-    for spread in SPREADS:
-        model = BradleyTerry(spread**2 / square).fit(chosen, rejected, ties=(first, second))
-        scores.append(model.log_evidence() - 0.5 * math.log(spread / _EXPECTED) ** 2)
-    return float(SPREADS[int(np.argmax(scores))] ** 2 / square)
+    left, right = np.concatenate([chosen, first]), np.concatenate([rejected, second])
+    outcomes = ["left"] * len(chosen) + ["tie"] * len(first)
+    return evidence_prior(observe(left, right, outcomes, np.ones(len(left)))).variance

@@ -12,7 +12,7 @@ from ..comparisons import Comparison
 from .arrays import to_array
 from .bradley_terry import BradleyTerry
 from .person import Answers
-from .prior import evidence_prior_variance
+from .prior import Prior
 from .shares import wilson_interval
 
 __all__ = ["Prediction", "group_answers", "learning_curve", "replay"]
@@ -75,7 +75,8 @@ def replay(answers: Answers, uncounted: Collection[str] = ()) -> list[Prediction
     """
     found: list[Prediction] = []
     seen: set[frozenset[str]] = set()
-    model, fitted_on, variance, tuned_on = BradleyTerry(), 0, 1.0, 0
+    model, fitted_on, tuned_on = BradleyTerry(), 0, 0
+    prior: Prior | None = None
     for given, rows in enumerate(group_answers(answers.comparisons)):
         asked = [(row, answers.comparisons[row]) for row in rows]
         tested = [
@@ -85,10 +86,9 @@ def replay(answers: Answers, uncounted: Collection[str] = ()) -> list[Prediction
         ]
         if given > 0 and tested:
             if given - fitted_on >= max(1, given // 20 if given > 40 else 1):
-                chosen, rejected, ties = answers.table(rows.start)
-                if given >= 1.5 * tuned_on:
-                    variance, tuned_on = evidence_prior_variance(chosen, rejected, ties), given
-                model, fitted_on = BradleyTerry(variance).fit(chosen, rejected, ties=ties), given
+                if prior is None or given >= 1.5 * tuned_on:
+                    prior, tuned_on = answers.prior(rows.start), given
+                model, fitted_on = answers.fit(rows.start, prior), given
             found.append(Prediction(given, tuple(tested), _probabilities(model, answers, tested)))
         seen.update(frozenset((c.left, c.right)) for _, c in asked)
     return found

@@ -10,12 +10,10 @@ import numpy as np
 
 from ..comparisons import PreferenceStore
 from .bias import side_bias
-from .bradley_terry import BradleyTerry
 from .ceiling import ceiling_of
 from .enough import Advice, advise
 from .likelihood import Array
 from .person import Answers, Encoder, read_answers
-from .prior import evidence_prior_variance
 from .replay import group_answers, learning_curve, replay
 from .shares import wilson_interval
 from .stranger import others_weights, stranger_accuracy
@@ -142,9 +140,7 @@ def learned_report(
 def _advice(answers: Answers, given: int) -> Advice:
     if not given:
         return advise(None, np.zeros((0, 0)), 0)
-    chosen, rejected, ties = answers.table()
-    model = BradleyTerry(evidence_prior_variance(chosen, rejected, ties)).fit(chosen, rejected, ties=ties)
-    return advise(model, _pictures(answers), given)
+    return advise(answers.fit(), _pictures(answers), given)
 
 
 def _pictures(answers: Answers) -> Array:

@@ -25,7 +25,6 @@ from .bradley_terry import BradleyTerry
 from .ceiling import SECOND_LOOK
 from .likelihood import Array, sigmoid
 from .person import Encoder, read_answers
-from .prior import evidence_prior_variance
 
 __all__ = ["Suspect", "left_out", "mistake_probabilities", "second_look"]
 
@@ -60,9 +59,8 @@ def second_look(store: PreferenceStore, encoder: Encoder, person: str, most: int
     decided = [i for i, c in enumerate(answers.comparisons) if c.outcome != "tie"]
     if len(decided) < FEWEST or most < 1:
         return ()
-    chosen, rejected, ties = answers.table()
-    model = BradleyTerry(evidence_prior_variance(chosen, rejected, ties)).fit(chosen, rejected, ties=ties)
-    probabilities = mistake_probabilities(model, chosen - rejected)
+    chosen, rejected = answers.preferences()
+    probabilities = mistake_probabilities(answers.fit(), chosen - rejected)
     asked: dict[frozenset[str], int] = {}
     for c in answers.comparisons:
         asked[frozenset((c.left, c.right))] = asked.get(frozenset((c.left, c.right)), 0) + 1

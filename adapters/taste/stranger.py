@@ -7,10 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..comparisons import PreferenceStore
-from .bradley_terry import BradleyTerry
 from .likelihood import Array
 from .person import Answers, Encoder, read_answers
-from .prior import evidence_prior_variance
 from .replay import Prediction, hit_of
 
 __all__ = ["others_weights", "stranger_accuracy"]
@@ -33,10 +31,7 @@ def others_weights(store: PreferenceStore, encoder: Encoder, person: str) -> Arr
         answers = read_answers(store, encoder, other.person)
         if len(answers.comparisons) < FEWEST:
             continue
-        chosen, rejected, ties = answers.table()
-        weights = (
-            BradleyTerry(evidence_prior_variance(chosen, rejected, ties)).fit(chosen, rejected, ties=ties).weights_
-        )
+        weights = answers.fit().weights_
         length = float(np.linalg.norm(weights))
         if length > 0.0:
             directions.append(np.asarray(weights) / length)

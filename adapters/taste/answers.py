@@ -1,0 +1,134 @@
+"""One person's answers as vectors, and what the learner is told of them.
+
+Shapes: K comparisons, D width, n images of one tier.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from ..comparisons import Comparison, PreferenceStore, Ranking
+from ..encoders import encode_readable
+from .bradley_terry import BradleyTerry
+from .likelihood import Array
+from .observed import Observed, observe
+from .prior import Prior, evidence_prior
+
+__all__ = ["TEACHING", "Answers", "Encoder", "read_answers"]
+
+_log = logging.getLogger(__name__)
+
+TEACHING = ("left", "right", "tie")
+DAY = 86_400.0  # seconds
+
+
+class Encoder(Protocol):
+    """What learning needs of an encoder; `ImageTextEncoder` has it."""
+
+    identity: str
+    name: str
+    dim: int
+    text_projection: Tensor | None
+
+    def encode_images(self, images: list[Image.Image], /) -> Tensor:
+        """(N, D) float32 on the CPU, unit norm."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One person's teaching answers as vectors, oldest first.
+
+    Attributes:
+        comparisons: (K,) those with a preference and ties, both images known; of a ranking, all that it implies.
+        left, right: (K, D) float64 vectors as shown.
+        rankings: tiers of vectors (n, D), the best tier first, by the number of the ranking.
+        half_life: days after which an answer counts half, > 0; None for never.
+    """
+
+    comparisons: tuple[Comparison, ...]
+    left: Any
+    right: Any
+    rankings: Mapping[int, tuple[Array, ...]] = field(default_factory=dict)
+    half_life: float | None = None
+
+    @property
+    def given(self) -> int:
+        """How many answers there are; a ranking is one."""
+        pairs = sum(c.ranking is None for c in self.comparisons)
+        return pairs + len({c.ranking for c in self.comparisons} - {None})
+
+    def observed(self, count: int | None = None) -> Observed:
+        """What the first `count` comparisons say; of a ranking, its tiers instead of the comparisons it implies."""
+        comparisons = self.comparisons[:count]
+        weight = self._weights(comparisons)
+        pairs = [i for i, c in enumerate(comparisons) if c.ranking not in self.rankings]
+        first = {c.ranking: float(weight[i]) for i, c in enumerate(comparisons) if c.ranking in self.rankings}
+        return observe(
+            self.left[pairs],
+            self.right[pairs],
+            [comparisons[i].outcome for i in pairs],
+            weight[pairs],
+            [(self.rankings[number], counts) for number, counts in first.items() if number is not None],
+        )
+
+    def preferences(self) -> tuple[Array, Array]:
+        """chosen, rejected (N, D): every comparison with a preference, those that rankings imply too."""
+        outcome = np.array([c.outcome for c in self.comparisons], dtype=object)
+        decided, flip = outcome != "tie", (outcome == "right")[:, None]
+        chosen, rejected = np.where(flip, self.right, self.left), np.where(flip, self.left, self.right)
+        return chosen[decided], rejected[decided]
+
+    def prior(self, count: int | None = None) -> Prior:
+        """The prior that expected the first `count` comparisons best."""
+        return evidence_prior(self.observed(count))
+
+    def fit(self, count: int | None = None, prior: Prior | None = None) -> BradleyTerry:
+        """Learn from the first `count` comparisons; under the prior that expected them best if none is given."""
+        observed = self.observed(count)
+        return (prior or evidence_prior(observed)).fit(observed)
+
+    def _weights(self, comparisons: tuple[Comparison, ...]) -> Array:
+        """(K,) how often each counts; the newest counts once."""
+        if self.half_life is None or not comparisons:
+            return np.ones(len(comparisons))
+        created = np.array([c.created or 0.0 for c in comparisons])
+        return np.asarray(0.5 ** ((created.max() - created) / (DAY * self.half_life)))
+
+
+def read_answers(store: PreferenceStore, encoder: Encoder, person: str, half_life: float | None = None) -> Answers:
+    """Read what `person` answered and encode the images that no one encoded before.
+
+    "both_bad" is left out: it says that pictures lie below what the person would accept, and nothing about which of
+    them is better; Bradley-Terry has differences only, no such level. Taking it for a tie would pull good directions
+    towards zero that the pictures happen to differ in. "skip" is no answer.
+
+    Pictures that are gone or damaged are left out, and of a ranking the others still count.
+    """
+    found = [c for c in store.comparisons(person) if c.outcome in TEACHING]
+    ids = list(dict.fromkeys(i for c in found for i in (c.left, c.right)))
+    vectors = {i: v.numpy().astype(np.float64) for i, v in encode_readable(store, encoder, ids).items()}
+    usable = tuple(c for c in found if c.left in vectors and c.right in vectors)
+    if len(usable) < len(found):
+        _log.warning(
+            "%d answers of %s are left out: their pictures are gone or damaged", len(found) - len(usable), ascii(person)
+        )
+    empty = np.zeros((0, encoder.dim))
+    left = np.stack([vectors[c.left] for c in usable]) if usable else empty
+    right = np.stack([vectors[c.right] for c in usable]) if usable else empty
+    rankings = {}
+    if any(c.ranking is not None for c in usable):
+        rankings = {r.id: _tiers(r, vectors) for r in store.rankings(person) if r.id is not None}
+    return Answers(usable, left, right, rankings, half_life)
+
+
+def _tiers(ranking: Ranking, vectors: Mapping[str, Array]) -> tuple[Array, ...]:
+    """Vectors (n, D) by tier, of the pictures that have one."""
+    known = [[vectors[image] for image in tier if image in vectors] for tier in ranking.tiers]
+    return tuple(np.stack(tier) for tier in known if tier)

@@ -1,0 +1,114 @@
+"""What a person's answers say, by kind of answer, as the learner takes it.
+
+Shapes: N pairs, T ties, k images of an ordering or a choice, n images of a tier, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from .likelihood import Array
+
+__all__ = ["Observed", "observe"]
+
+Tiers = Sequence[Array]  # (n, D) vectors by tier, the best tier first
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Arguments of `BradleyTerry.fit`, but for the prior.
+
+    Attributes:
+        chosen, rejected: (N, D). ties: two (T, D). orderings, choices: (k, D) each, the best image first.
+        sample_weight: (N + T + orderings + choices,) how often each counts, in that order.
+    """
+
+    chosen: Array
+    rejected: Array
+    ties: tuple[Array, Array]
+    orderings: tuple[Array, ...]
+    choices: tuple[Array, ...]
+    sample_weight: Array
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """For `BradleyTerry.fit(**observed.arguments)`."""
+        named = vars(self).copy()
+        return {name: value for name, value in named.items() if name not in ("orderings", "choices") or value}
+
+    @property
+    def differences(self) -> Array:
+        """(M, D) of pairs and ties, and of each image of an ordering or a choice minus the first: what was told apart.
+
+        For the scale of vectors only.
+        """
+        lists = [images[1:] - images[0] for images in (*self.orderings, *self.choices)]
+        return np.concatenate([self.chosen - self.rejected, self.ties[0] - self.ties[1], *lists])
+
+    def newest(self, count: int) -> Observed:
+        """The latest `count` of each kind."""
+        sizes = (len(self.chosen), len(self.ties[0]), len(self.orderings), len(self.choices))
+        parts = np.split(self.sample_weight, np.cumsum(sizes)[:-1])
+        return Observed(
+            self.chosen[-count:],
+            self.rejected[-count:],
+            (self.ties[0][-count:], self.ties[1][-count:]),
+            self.orderings[-count:],
+            self.choices[-count:],
+            np.concatenate([part[-count:] for part in parts]),
+        )
+
+
+def observe(
+    left: Array,
+    right: Array,
+    outcomes: Sequence[str],
+    weight: Array,
+    rankings: Sequence[tuple[Tiers, float]] = (),
+) -> Observed:
+    """Sort answers by kind.
+
+    Of a ranking, an image of a tier was picked out of itself and all images of lower tiers. That is Plackett-Luce where
+    every tier but the last holds one image, as in the best of four or in a full order; of a larger tier each image
+    counts as a pick of its own. One tier of k images is a tie of each pair, all of which together weigh k - 1: as
+    many as there are independent differences.
+
+    Args:
+        left, right: (K, D) pairs as shown.
+        outcomes: K of "left", "right", "tie".
+        weight: (K,) how often each pair counts.
+        rankings: Tiers, and how often they count.
+    """
+    outcome = np.array(outcomes, dtype=object)
+    tie = outcome == "tie"
+    flip = (outcome == "right")[:, None]
+    chosen, rejected = np.where(flip, right, left)[~tie], np.where(flip, left, right)[~tie]
+    first, second, tie_weight = [left[tie]], [right[tie]], [weight[tie]]
+    orderings: list[tuple[Array, float]] = []
+    choices: list[tuple[Array, float]] = []
+    for tiers, counts in rankings:
+        if len(tiers) == 1:
+            pairs = np.array(list(combinations(range(len(tiers[0])), 2)))
+            first.append(tiers[0][pairs[:, 0]])
+            second.append(tiers[0][pairs[:, 1]])
+            tie_weight.append(np.full(len(pairs), counts * 2.0 / len(tiers[0])))
+        elif all(len(tier) == 1 for tier in tiers):
+            orderings.append((np.concatenate(tiers), counts))
+        else:
+            for place, tier in enumerate(tiers[:-1]):
+                lower = np.concatenate(tiers[place + 1 :])
+                choices.extend((np.concatenate([image[None], lower]), counts) for image in tier)
+    lists = [counts for _, counts in (*orderings, *choices)]
+    return Observed(
+        chosen,
+        rejected,
+        (np.concatenate(first), np.concatenate(second)),
+        tuple(images for images, _ in orderings),
+        tuple(images for images, _ in choices),
+        np.concatenate([weight[~tie], *tie_weight, np.array(lists)]),
+    )
