@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from palate.ui.panel.compare_routes import compare_routes
 from palate.ui.panel.people_routes import people_routes
+from palate.ui.panel.rooms import Rooms
 from palate.ui.panel.studio import Studio
 from palate.ui.panel.taste_routes import PAGE, taste_routes
 
@@ -29,8 +30,9 @@ def studio(tmp_path, monkeypatch):
 def ask(studio):
     """Ask as the tab "one" of Ada, unless the request says otherwise."""
     app = FastAPI()
-    for routes in (compare_routes, taste_routes, people_routes):
+    for routes in (compare_routes, people_routes):
         app.include_router(routes(studio))
+    app.include_router(taste_routes(Rooms(studio)))
     with TestClient(app) as client:
 
         def asked(path, **body):

@@ -2,26 +2,20 @@
 
 import runpy
 import threading
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from palate.adapters.comparisons import Comparison
 from palate.adapters.errors import (
     ComparisonError,
     NotEnoughAnswersError,
 )
-from palate.adapters.taste import LearningReport, Word, WordEffect
+from palate.adapters.taste import LearningReport
 from palate.adapters.taste.report import wilson_interval
-from palate.ui.panel import taste_view
 from palate.ui.panel.fresh import Fresh
-from palate.ui.panel.head import head
-from palate.ui.panel.people_view import Someone, people_rows
 from palate.ui.panel.progress import missing_tests, progress_of
 from palate.ui.panel.prompts import EXAMPLES, FILE, example_prompts
-from palate.ui.panel.studio import Learned, Studio
+from palate.ui.panel.studio import Studio
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"
@@ -41,46 +35,6 @@ def test_a_taste_is_fitted_again_only_after_a_new_answer(studio):
     assert studio.taste("me") is first
     fakes.answer_some(studio.store, number=1, seed=9)
     assert studio.taste("me") is not first
-
-
-def test_the_learned_page_is_worked_out_again_only_after_a_new_answer(studio):
-    fakes.answer_some(studio.store)
-    first = studio.learned("me")
-    assert studio.learned("me") is first
-    studio.store.undo("me")
-    assert studio.learned("me").answers == first.answers - 1
-
-
-def test_nothing_answered_is_said_in_words(studio):
-    with pytest.raises(NotEnoughAnswersError, match="Compare"):
-        studio.learned("nobody")
-
-
-def test_what_was_learned_puts_red_first_for_somebody_who_likes_red(studio):
-    fakes.answer_some(studio.store, number=40)
-    learned = studio.learned("me")
-
-    def red(ids):
-        return np.mean([np.asarray(studio.store.image(one))[..., 0].mean() for one in ids])
-
-    assert red(learned.best) > red(learned.worst) + 50
-    assert len(learned.best) == len(learned.worst) == 8
-    assert learned.report.accuracy > 0.6
-
-
-def test_no_picture_is_both_best_and_worst(studio):
-    fakes.answer_some(studio.store, number=1)
-    learned = studio.learned("me")
-    assert (len(learned.best), len(learned.worst)) == (1, 1)
-    assert learned.best != learned.worst
-
-
-def test_only_both_bad_is_not_enough_and_no_crash(studio):
-    fakes.answer_some(studio.store, number=1)
-    comparison = studio.store.undo("me")
-    studio.store.add(type(comparison)("me", comparison.left, comparison.right, "both_bad"))
-    with pytest.raises(NotEnoughAnswersError):
-        studio.learned("me")
 
 
 def test_a_closed_tab_is_forgotten(studio):
@@ -118,68 +72,6 @@ def test_prompts_that_came_with_a_model_are_used(tmp_path):
     assert example_prompts(tmp_path) == EXAMPLES
     (tmp_path / FILE).write_text("a cat\n\n  a dog \n", encoding="utf-8")
     assert example_prompts(tmp_path) == ("a cat", "a dog")
-
-
-def test_no_text_becomes_markup():
-    said = WordEffect(Word(HOSTILE, "colour", HOSTILE), 1.0, 0.1)
-    report = LearningReport("me", 1, 0, 0.0, None, (0.0, 1.0), None, None)
-    for html in (
-        taste_view.nothing_yet(HOSTILE, HOSTILE),
-        taste_view.taste_shown(Learned(HOSTILE, 1, report, (), (), (said,), (said,))),
-        taste_view.answer_row(Comparison("me", "a", "b", "left", HOSTILE, id=1)),
-        people_rows([Someone(HOSTILE, 1, HOSTILE, 0.0)], HOSTILE),
-        head(HOSTILE, True),
-    ):
-        assert "<img src=x" not in html
-        assert "&lt;img src=x" in html
-
-
-def test_the_taste_page_shows_the_accuracy_with_its_interval(studio):
-    fakes.answer_some(studio.store, number=20)
-    learned = studio.learned("me")
-    html = taste_view.taste_shown(learned)
-    assert f'data-accuracy="{learned.report.accuracy:.3f}"' in html
-    assert "with 95\u00a0% confidence" in html
-    assert "<polyline" in html
-
-
-def test_who_likes_red_is_told_so_in_words(studio):
-    fakes.answer_some(studio.store, number=60)
-    learned = studio.learned("me")
-    assert learned.likes[0].word.text in ("red", "yellow")
-    assert learned.dislikes[0].word.text in ("cyan", "blue", "green")
-    assert learned.likes[0].sure and all(one.likely for one in (*learned.likes, *learned.dislikes))
-
-
-def test_an_encoder_without_text_has_no_words(studio, monkeypatch):
-    monkeypatch.setattr(fakes.FakeEncoder, "has_text", False)
-    fakes.answer_some(studio.store)
-    learned = studio.learned("me")
-    assert (learned.likes, learned.dislikes) == (None, None)
-    assert "knows no words" in taste_view.taste_shown(learned)
-
-
-def test_pairs_chosen_for_what_they_teach_are_not_tested_on(studio):
-    fakes.answer_some(studio.store, number=10)
-    for one in studio.store.comparisons("me"):
-        studio.store.add(replace(one, person="Eve", id=None, source="panel"))
-    assert studio.learned("Eve").report.predicted == 0
-    assert "Too early" in taste_view.taste_shown(studio.learned("Eve"))
-
-
-def test_lost_and_damaged_pictures_spoil_nothing_else(studio):
-    fakes.answer_some(studio.store, number=6)
-    first, second = studio.store.comparisons("me")[:2]
-    studio.store.image_path(first.left).unlink()
-    studio.store.image_path(second.right).write_bytes(b"junk")
-    learned = studio.learned("me")
-    assert studio.taste("me").answers == 4
-    assert not {first.left, second.right} & {*learned.best, *learned.worst}
-
-
-def test_a_single_answer_has_no_accuracy_yet(studio):
-    fakes.answer_some(studio.store, number=1)
-    assert "Too early" in taste_view.taste_shown(studio.learned("me"))
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,13 @@ class Fresh(Generic[T]):
     Two threads that ask at once for one person's wait for one and the same result.
 
     Args:
-        revision: Gives the revision of a person's answers.
+        revision: Gives what changes with a person's answers, such as their revision.
         make: Works the result out.
     """
 
-    def __init__(self, revision: Callable[[str], int], make: Callable[[str], T]) -> None:
+    def __init__(self, revision: Callable[[str], object], make: Callable[[str], T]) -> None:
         self._revision, self._make = revision, make
-        self._kept: dict[str, tuple[int, T]] = {}
+        self._kept: dict[str, tuple[object, T]] = {}
         self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._working: set[str] = set()
         self._rested: dict[str, float] = {}  # when the next renewal may begin, on the monotonic clock
@@ -51,6 +51,11 @@ class Fresh(Generic[T]):
             if kept is None or kept[0] != revision:
                 kept = self._kept[person] = (revision, self._make(person))
             return kept[1]
+
+    def current(self, person: str) -> T | None:
+        """Return the result if it is the one after the person's last answer; nothing is worked out."""
+        kept = self._kept.get(person)
+        return None if kept is None or kept[0] != self._revision(person) else kept[1]
 
     def latest(self, person: str) -> T | None:
         """Return what is known without waiting, maybe from some answers ago, and have it renewed in the background."""

@@ -1,4 +1,4 @@
-"""What Generate and Share work with, for as long as a panel runs."""
+"""What Taste, Generate and Share work with, for as long as a panel runs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from .easel import Easel
 from .embeddings import Embeddings
 from .gallery import Gallery
 from .jobs import Jobs
+from .taste_learned import Looks
+from .taste_painted import Painted
+from .taste_thumbs import Thumbs
 from .tastes import TasteFiles
 
 if TYPE_CHECKING:
@@ -20,13 +23,13 @@ __all__ = ["Rooms"]
 
 
 class Rooms:
-    """Tastes on file, their blends, the easel, the gallery, and what runs in the background.
+    """What was learned, tastes on file, their blends, the easel, the gallery, and what runs in the background.
 
     Args:
         studio: Store, model and encoder.
 
     Attributes:
-        files, blends, gallery, easel, embeddings, choices, jobs: See their modules.
+        files, blends, gallery, easel, embeddings, choices, jobs, painted, looks, thumbs: See their modules.
 
     Raises:
         StoreError: Palate's folder can't be written.
@@ -41,3 +44,6 @@ class Rooms:
         self.embeddings = Embeddings(studio, self.blends)
         self.choices = Choices(studio, self.gallery)
         self.jobs = Jobs(studio.closing)
+        self.painted = Painted(studio, self.gallery, self.easel)
+        self.looks = Looks(studio, self.painted.of)
+        self.thumbs = Thumbs(studio.store)

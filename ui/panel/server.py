@@ -129,9 +129,9 @@ def web_app(studio: Studio) -> FastAPI:
 
     rooms = Rooms(studio)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    for routes in (compare_routes, taste_routes, people_routes):
+    for routes in (compare_routes, people_routes):
         app.include_router(routes(studio))
-    for routes in (generate_routes, share_routes):
+    for routes in (taste_routes, generate_routes, share_routes):
         app.include_router(routes(rooms))
 
     @app.get("/palate/pictures/{image_id}")

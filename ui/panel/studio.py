@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from ...adapters.comparisons import PreferenceStore
 from ...adapters.comparisons.comparison import check_person
 from ...adapters.errors import NotEnoughAnswersError
 from ...adapters.places import palate_home, safe_name, tastes_folder
-from ...adapters.taste import agreement, words_of
+from ...adapters.taste import agreement
 from .brush import Brush
 from .fresh import Fresh
 from .progress import FIRST_LOOK
@@ -23,33 +22,14 @@ from .tools import Tools
 from .wanted import Wishes
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from ...adapters.taste import LearningReport, Taste
 
-    from ...adapters.taste import LearningReport, Taste, Word, WordEffect
-
-__all__ = ["Learned", "Studio"]
+__all__ = ["Studio"]
 
 logger = logging.getLogger(__name__)
 
 COMPARED = 6  # people in the table of who is alike
 PICTURES = 120  # pairs of pictures that they are compared on
-SHOWN = 8  # pictures in each of the two rows of "Taste"
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What is known about one person: how well it predicts them, the ends of their scale, and words for it.
-
-    `likes` and `dislikes` hold words of known or likely sign, sure ones first; None where the encoder has none.
-    """
-
-    person: str
-    answers: int
-    report: LearningReport
-    best: tuple[str, ...]
-    worst: tuple[str, ...]
-    likes: tuple[WordEffect, ...] | None = None
-    dislikes: tuple[WordEffect, ...] | None = None
 
 
 class Studio:
@@ -80,10 +60,8 @@ class Studio:
         self._tastes: Fresh[Taste] = Fresh(
             self.store.revision, lambda person: self.tools.fit(self.store, self.encoder(), person)
         )
-        self._learned: Fresh[Learned] = Fresh(self.store.revision, self._look_back)
         self._painter: Brush | None = None
         self._encoder: Any = None
-        self._words: tuple[tuple[Word, ...], Tensor] | None = None
         self._lock = threading.RLock()
         self._loading = {"painter": threading.Lock(), "encoder": threading.Lock()}
 
@@ -168,14 +146,6 @@ class Studio:
         """
         return self._tastes.of(person)
 
-    def learned(self, person: str) -> Learned:
-        """Return what was learned about a person; worked out again only when there is a new answer.
-
-        Raises:
-            NotEnoughAnswersError: nothing to learn from yet.
-        """
-        return self._learned.of(person)
-
     def alike(self) -> tuple[list[str], Any]:
         """Return who was here lately and has answered enough, and how often each two would choose the same picture.
 
@@ -196,45 +166,6 @@ class Studio:
         if not vectors:
             return [], []
         return found, agreement(tastes, torch.stack(list(vectors.values())))
-
-    def _look_back(self, person: str) -> Learned:
-        comparisons = [one for one in self.store.comparisons(person) if one.outcome != "skip"]
-        if not comparisons:
-            raise NotEnoughAnswersError("There is nothing to show yet. Answer a few pairs under Compare first.")
-        taste = self.taste(person)
-        report = self.reports.of(person)
-        sides = list(dict.fromkeys(side for one in comparisons for side in (one.left, one.right)))
-        vectors = self.tools.vectors(self.store, self.encoder(), [side for side in sides if self.store.has_image(side)])
-        utility = taste.utility(torch.stack(list(vectors.values()))).tolist() if vectors else []
-        order = [side for _, side in sorted(zip(utility, vectors, strict=True), reverse=True)]
-        shown = min(SHOWN, len(order) // 2)
-        return Learned(
-            person,
-            len(comparisons),
-            report,
-            tuple(order[:shown]),
-            tuple(order[::-1][:shown]),
-            *self._in_words(taste, vectors),
-        )
-
-    def _in_words(self, taste: Taste, vectors: dict[str, Tensor]) -> tuple[Any, Any]:
-        """Return what is liked and disliked, None both where the encoder has no text side."""
-        vocabulary = self._vocabulary()
-        if vocabulary is None or not vectors:
-            return None, None
-        likes, dislikes = words_of(taste, *vocabulary, torch.stack(list(vectors.values())))
-        return tuple(likes), tuple(dislikes)
-
-    def _vocabulary(self) -> tuple[tuple[Word, ...], Tensor] | None:
-        """Return the words and their vectors (W, D), encoded once; None where the encoder has no text side."""
-        encoder = self.encoder()
-        if not getattr(encoder, "has_text", False):
-            return None
-        with self._loading["encoder"]:
-            if self._words is None:
-                words = tuple(self.tools.words())
-                self._words = words, encoder.encode_texts([word.sentence for word in words])
-            return self._words
 
     # -- taste files
 

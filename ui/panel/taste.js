@@ -1,25 +1,102 @@
 // Taste in the browser: what was learned, and the answers, changed by a click.
 (() => {
+  const VAGUE = 0.65; // wide as an interval after five tests: what comes before says nothing
   const SOON = 400; // ms after the last change until the taste is looked at again
   const byId = (id) => document.getElementById(id);
+  const part = (name) => document.querySelector(`#palate-page-taste [data-part="${name}"]`);
   const ask = (path, body) => window.palate.ask(path, body);
   let before = null; // id of the last answer that is listed, null: the list ends there
   let soon = 0;
   let latest = 0; // number of the request whose answer is the one to show
+  let subject = ""; // the prompt that it is about, "": everything
+  let accuracy = null; // as told last
+  const running = new Map(); // ids of jobs by what they are for
+
+  /** How far a job is, and a way to stop it. */
+  const bar = (state) => {
+    const { make } = window.palateKit;
+    const line = make("i");
+    line.style.width = `${100 * state.share}%`;
+    const stop = make("button", { type: "button", className: "pl-button", textContent: "Stop", onclick: () => ask(`jobs/${state.job}/stop`, {}) });
+    return make("div", { className: "pl-working" }, make("div", { className: "pl-bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(100 * state.share) }, line), make("span", { role: "status", textContent: state.text || "One moment…" }), stop);
+  };
+
+  /** Follow a job in a place of the page. Gives how it ended. */
+  const follow = async (place, told) => {
+    running.set(place, told.job);
+    let before = "";
+    const seen = (state) => {
+      const now = `${state.text} ${Math.round(100 * state.share)}`;
+      if (state.state !== "working") place.replaceChildren();
+      else if (now !== before) place.replaceChildren(bar(state));
+      before = now;
+    };
+    seen(told);
+    try {
+      return await window.palateKit.follow(told.job, seen);
+    } finally {
+      running.delete(place);
+    }
+  };
+
+  /** Ask for what may take a while; null when it was stopped. */
+  const worked = async (path, body, place) => {
+    for (;;) {
+      const told = await ask(path, body);
+      if (!told.job) return told;
+      const end = await follow(place, told);
+      if (end.state === "failed") throw new Error(end.error);
+      if (end.state === "stopped") return null;
+    }
+  };
+
+  const curve = () => {
+    const place = part("curve");
+    if (!place || !accuracy) return;
+    const width = Math.max(Math.min(place.clientWidth, 520), 200);
+    const told = accuracy.curve.filter(([, , low, high]) => high - low < VAGUE);
+    const dots = told.length > 1 ? [window.palateKit.plotCurve(told, { ceiling: accuracy.ceiling, width, height: Math.round(width * 0.42) })] : [];
+    place.replaceChildren(...dots);
+  };
+
+  const measured = async (number) => {
+    const place = part("accuracy");
+    if (!place) return;
+    if (accuracy) place.innerHTML = accuracy.html; // as it was, until it is known anew
+    curve();
+    try {
+      const wait = accuracy ? part("looking") : place;
+      const told = await worked("taste/accuracy", {}, wait);
+      if (number !== latest || !told) return;
+      accuracy = told;
+      part("accuracy").innerHTML = told.html; // escaped by the panel
+      curve();
+    } catch (error) {
+      if (number === latest) place.textContent = error.message;
+    }
+  };
 
   const learned = async () => {
     const number = (latest += 1);
     const place = byId("palate-learned");
     if (!place.firstElementChild) place.innerHTML = '<div class="pl-nothing"><p>Looking at your answers…</p></div>';
     place.setAttribute("aria-busy", "true");
+    const kept = document.activeElement?.id;
     try {
-      const told = await ask("taste", {});
+      const told = await worked("taste", { subject }, part("looking"));
       if (number !== latest) return;
+      if (!told) {
+        if (!part("about")) place.innerHTML = '<div class="pl-nothing"><p>Stopped.</p><button type="button" class="pl-main" data-act="look-again">Go on</button></div>';
+        return;
+      }
       place.innerHTML = told.html; // escaped by the panel
+      if (kept === "palate-subject") byId(kept)?.focus();
+      for (const map of place.querySelectorAll("[data-map]")) window.palateMap(map);
       window.palate.count(told.answers);
       document.querySelector(".pl-answered").hidden = !byId("palate-answers").firstElementChild;
+      measured(number);
     } catch (error) {
-      window.palateKit.say(error.message);
+      if (number === latest) window.palateKit.say(error.message);
     } finally {
       if (number === latest) place.removeAttribute("aria-busy");
     }
@@ -29,6 +106,20 @@
     clearTimeout(soon);
     soon = setTimeout(learned, SOON);
   };
+
+  const about = (prompt) => {
+    if (prompt === subject) return;
+    subject = prompt;
+    learned();
+  };
+
+  const paint = window.palateKit.trying(async () => {
+    const place = part("painting");
+    const number = latest;
+    const end = await follow(place, await ask("taste/paint", { subject }));
+    if (end.state === "failed") window.palateKit.say(end.error);
+    if (number === latest) await learned(); // pictures that are done are there after a stop, too
+  });
 
   const list = async (more) => {
     const told = await ask("answers", { before: more ? before : null });
@@ -78,9 +169,23 @@
     if (row && choice && choice.getAttribute("aria-pressed") !== "true") change(row, choice.dataset.change);
     if (row && target.closest("[data-delete]")) remove(row);
     if (target.closest("#palate-more")) window.palateKit.trying(list)(true);
+    const act = target.closest("#palate-page-taste [data-act]")?.dataset.act;
+    if (act === "everything") about("");
+    else if (act === "paint-more") paint();
+    else if (act === "look-again") learned();
   });
+  const asked = (event) => event.target instanceof Element && event.target.closest('#palate-page-taste [data-part="about"]');
+  document.addEventListener("submit", (event) => {
+    if (!asked(event)) return;
+    event.preventDefault();
+    about(byId("palate-subject").value.trim());
+  });
+  document.addEventListener("change", (event) => asked(event) && about(byId("palate-subject").value.trim()));
+  addEventListener("resize", curve);
   document.addEventListener("palate:person", () => {
     latest += 1; // what is on its way was asked for somebody else
+    [subject, accuracy] = ["", null];
+    for (const job of running.values()) ask(`jobs/${job}/stop`, {}).catch(() => {});
     byId("palate-learned").replaceChildren();
     byId("palate-answers").replaceChildren();
     document.querySelector(".pl-answered").hidden = true;

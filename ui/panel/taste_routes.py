@@ -2,32 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, HTTPException
+from fastapi.responses import Response
 
 from ...adapters.comparisons import Comparison
-from ...adapters.errors import ComparisonError, NotEnoughAnswersError, PreferenceError
+from ...adapters.errors import CancelledError, ComparisonError, NotEnoughAnswersError, PreferenceError
 from .answers import PlainRoute
 from .compare_routes import tab_of
+from .jobs import Job
+from .rooms import Rooms
 from .studio import Studio
+from .taste_parts import accuracy_of
 from .taste_view import answer_row, answer_rows, nothing_yet, taste_shown
 
 __all__ = ["taste_routes"]
 
 PAGE = 20  # answers
+WAIT = 0.4  # s that a request waits for work; what takes longer is followed, and can be stopped
+LONGEST = 2000  # characters of a prompt to look at
+FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # an id's picture never changes
 
 
-def taste_routes(studio: Studio) -> APIRouter:
+def taste_routes(rooms: Rooms) -> APIRouter:
     """Return the routes."""
     api = APIRouter(prefix="/palate/api", route_class=PlainRoute)
+    _learned(api, rooms)
+    _answers(api, rooms.studio)
+    return api
+
+
+def _learned(api: APIRouter, rooms: Rooms) -> None:
+    studio, looks = rooms.studio, rooms.looks
 
     @api.post("/taste")
     def taste(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        person = tab_of(studio, body).person
+        person, subject = tab_of(studio, body).person, _subject(body)
         answers = studio.store.count(person)
+        if answers and looks.kept(person, subject) is None:
+            job = _begun(rooms, f"look {body.get('tab')}", lambda job: _look(rooms, person, subject, job))
+            if job is not None:
+                return job
         try:
-            html = taste_shown(studio.learned(person))
+            html = taste_shown(looks.of(person, subject), looks.subjects(person))
         except NotEnoughAnswersError as error:
             text = str(error) if answers else "Choose between some pictures, and your taste shows up here."
             html = nothing_yet("Nothing learned yet", text)
@@ -35,6 +54,55 @@ def taste_routes(studio: Studio) -> APIRouter:
             html = nothing_yet("Your taste can't be worked out", str(error))
         return {"html": html, "answers": answers}
 
+    @api.post("/taste/accuracy")
+    def accuracy(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        person = tab_of(studio, body).person
+        if studio.reports.current(person) is None:
+            job = _begun(rooms, f"test {body.get('tab')}", lambda job: _test(rooms, person, job))
+            if job is not None:
+                return job
+        report = studio.reports.of(person)
+        return {"html": accuracy_of(report), "curve": report.curve, "ceiling": report.ceiling}
+
+    @api.post("/taste/paint")
+    def paint(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        person, subject = tab_of(studio, body).person, _subject(body)
+        work: Callable[[Job], None] = lambda job: rooms.painted.more(subject, person, job)  # noqa: E731
+        return rooms.jobs.start(f"strip {body.get('tab')}", work).state()
+
+    @api.get("/thumbs/{image_id}")
+    def thumb(image_id: str) -> Response:
+        try:
+            return Response(rooms.thumbs.of(image_id), media_type="image/jpeg", headers=FOREVER)
+        except PreferenceError as error:
+            raise HTTPException(404, "no such picture") from error
+
+
+def _begun(rooms: Rooms, owner: str, work: Callable[[Job], None]) -> dict[str, Any] | None:
+    """Begin work; None when it is over at once, well or not, else the job to follow."""
+    job = rooms.jobs.start(owner, work)
+    return None if job.wait(WAIT) else job.state()
+
+
+def _look(rooms: Rooms, person: str, subject: str, job: Job) -> None:
+    def tell(done: int, count: int) -> None:
+        if job.cancelled():
+            raise CancelledError("Stopped.")
+        job.tell(done / max(count, 1), f"Looking at the pictures… {done} of {count}" if count else "")
+
+    job.tell(0.0, "Loading the encoder…")
+    rooms.studio.encoder()
+    rooms.looks.encode(person, subject, tell)
+    job.tell(1.0, "Learning from the answers…")
+    rooms.looks.of(person, subject)
+
+
+def _test(rooms: Rooms, person: str, job: Job) -> None:
+    job.tell(0.0, "Testing the taste on every answer…")
+    rooms.studio.reports.of(person)
+
+
+def _answers(api: APIRouter, studio: Studio) -> None:
     @api.post("/answers")
     def answers(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
         before = body.get("before")
@@ -60,8 +128,6 @@ def taste_routes(studio: Studio) -> APIRouter:
         restored, session.deleted = studio.store.add(session.deleted), None
         return {"row": answer_row(restored)}
 
-    return api
-
 
 def _own(studio: Studio, body: dict[str, Any]) -> Comparison:
     """Return the answer that a request is about; it must be of the person who asks."""
@@ -70,3 +136,7 @@ def _own(studio: Studio, body: dict[str, Any]) -> Comparison:
     if found is None or found.id != number:
         raise ComparisonError(f"Cannot find answer {number}: {person[:60]!r} has none of this number. Reload the list.")
     return found
+
+
+def _subject(body: dict[str, Any]) -> str:
+    return str(body.get("subject") or "").strip()[:LONGEST]
