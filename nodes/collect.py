@@ -1,113 +1,256 @@
-"""The node that shows pairs of images and remembers which one a person prefers."""
+"""The node that shows images and remembers which one a person prefers; on wish it waits for the choice."""
 
 from __future__ import annotations
 
-import logging
+import time
+from collections.abc import Sequence
+from typing import Any
 
+import comfy.model_management
+import comfy.utils
 import torch
 from comfy_api.v0_0_2 import io
+from comfy_execution.graph_utils import ExecutionBlocker
+from comfy_execution.utils import get_executing_context
+from server import PromptServer
 
-from ..adapters.comparisons import Offer, PreferenceStore
+from ..adapters.comparisons import PreferenceStore
 from ..adapters.errors import ComparisonError
+from .asking import SENT_ON, Question, ask, decide
 from .pairs import told
-from .sockets import CATEGORY, SOURCE, open_store, person_input
+from .questions import PAIRS, SHOWS, Choice, forced, going_on, groups
+from .sockets import ADVANCED, CATEGORY, open_store, person_input, schema
+from .waiting import WAITS, Wait, until
 
-_LOG = logging.getLogger(__name__)
-_RECORD = "record"
+_MODES = RECORD, WAIT = "record", "wait"
+_ON_TIMEOUT = _SKIP, _TIE, _STOP = "skip", "tie", "stop"
 
 
 class PalateCollectPairs(io.ComfyNode):
-    """Show pairs of images with buttons; the queue never waits for a click."""
+    """Show images with buttons. `record` never holds up the queue; `wait` goes on with what was chosen."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PalateCollectPairs",
             display_name="Collect Pairs",
             category=CATEGORY,
-            description="Show images in pairs and ask which one you prefer. The queue goes on at once: click now or "
-            "later. What you clicked counts from the next run on.",
-            is_output_node=True,
-            inputs=[
-                io.Image.Input(
-                    "images",
-                    tooltip="The left sides when images_b is connected. Else a batch of two or more: first and second "
-                    "make a pair, third and fourth the next one, and so on; an odd last image is left out.",
-                ),
-                io.Image.Input("images_b", optional=True, tooltip="The right sides, as many images as the left ones."),
-                io.String.Input(
-                    "prompt",
-                    optional=True,
-                    force_input=True,
-                    tooltip="What the images were made from, kept with the answer. May stay empty.",
-                ),
-                person_input(),
-                io.Combo.Input(
-                    "mode",
-                    options=[_RECORD],
-                    default=_RECORD,
-                    tooltip="record: show the pairs and go on at once; answer whenever you like.",
-                ),
+            description="Show images and ask which one you prefer. The queue goes on at once, and what you clicked "
+            "counts from the next run on; or it waits for your choice and goes on with the image you chose.",
+            search_aliases=[
+                "preference",
+                "choose image",
+                "pick image",
+                "vote",
+                "A/B",
+                "compare images",
+                "image picker",
             ],
+            is_output_node=True,
+            inputs=_inputs(),
             outputs=[
                 io.Image.Output(
                     display_name="images",
-                    tooltip="All images, left and right in turn; the left ones only, where the sides have different "
-                    "sizes.",
+                    tooltip="record: all images, left and right in turn; the left ones only, where the sides have "
+                    "different sizes. wait: the chosen one of each pair, both after a tie or a skip, none that is bad; "
+                    "of a batch all, the best first. Where none is left, what follows is left out.",
                 ),
-                io.String.Output(display_name="person", tooltip="The name, for Fit Taste."),
+                io.String.Output(
+                    display_name="person",
+                    tooltip="The name, for Fit Taste: connected there, the fit comes after the choice and learns from "
+                    "it in the same run.",
+                ),
             ],
         )
 
     @classmethod
-    def execute(
+    def fingerprint_inputs(cls, mode: str = RECORD, person: str | None = None, **_: Any) -> object:
+        # What is cached was made from the choice of then. A linked name isn't known here.
+        return SENT_ON.changes(open_store(), person) if mode == WAIT else 0
+
+    @classmethod
+    async def execute(
         cls,
         images: torch.Tensor,
         person: str,
-        mode: str = _RECORD,
+        mode: str = RECORD,
         images_b: torch.Tensor | None = None,
         prompt: str | None = None,
+        show: str = PAIRS,
+        timeout: float = 0.0,
+        on_timeout: str = _SKIP,
+        forced_choice: str = "",
     ) -> io.NodeOutput:
-        left, right = pair_up(images[..., :3], None if images_b is None else images_b[..., :3])
+        pictures = _in_turn(images, images_b)
+        asked = groups(len(pictures), show)
+        for group in asked:  # a choice that makes no sense is said before anything is kept
+            forced(forced_choice, len(group))
         store = open_store()
-        shown = [
-            _offer(store, person, prompt or "", store.add_image(one), store.add_image(other))
-            for one, other in zip(left.cpu(), right.cpu(), strict=True)
-        ]
-        pairs = [told(offer) for offer in shown if offer is not None]
-        if not pairs:
-            raise ComparisonError(
-                "Cannot ask which you prefer: left and right are the same picture; expected two different ones. "
-                "Use another seed for one of them."
-            )
-        both = torch.stack([left, right], dim=1).flatten(0, 1) if left.shape == right.shape else images
-        return io.NodeOutput(both, person, ui={"palate_pairs": pairs, "palate_person": [person]})
+        questions = ask(store, person, prompt or "", pictures, asked, waiting=mode == WAIT)
+        for question in questions:
+            if choice := forced(forced_choice, len(question.places)):
+                decide(store, question, choice)
+        if mode == WAIT:
+            await _wait(store, person, questions, timeout, on_timeout)
+        found = {offer.id: (offer, answer) for offer, answer in store.asked.answers([q.offer for q in questions])}
+        out = _all(images, images_b) if mode == RECORD else _chosen(store, person, pictures, questions)
+        shown = [told(*found[question.offer]) for question in questions if question.offer in found]
+        return io.NodeOutput(out, person, ui={"palate_pairs": shown, "palate_person": [person]})
 
 
-def pair_up(images: torch.Tensor, images_b: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Split batches (N, H, W, 3) into left and right sides.
+def _inputs() -> list[Any]:
+    return [
+        io.Image.Input(
+            "images",
+            tooltip="The left sides when images_b is connected. Else a batch of two or more: first and second "
+            "make a pair, third and fourth the next one, and so on; an odd last image is left out.",
+        ),
+        io.Image.Input("images_b", optional=True, tooltip="The right sides, as many images as the left ones."),
+        io.String.Input(
+            "prompt",
+            optional=True,
+            force_input=True,
+            tooltip="What the images were made from, kept with the answer. May stay empty.",
+        ),
+        person_input(),
+        io.Combo.Input(
+            "mode",
+            options=list(_MODES),
+            default=RECORD,
+            tooltip="record: show the images and go on at once; answer whenever you like. wait: the nodes behind this "
+            "one wait for your choice and get the image you chose; of a batch all images, the best first. Images that "
+            "you decided before are not asked again. Cancel ends the waiting.",
+        ),
+        io.Combo.Input(
+            "show",
+            optional=True,
+            options=list(SHOWS),
+            default=PAIRS,
+            tooltip="pairs: two at a time. pick the best, put in order: the whole batch at once, 3 to 16 images; one "
+            "answer that counts as all the comparisons it implies.",
+        ),
+        io.Float.Input(
+            "timeout",
+            optional=True,
+            default=0.0,
+            min=0.0,
+            max=604800.0,
+            step=1.0,
+            round=0.1,
+            tooltip="wait: how long, in seconds, up to a week. 0 waits for as long as it takes.",
+            extra_dict=ADVANCED,
+        ),
+        io.Combo.Input(
+            "on_timeout",
+            optional=True,
+            options=list(_ON_TIMEOUT),
+            default=_SKIP,
+            tooltip="wait, when the time is over. skip: send all images on, as record does; you may still answer "
+            "later. tie: count it as 'equally good' and send all on. stop: end the run.",
+            extra_dict=ADVANCED,
+        ),
+        io.String.Input(
+            "forced_choice",
+            optional=True,
+            default="",
+            tooltip="For runs that nobody watches: counts as your answer, and nobody is asked. left, right, tie, "
+            "both_bad or skip; for a batch the place of the best, '2', or the order, '3,1,2,4'. Leave it empty to be "
+            "asked.",
+            extra_dict=ADVANCED,
+        ),
+    ]
+
+
+async def _wait(
+    store: PreferenceStore, person: str, questions: Sequence[Question], timeout: float, on_timeout: str
+) -> None:
+    """Return when all questions are decided, or the time is over and the policy lets the run go on.
 
     Raises:
-        ComparisonError: fewer than two images, or sides of different length.
+        InterruptProcessingException: the run was cancelled.
+        ComparisonError: the time is over and the policy is to stop.
+    """
+    context = get_executing_context()
+    server = PromptServer.instance
+    deadline = time.time() + timeout if timeout > 0 else None
+    offers = tuple(question.offer for question in questions)
+
+    def undecided() -> list[str]:
+        # One that was deleted meanwhile will never be answered: nobody waits for it.
+        return [offer.id for offer, answer in store.asked.answers(offers) if answer is None]
+
+    if not undecided():
+        return
+    wait = Wait(
+        node="" if context is None else context.node_id,
+        prompt_id="" if context is None else context.prompt_id,
+        index=0 if context is None else context.list_index or 0,
+        client=server.client_id,
+        person=person,
+        offers=offers,
+        deadline=deadline,
+    )
+    with WAITS.during(wait):
+        shown = [told(offer, answer, [wait]) for offer, answer in store.asked.answers(offers)]
+        server.send_sync("palate.waiting", wait.told() | {"pairs": shown})
+        try:
+            look = comfy.model_management.throw_exception_if_processing_interrupted
+            answered = await until(lambda: not undecided(), deadline, look)
+        finally:
+            server.send_sync("palate.waited", {"offers": list(offers), "person": person})
+    if answered or on_timeout == _SKIP:
+        return
+    if on_timeout == _STOP:
+        raise ComparisonError(
+            f"Cannot go on: nobody chose within {timeout:g} s; expected a choice. Queue again to be asked again, or "
+            "set on_timeout to skip."
+        )
+    left = set(undecided())
+    for question in questions:
+        if question.offer in left:
+            decide(store, question, Choice.tie(len(question.places)))
+
+
+def _in_turn(images: torch.Tensor, images_b: torch.Tensor | None) -> list[torch.Tensor]:
+    """All images (H, W, 3) in the order in which they are asked about: left and right in turn.
+
+    Raises:
+        ComparisonError: sides of different length.
     """
     if images_b is None:
-        if len(images) < 2:
-            raise ComparisonError(
-                "Cannot make a pair: found 1 image; expected 2 or more. Set batch_size to 2 in the latent node, or "
-                "connect images_b."
-            )
-        even = len(images) // 2 * 2
-        return images[0:even:2], images[1:even:2]
+        return list(images[..., :3].cpu())
     if len(images) != len(images_b):
         raise ComparisonError(
             f"Cannot make pairs: found {len(images)} images on the left and {len(images_b)} on the right; expected the "
             "same number. Use the same batch_size for both."
         )
-    return images, images_b
+    return [side[..., :3].cpu() for both in zip(images, images_b, strict=True) for side in both]
 
 
-def _offer(store: PreferenceStore, person: str, prompt: str, left: str, right: str) -> Offer | None:
-    if left == right:
-        _LOG.warning("Palate left out a pair: both sides are the same picture. Use another seed for one of them.")
-        return None
-    return store.offer(person, left, right, prompt=prompt, source=SOURCE)
+def _all(images: torch.Tensor, images_b: torch.Tensor | None) -> torch.Tensor:
+    """What goes on without a choice."""
+    if images_b is None or images.shape[:3] != images_b.shape[:3]:
+        return images
+    return torch.stack([images[..., :3], images_b[..., :3]], dim=1).flatten(0, 1)
+
+
+def _chosen(
+    store: PreferenceStore, person: str, pictures: Sequence[torch.Tensor], questions: Sequence[Question]
+) -> torch.Tensor | ExecutionBlocker:
+    """The images that go on after the choices; those of another size take the first one's."""
+    choices = SENT_ON.take(store, person, questions)
+    chosen_by = zip(questions, choices, strict=True)
+    places = [place for question, choice in chosen_by for place in going_on(question.places, choice)]
+    if not places:
+        return ExecutionBlocker(None)
+    chosen = [pictures[place] for place in places]
+    height, width = chosen[0].shape[:2]
+    return torch.stack([_sized(picture, width, height) for picture in chosen])
+
+
+def _sized(picture: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    if picture.shape[:2] == (height, width):
+        return picture
+    return comfy.utils.common_upscale(picture.movedim(-1, 0)[None], width, height, "lanczos", "center")[0].movedim(
+        0, -1
+    )

@@ -1,35 +1,59 @@
-"""What the browser is told about offered pairs."""
+"""What the browser is told about questions: pairs, and batches of which the best is picked or that are put in order."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from ..adapters.comparisons import Offer, PreferenceStore
+from ..adapters.comparisons import Comparison, Offer, PreferenceStore, Ranking
+from .waiting import Wait
 
-MOST = 50  # undecided pairs told at a time
+MOST = 50  # undecided questions told at a time
 
 
-def state(store: PreferenceStore, person: str, offer_ids: Collection[str] | None = None) -> dict[str, Any]:
-    """Pairs of a person with the outcomes so far, and how many answers there are in all.
+def state(
+    store: PreferenceStore,
+    person: str,
+    offer_ids: Collection[str] | None = None,
+    waits: Iterable[Wait] = (),
+    before: str | None = None,
+) -> dict[str, Any]:
+    """Questions to a person with the answers so far, how many answers there are and how many questions are open.
 
     Args:
         store: Where they are.
         person: Whose.
-        offer_ids: Which pairs, all of them; None for the newest undecided ones, newest last.
+        offer_ids: Which questions, all of them; None for the `MOST` newest undecided ones, newest last.
+        waits: Who waits for this person now.
+        before: Only undecided ones older than the question of this id: the next page.
     """
-    outcomes = {comparison.id: comparison.outcome for comparison in store.comparisons(person)}
+    waits = list(waits)
     if offer_ids is None:
-        # A panel shows the pairs it made by itself, and nowhere else.
-        offers = [offer for offer in store.offers(person) if not offer.source.startswith("panel")][-MOST:]
+        found = [(offer, None) for offer in reversed(store.asked.newest(person, MOST, before))]
     else:
-        known = store.offers(person, open_only=False) if offer_ids else []
-        offers = [offer for offer in known if offer.id in offer_ids]
-    answers = sum(outcome != "skip" for outcome in outcomes.values())
-    pairs = [told(offer, outcomes.get(offer.comparison)) for offer in offers]
-    return {"person": person, "answers": answers, "pairs": pairs}
+        found = [(offer, answer) for offer, answer in store.asked.answers(offer_ids) if offer.person == person]
+        found.sort(key=lambda one: one[0].created or 0.0)
+    return {
+        "person": person,
+        "answers": store.count(person),
+        "open": store.asked.count(person),
+        "pairs": [told(offer, answer, waits) for offer, answer in found],
+        "waits": [wait.told() for wait in waits],
+    }
 
 
-def told(offer: Offer, outcome: str | None = None) -> dict[str, Any]:
-    """One pair; `outcome` is None while it is undecided."""
-    return {"offer": offer.id, "left": offer.left, "right": offer.right, "prompt": offer.prompt, "outcome": outcome}
+def told(offer: Offer, answer: Comparison | Ranking | None = None, waits: Iterable[Wait] = ()) -> dict[str, Any]:
+    """One question; `outcome` is None while it is undecided, `tiers` None but for batches that were put in order."""
+    wait = next((wait for wait in waits if offer.id in wait.offers), None)
+    sides = {} if offer.others else {"left": offer.left, "right": offer.right}
+    tiers = [list(tier) for tier in answer.tiers] if isinstance(answer, Ranking) else None
+    return {
+        "offer": offer.id,
+        "images": list(offer.images),
+        **sides,
+        "prompt": offer.prompt,
+        "outcome": None if answer is None else answer.outcome,
+        "tiers": tiers,
+        "waiting": wait is not None and answer is None,
+        "deadline": None if wait is None else wait.deadline,
+    }

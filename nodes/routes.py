@@ -1,51 +1,79 @@
-"""Routes for the browser: answer an offered pair, take an answer back, ask what is open, get a picture.
+"""Routes for the browser: answer a question, take an answer back, ask what is open, get a picture; and the sidebar's.
 
-ComfyUI itself refuses requests that another site's page sends to a local server. Beyond that every body must be JSON,
-which such a page can't send without asking first, and is small; offers are found by ids that can't be guessed, and
-pictures by the hash of their pixels. No path ever comes from a request.
+They are closed (`closed.py`): no other site's page gets anything, every body is JSON, small, and of the types that are
+written here. Questions are found by ids that can't be guessed, and pictures by the hash of their pixels. No path ever
+comes from a request. What goes wrong is one sentence, {"error": ...}: 4xx when the request makes no sense, 500 when the
+store can't be used.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import folder_paths
 from aiohttp import web
 from server import PromptServer
 
-from ..adapters.errors import PreferenceError
-from . import pairs
+from ..adapters.errors import PreferenceError, StoreError
+from . import pairs, sidebar
+from .closed import Refused, read_json, refuse_other_sites, text
 from .sockets import open_store
+from .waiting import WAITS
 
-_LONGEST = 20_000  # bytes of a request
 _MOST_IDS = 200
+_MOST_TIERS = 16
 _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
+_LEARNED = sidebar.Learned()
 _routes = PromptServer.instance.routes
-
-
-class _RefusedError(Exception):
-    """The request makes no sense; its text goes back with status 400."""
 
 
 @_routes.post("/palate/answer")
 async def answer(request: web.Request) -> web.Response:
-    """{offer, outcome, seconds?} -> state of the pair's person, with that pair."""
+    """{offer, outcome, seconds?}, or {offer, tiers, seconds?} for a batch -> state with that question."""
     return await _reply(request, _answer, tell=True)
 
 
 @_routes.post("/palate/undo")
 async def undo(request: web.Request) -> web.Response:
-    """{person} -> takes back this person's latest answer; state with `undone`: what it was, or null."""
+    """{person} -> takes back this person's latest answer; state with it and `undone`: what it was, or null."""
     return await _reply(request, _undo, tell=True)
+
+
+@_routes.post("/palate/withdraw")
+async def withdraw(request: web.Request) -> web.Response:
+    """{offer} -> forgets an undecided question; state with `withdrawn`: its id, or null when there was none."""
+    return await _reply(request, _withdraw, tell=True)
 
 
 @_routes.post("/palate/pairs")
 async def open_pairs(request: web.Request) -> web.Response:
-    """{person, offers?: [id]} -> those pairs, or the undecided ones, with the number of answers."""
+    """{person, offers?: [id], before?: id} -> state with those questions, or a page of the undecided ones."""
     return await _reply(request, _pairs)
+
+
+@_routes.post("/palate/people")
+async def people(request: web.Request) -> web.Response:
+    """{} -> {people: [{person, answers, last}]}, who was here last first."""
+    return await _reply(request, lambda body: sidebar.people(open_store()))
+
+
+@_routes.post("/palate/state")
+async def learned(request: web.Request) -> web.Response:
+    """{person} -> what is known of their taste without loading a model; see `sidebar.Learned`."""
+    return await _reply(request, lambda body: _LEARNED.of(open_store(), text(body, "person")))
+
+
+@_routes.post("/palate/export")
+async def export(request: web.Request) -> web.Response:
+    """{person, format: "taste" | "answers"} -> {file, subfolder}: a name in ComfyUI's output folder."""
+    output = Path(folder_paths.get_output_directory())
+    return await _reply(
+        request, lambda body: sidebar.export(open_store(), text(body, "person"), text(body, "format"), output)
+    )
 
 
 @_routes.get("/palate/image/{image}")
@@ -53,37 +81,68 @@ async def image(request: web.Request) -> web.StreamResponse:
     """A picture of the store."""
     image_id = request.match_info["image"]
     try:
-        known = _IMAGE_ID.fullmatch(image_id) and open_store().has_image(image_id)
-        if not known:
+        refuse_other_sites(request.headers, reading=True)
+        if not _IMAGE_ID.fullmatch(image_id):
             return web.Response(status=404)
         response = web.FileResponse(open_store().image_path(image_id))
+    except Refused as refused:
+        return web.Response(status=refused.status)
     except PreferenceError:
         return web.Response(status=404)
     response.headers["Cache-Control"] = "private, max-age=31536000, immutable"  # a hash never changes its picture
     response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    response.headers["X-Content-Type-Options"] = "nosniff"
     return response
 
 
 def _answer(body: dict[str, Any]) -> dict[str, Any]:
-    store = open_store()
-    comparison = store.answer(_text(body, "offer"), _text(body, "outcome"), body.get("seconds"))
-    return pairs.state(store, comparison.person, {_text(body, "offer")})
+    store, offer, seconds = open_store(), text(body, "offer"), body.get("seconds")
+    tiers = body.get("tiers")
+    if tiers is None:
+        asked = store.find_offer(offer)
+        outcome = text(body, "outcome")
+        many = asked is not None and asked.others and outcome in ("both_bad", "skip")
+        answered = store.rank(offer, (), outcome, seconds) if many else store.answer(offer, outcome, seconds)
+    else:
+        answered = store.rank(offer, _tiers(tiers), body.get("outcome") or "ranked", seconds)
+    return pairs.state(store, answered.person, [offer], WAITS.of(answered.person))
 
 
 def _undo(body: dict[str, Any]) -> dict[str, Any]:
-    store, person = open_store(), _text(body, "person")
+    store, person = open_store(), text(body, "person")
+    latest = store.newest(person, 1)
+    asked = store.find_offer(comparison=latest[0].id) if latest else None
     undone = store.undo(person)
     told = None if undone is None else {"left": undone.left, "right": undone.right, "outcome": undone.outcome}
-    return pairs.state(store, person, set()) | {"undone": told}
+    return pairs.state(store, person, [asked.id] if asked else [], WAITS.of(person)) | {"undone": told}
+
+
+def _withdraw(body: dict[str, Any]) -> dict[str, Any]:
+    store, offer = open_store(), text(body, "offer")
+    asked = store.find_offer(offer)
+    if asked is None:
+        raise Refused("There is no such question any more; it was withdrawn or deleted.", 404)
+    gone = store.withdraw(offer)
+    return pairs.state(store, asked.person, []) | {"withdrawn": offer if gone else None}
 
 
 def _pairs(body: dict[str, Any]) -> dict[str, Any]:
-    offers = body.get("offers")
-    if offers is not None and (
-        not isinstance(offers, list) or len(offers) > _MOST_IDS or not all(isinstance(o, str) for o in offers)
-    ):
-        raise _RefusedError(f"offers must be a list of at most {_MOST_IDS} ids")
-    return pairs.state(open_store(), _text(body, "person"), None if offers is None else set(offers))
+    offers, before, person = body.get("offers"), body.get("before"), text(body, "person")
+    if offers is not None and not _ids(offers, _MOST_IDS):
+        raise Refused(f"offers must be a list of at most {_MOST_IDS} ids.")
+    if before is not None and not isinstance(before, str):
+        raise Refused("before must be an id.")
+    return pairs.state(open_store(), person, offers, WAITS.of(person), before)
+
+
+def _tiers(tiers: Any) -> list[list[str]]:
+    if isinstance(tiers, list) and len(tiers) <= _MOST_TIERS and all(_ids(tier, _MOST_TIERS) for tier in tiers):
+        return tiers
+    raise Refused("tiers must be a list of lists of ids.")
+
+
+def _ids(value: Any, most: int) -> bool:
+    return isinstance(value, list) and len(value) <= most and all(isinstance(one, str) for one in value)
 
 
 async def _reply(
@@ -97,34 +156,15 @@ async def _reply(
         tell: Whether all open browser tabs hear of it.
     """
     try:
-        body = await _body(request)
+        refuse_other_sites(request.headers)
+        body = await read_json(request)
         told = await asyncio.get_running_loop().run_in_executor(None, work, body)
-    except (_RefusedError, PreferenceError) as error:
-        return web.json_response({"error": str(error)}, status=400)
+    except Refused as refused:
+        return web.json_response({"error": str(refused)}, status=refused.status)
+    except PreferenceError as error:
+        return web.json_response({"error": str(error)}, status=500 if isinstance(error, StoreError) else 400)
+    except OSError as error:  # of a file, not the store
+        return web.json_response({"error": f"Cannot write the file: {error.strerror or error}."}, status=500)
     if tell:
         PromptServer.instance.send_sync("palate.changed", told)
     return web.json_response(told)
-
-
-async def _body(request: web.Request) -> dict[str, Any]:
-    if request.content_type != "application/json":
-        raise _RefusedError("the request must be JSON")
-    raw = b""
-    async for part in request.content.iter_chunked(8192):
-        raw += part
-        if len(raw) > _LONGEST:
-            raise _RefusedError(f"the request is longer than {_LONGEST} bytes")
-    try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
-        raise _RefusedError("the request is not JSON") from None
-    if not isinstance(body, dict):
-        raise _RefusedError("the request must be an object")
-    return body
-
-
-def _text(body: dict[str, Any], name: str) -> str:
-    value = body.get(name)
-    if not isinstance(value, str) or not value:
-        raise _RefusedError(f"{name} is missing or not text")
-    return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 from comfy_api.v0_0_2 import io
@@ -12,8 +13,9 @@ from ..adapters import places
 from ..adapters.comparisons import PreferenceStore
 
 CATEGORY = "palate"
-SOURCE = "comfyui"  # of the comparisons made here
 TASTES = "palate_tastes"  # ComfyUI's name of the folder, for extra_model_paths.yaml
+
+ADVANCED = {"advanced": True}  # of an input: hidden until asked for, where the host knows that
 
 Encoder = io.Custom("PALATE_ENCODER")
 Taste = io.Custom("PALATE_TASTE")
@@ -37,6 +39,11 @@ def tastes_folder() -> Path:
     folder_paths.add_model_folder_path(TASTES, str(folder), is_default=True)
     folder_paths.folder_names_and_paths[TASTES][1].add(".safetensors")  # else it would list every file
     return folder
+
+
+def schema(**fields: Any) -> io.Schema:
+    """A node's schema, without the fields that this ComfyUI doesn't know yet."""
+    return io.Schema(**{name: value for name, value in fields.items() if name in io.Schema.__dataclass_fields__})
 
 
 def person_input() -> io.String.Input:

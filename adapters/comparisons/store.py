@@ -40,7 +40,7 @@ from .rows import (
     to_comparison,
     to_offer,
 )
-from .vectors import count_vectors, read_vectors, write_vectors
+from .vectors import KnownEncoder, known_encoders, read_vectors, write_vectors
 
 __all__ = ["PreferenceStore"]
 
@@ -435,7 +435,7 @@ class PreferenceStore:
         with self._database.write() as connection:
             write_vectors(connection, encoder, vectors)
 
-    def encoders(self, person: str) -> dict[str, int]:
-        """Return how many of the images that this person compared have a vector, by encoder, the most first."""
+    def encoders(self, person: str) -> list[KnownEncoder]:
+        """Return the encoders that have vectors of images which this person compared, who has most first."""
         with self._database.read() as connection:
-            return count_vectors(connection, person)
+            return known_encoders(connection, person)

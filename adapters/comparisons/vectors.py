@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from ..errors import ShapeError
 from .images import as_float32
 
-__all__ = ["count_vectors", "read_vectors", "write_vectors"]
+__all__ = ["KnownEncoder", "known_encoders", "read_vectors", "write_vectors"]
 
 _BATCH = 500  # ids in one query; SQLite's oldest limit is 999
 _ON_DISK = "<f4"
@@ -40,15 +41,29 @@ def read_vectors(
     return {image: found[image] for image in wanted if image in found}
 
 
-def count_vectors(connection: sqlite3.Connection, person: str) -> dict[str, int]:
-    """Return how many of the images that a person compared have a vector, by encoder's identity, the most first."""
+@dataclass(frozen=True)
+class KnownEncoder:
+    """An encoder that vectors are cached of.
+
+    Attributes:
+        identity: Its identity. width: D of its vectors.
+        images: How many of the images in question it has a vector of.
+    """
+
+    identity: str
+    width: int
+    images: int
+
+
+def known_encoders(connection: sqlite3.Connection, person: str) -> list[KnownEncoder]:
+    """Return the encoders that know images which a person compared, who knows most first."""
     query = (
-        "SELECT identity, count(*) AS known FROM vectors JOIN encoders ON encoders.id = vectors.encoder "
+        "SELECT identity, width, count(*) AS known FROM vectors JOIN encoders ON encoders.id = vectors.encoder "
         "WHERE image IN (SELECT left_image FROM comparisons WHERE person = :person "
         "UNION SELECT right_image FROM comparisons WHERE person = :person) "
         "GROUP BY identity ORDER BY known DESC, encoders.id DESC"
     )
-    return dict(connection.execute(query, {"person": person}).fetchall())
+    return [KnownEncoder(*row) for row in connection.execute(query, {"person": person}).fetchall()]
 
 
 def write_vectors(connection: sqlite3.Connection, encoder: str, vectors: Mapping[str, Any]) -> None:
