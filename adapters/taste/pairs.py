@@ -1,6 +1,6 @@
 """Which two images to ask about next.
 
-Shapes: M candidates, D width.
+Shapes: M candidates, D width, P pairs.
 """
 
 from __future__ import annotations
@@ -10,15 +10,24 @@ from collections.abc import Collection
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ..errors import ShapeError
 from .arrays import Matrix, require_finite, to_array, to_matrix
 from .bradley_terry import BradleyTerry
 from .likelihood import Array
+from .shortlist import coordinates, promising_pairs
+
+Indices = npt.NDArray[np.integer]
 
 STRATEGIES = ("information_gain", "random", "uncertainty")
+ALIKE = 0.1  # of the usual distance between two candidates: below, it is the same picture for whoever compares them
 
+_ALL_PAIRS = 200  # candidates, up to which every pair is looked at
+_NEIGHBOURS = 8  # in order of utility, for "uncertainty"
+_TRIES = 1000  # at a random pair, before the pairs that are left are counted
+_SOME = 4096  # of those that are left
 # Entropy of an answer by its log-odds z, in nats, as ln 2 * sum of share * exp(-z^2 / (2 width^2)): within 2.1e-4 of
 # the true one everywhere (fitted by least squares on [-14, 14]; one Gaussian, as for probit, is off by 2.5e-2).
 _SHARES = (0.24156221, 0.18207543, 0.57636236)
@@ -46,17 +55,23 @@ def choose_pair(
     """Return the pair (i, j), i < j, of candidates to show next. Which one goes left is for the caller to toss.
 
     - "information_gain": the answer from which most is expected to be learned about the weights (mutual information
-      of answer and weights): sides whose difference is uncertain, not those that are merely equally good, and never
-      two of the same picture.
+      of answer and weights): sides whose difference is uncertain, not those that are merely equally good.
     - "uncertainty": the answer that is hardest to predict (probability nearest to 1/2).
     - "random": any pair, all equally likely. Also what a taste that has not learned yet gets.
+
+    Two of the same picture are returned only where nothing else is left, and so are, but by chance, near-duplicates
+    (closer than `ALIKE` of the usual distance between two candidates).
+
+    Among thousands of candidates, "information_gain" looks at the pairs of `shortlist.py` and takes the best of them;
+    memory grows with M D, not with M^2.
 
     Args:
         taste: A fitted `BradleyTerry`, a `Taste`, or None.
         candidates: (M, D) vectors of the images to choose among, M >= 2.
         strategy: one of `STRATEGIES`.
         exclude: Pairs of indices not to return, either way round; others' indices do no harm.
-        generator: For "random"; without one each call is different.
+        generator: For "random", where each call is different without one, and for the shortlist, which is always the
+            same without one.
 
     Raises:
         ShapeError: fewer than two candidates, all pairs excluded, NaN, or a width that the taste doesn't have.
@@ -65,24 +80,32 @@ def choose_pair(
     """
     if strategy not in STRATEGIES:
         raise ShapeError(f"Cannot choose a pair: strategy {strategy!r}; expected one of {', '.join(STRATEGIES)}.")
-    vectors = require_finite("candidates", to_matrix("candidates", candidates)).astype(np.float64, copy=False)
-    allowed = _allowed(len(vectors), exclude or ())
-    model = taste if isinstance(taste, BradleyTerry) or taste is None else taste.model
-    if strategy == "random" or model is None or not hasattr(model, "weights_"):
-        return _random(allowed, generator)
+    vectors = require_finite("candidates", to_matrix("candidates", candidates))
+    excluded = _excluded(len(vectors), exclude or ())
+    model = model_of(taste)
+    if strategy == "random" or model is None:
+        return _random(vectors, excluded, generator)
     utility = to_array("candidates", model.utility(vectors))
-    log_odds = utility[:, None] - utility[None, :]
-    if strategy == "uncertainty":
-        same = _same(vectors)
-        score = np.where(same, -np.inf, -np.abs(log_odds))
+    if len(vectors) <= _ALL_PAIRS:
+        pairs: Indices = np.stack(np.triu_indices(len(vectors), 1), axis=1)
+    elif strategy == "uncertainty":
+        pairs = _nearest(utility)
     else:
-        covariance = to_array("candidates", model.utility_covariance(vectors))
-        own = np.diag(covariance)
-        score = information_gain(log_odds, np.maximum(own[:, None] + own[None, :] - 2.0 * covariance, 0.0))
-    score = np.where(allowed, score, -np.inf)
-    best = int(np.argmax(score))
-    i, j = divmod(best, len(vectors))
-    return (i, j) if allowed[i, j] else _random(allowed, generator)
+        numbers = np.random.default_rng(0 if generator is None else _seed(generator))
+        pairs = promising_pairs(utility, coordinates(model.posterior, vectors, numbers), numbers)
+    pairs = pairs[~np.isin(_keys(pairs, len(vectors)), excluded)]
+    log_odds = utility[pairs[:, 0]] - utility[pairs[:, 1]]
+    score = (
+        -np.abs(log_odds) if strategy == "uncertainty" else information_gain(log_odds, _variance(model, vectors, pairs))
+    )
+    best = _best_different(vectors, pairs, score)
+    return _random(vectors, excluded, generator) if best is None else best
+
+
+def model_of(taste: BradleyTerry | HasModel | None) -> BradleyTerry | None:
+    """Its fitted model; None for nobody's taste, or one that has not learned yet."""
+    model = taste if isinstance(taste, BradleyTerry) or taste is None else taste.model
+    return model if hasattr(model, "weights_") else None
 
 
 def information_gain(log_odds: Array, variance: Array) -> Array:
@@ -109,30 +132,95 @@ def _mean_entropy(log_odds: Array, variance: Array) -> Array:
     return total
 
 
-def _allowed(count: int, exclude: Collection[tuple[int, int]]) -> Any:
-    """(M, M) of pairs i < j that may be asked."""
+def usual_square(vectors: Array) -> float:
+    """Mean squared distance between two of these vectors (M, D)."""
+    centred = vectors - vectors.mean(axis=0, dtype=np.float64).astype(vectors.dtype)
+    return 2.0 * float(np.einsum("ij,ij->", centred, centred, dtype=np.float64)) / max(len(vectors) - 1, 1)
+
+
+def _variance(model: BradleyTerry, vectors: Array, pairs: Indices) -> Array:
+    """(P,) variance of the log-odds."""
+    used, places = np.unique(pairs, return_inverse=True)
+    first, second = places.reshape(pairs.shape).T
+    if len(pairs) <= 2 * len(used):
+        return to_array("candidates", model.utility_variance(vectors[used[first]] - vectors[used[second]]))
+    covariance = to_array("candidates", model.utility_covariance(vectors[used]))
+    own = np.diag(covariance)
+    return np.asarray(np.maximum(own[first] + own[second] - 2.0 * covariance[first, second], 0.0))
+
+
+def _best_different(vectors: Array, pairs: Indices, score: Array) -> tuple[int, int] | None:
+    """The first pair, best score first, of two different pictures; the best of two near-duplicates; or None."""
+    least = ALIKE * ALIKE * usual_square(vectors)
+    near = None
+    order = np.argsort(-score, kind="stable")
+    for start in range(0, len(order), 64):
+        some = pairs[order[start : start + 64]]
+        difference = vectors[some[:, 0]] - vectors[some[:, 1]]
+        square = np.einsum("ij,ij->i", difference, difference)
+        if (different := np.flatnonzero(square > least)).size:
+            i, j = some[different[0]]
+            return int(i), int(j)
+        if near is None and (unequal := np.flatnonzero(square > 0.0)).size:
+            near = tuple(int(k) for k in some[unequal[0]])
+    return near  # type: ignore[return-value]
+
+
+def _nearest(utility: Array) -> Indices:
+    """(P, 2) pairs of candidates that are next to each other in order of utility, or nearly."""
+    order = np.argsort(utility, kind="stable")
+    steps = range(1, min(_NEIGHBOURS, len(order) - 1) + 1)
+    return np.sort(np.concatenate([np.stack([order[:-s], order[s:]], axis=1) for s in steps]), axis=1)
+
+
+def _keys(pairs: Indices, count: int) -> Any:
+    """One number for each pair i < j."""
+    return pairs[:, 0].astype(np.int64) * count + pairs[:, 1]
+
+
+def _excluded(count: int, exclude: Collection[tuple[int, int]]) -> Any:
+    """(E,) sorted keys of the pairs that may not be asked."""
     if count < 2:
         raise ShapeError(f"Cannot choose a pair: found {count} candidate(s); expected two or more. Add images.")
-    allowed = np.triu(np.ones((count, count), dtype=bool), 1)
-    for i, j in exclude:
-        if 0 <= i < count and 0 <= j < count:
-            allowed[min(i, j), max(i, j)] = False
-    if not allowed.any():
+    pairs = np.array([(min(i, j), max(i, j)) for i, j in exclude], dtype=np.int64).reshape(-1, 2)
+    known = (pairs[:, 0] >= 0) & (pairs[:, 1] < count) & (pairs[:, 0] != pairs[:, 1])
+    keys = np.unique(_keys(pairs[known], count))
+    if len(keys) == count * (count - 1) // 2:
         raise ShapeError(f"Cannot choose a pair: all pairs of the {count} candidates are excluded. Add images.")
-    return allowed
+    return keys
 
 
-def _same(vectors: Array) -> Any:
-    """(M, M) of candidates whose vectors are equal: one picture twice teaches nothing."""
-    _, group = np.unique(vectors, axis=0, return_inverse=True)
-    group = group.reshape(-1)
-    return group[:, None] == group[None, :]
-
-
-def _random(allowed: Any, generator: torch.Generator | None) -> tuple[int, int]:
+def _random(vectors: Array, excluded: Any, generator: torch.Generator | None) -> tuple[int, int]:
+    """Any pair that is allowed; two equal pictures only where nothing else is."""
     if generator is None:
         generator = torch.Generator()
         generator.seed()
-    pairs = np.argwhere(allowed)
-    i, j = pairs[int(torch.randint(len(pairs), (1,), generator=generator))]
-    return int(i), int(j)
+    count = len(vectors)
+    for drawn in torch.randint(count, (_TRIES, 2), generator=generator).tolist():
+        i, j = min(drawn), max(drawn)
+        if not _holds(excluded, i * count + j) and not np.array_equal(vectors[i], vectors[j]):
+            return i, j
+    pairs = _rare_pairs(vectors)
+    pairs = pairs[~np.isin(_keys(pairs, count), excluded)][:_SOME]
+    different = pairs[(vectors[pairs[:, 0]] != vectors[pairs[:, 1]]).any(axis=1)]
+    pairs = different if len(different) else pairs
+    i, j = pairs[int(torch.randint(len(pairs), (1,), generator=generator))].tolist()
+    return i, j
+
+
+def _rare_pairs(vectors: Array) -> Indices:
+    """(P, 2) all pairs; among many where nearly all are one picture, those with one of the others."""
+    other = np.flatnonzero((vectors != vectors[0]).any(axis=1))
+    if len(vectors) <= _ALL_PAIRS or not 0 < 4 * len(other) < len(vectors):
+        return np.stack(np.triu_indices(len(vectors), 1), axis=1)
+    same = np.setdiff1d(np.arange(len(vectors)), other)
+    return np.sort(np.stack(np.meshgrid(other, same), axis=-1).reshape(-1, 2), axis=1)
+
+
+def _holds(keys: Any, key: int) -> bool:
+    place = int(np.searchsorted(keys, key))
+    return place < len(keys) and int(keys[place]) == key
+
+
+def _seed(generator: torch.Generator) -> int:
+    return int(torch.randint(2**62, (1,), generator=generator))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -94,6 +96,78 @@ def test_gain_learns_faster_than_random():
             assert pair in rows
         left_over[strategy] = float(model.utility_variance(candidates).mean())
     assert left_over["information_gain"] < left_over["random"]
+
+
+def gain_of(model, candidates, i, j):
+    difference = candidates[i : i + 1] - candidates[j : j + 1]
+    return float(
+        information_gain(
+            model.log_odds(candidates[i : i + 1], candidates[j : j + 1]), model.utility_variance(difference)
+        )[0]
+    )
+
+
+@pytest.mark.parametrize(("width", "answers"), [(12, 30), (96, 20), (96, 300), (96, 500)])
+def test_among_thousands_it_finds_nearly_the_best_pair(width, answers):
+    """Against all pairs of the first 600 candidates: nowhere is there much more to be learned than what it found."""
+    model = fitted(count=answers, width=width, variance=2.0)
+    candidates = vectors(5, 2000, width)
+    i, j = choose_pair(model, candidates)
+    some = candidates[:600]
+    own, covariance = model.utility_variance(some), model.utility_covariance(some)
+    log_odds = model.utility(some)[:, None] - model.utility(some)[None, :]
+    best = information_gain(log_odds, np.maximum(own[:, None] + own[None, :] - 2 * covariance, 0)).max()
+    assert i < j
+    assert gain_of(model, candidates, i, j) > 0.93 * best
+
+
+def test_among_thousands_it_keeps_to_the_rules_and_repeats_itself():
+    model, candidates = fitted(), vectors(5, 1000, 6)
+    for strategy in ("information_gain", "uncertainty", "random"):
+        asked = set()
+        for _ in range(10):
+            pairs = [
+                choose_pair(model, candidates, strategy, asked, generator=torch.Generator().manual_seed(1))
+                for _ in range(2)
+            ]
+            assert pairs[0] == pairs[1]
+            assert pairs[0] not in asked
+            asked.add(pairs[0])
+    assert choose_pair(model, candidates) == choose_pair(model, candidates)
+    i, j = choose_pair(model, candidates, "uncertainty")
+    assert abs(model.utility(candidates)[i] - model.utility(candidates)[j]) < 1e-4
+
+
+def test_memory_does_not_grow_with_all_pairs():
+    model, candidates = fitted(width=16, variance=1.0), vectors(5, 6000, 16).astype(np.float32)
+    for strategy in ("information_gain", "uncertainty", "random"):
+        tracemalloc.start()
+        choose_pair(model, candidates, strategy)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 6000 * 6000  # bytes: an eighth of a table of all pairs in float64
+
+
+@pytest.mark.parametrize("count", [40, 400])
+@pytest.mark.parametrize("strategy", ["information_gain", "uncertainty"])
+def test_near_duplicates_are_asked_about_only_when_nothing_else_is_left(count, strategy):
+    """Forty or four hundred shots of three pictures: two of one picture are never the two that are asked about."""
+    three = 3.0 * np.eye(6)[:3]
+    candidates = three[np.arange(count) % 3] + 0.01 * vectors(1, count, 6)
+    for seed in range(4):
+        i, j = choose_pair(fitted(seed), candidates, strategy)
+        assert i % 3 != j % 3
+    i, j = choose_pair(fitted(), candidates[[0, 3, 3]], strategy)  # three shots of the first, two of them equal
+    assert (i, j) in {(0, 1), (0, 2)}
+
+
+@pytest.mark.parametrize("count", [30, 3000])
+@pytest.mark.parametrize("strategy", ["information_gain", "uncertainty", "random"])
+def test_one_picture_many_times_and_one_other(count, strategy):
+    candidates = np.ones((count, 6))
+    assert len(set(choose_pair(fitted(), candidates, strategy))) == 2  # nothing else is there
+    candidates[count // 2] = 0.0
+    assert count // 2 in choose_pair(fitted(), candidates, strategy, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(
