@@ -7,6 +7,7 @@ images; images that it doesn't know are left out until a graph with Fit Taste ha
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, NoReturn
 
 from torch import Tensor
 
-from ..adapters.comparisons import PreferenceStore
+from ..adapters.comparisons import Comparison, PreferenceStore
 from ..adapters.comparisons.lines import write_lines
 from ..adapters.encoders import ImageTextEncoder
 from ..adapters.errors import ComparisonError, ImageError, NotEnoughAnswersError
@@ -44,44 +45,60 @@ class StoredEncoder:
 
 
 class _NoPictures:
-    """The store as somebody sees it who opens no picture: what has no vector yet is left out."""
+    """The store as somebody sees it who opens no picture: answers about images without a vector aren't there."""
 
-    def __init__(self, store: PreferenceStore) -> None:
-        self._store = store
+    def __init__(self, store: PreferenceStore, encoder: StoredEncoder) -> None:
+        self._store, self._identity = store, encoder.identity
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
+
+    def comparisons(self, person: str | None = None, since: float | None = None) -> list[Comparison]:
+        found = self._store.comparisons(person, since)
+        known = self._store.vectors(self._identity, [image for one in found for image in (one.left, one.right)])
+        return [one for one in found if one.left in known and one.right in known]
 
     def image(self, image_id: str) -> NoReturn:
         raise ImageError(f"Cannot open image {image_id[:12]}…: only vectors that are there are used here.")
 
 
+@dataclass(frozen=True)
+class _Known:
+    """A report, of which answers and vectors it is, and when it may be computed again at the earliest."""
+
+    mark: object
+    report: dict[str, Any]
+    again: float
+
+
 class Learned:
-    """What was learned of each person, computed again when their answers or vectors change. Safe from any thread."""
+    """What was learned of each person, computed again when their answers or vectors change. Safe from any thread.
+
+    With 5,000 answers that takes seconds, beside images that are being made. So it is done once at a time, and takes no
+    more than a tenth of the time.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[object, dict[str, Any]]] = {}
+        self._known: dict[str, _Known] = {}
         self._computing = threading.Lock()
 
     def of(self, store: PreferenceStore, person: str) -> dict[str, Any]:
         """Answers, undecided questions, and the fields of `LearningReport`, None where unknown.
 
-        While it is being computed for new answers, the one before comes with `fresh` = False.
+        Until it is computed for new answers, the one before comes with `fresh` = False.
         """
         counts = {"person": person, "answers": store.count(person), "waiting": store.asked.count(person)}
         encoders = store.encoders(person)
         mark = store.revision(person), tuple(encoders)
         known = self._known.get(person)
-        if known is None or known[0] != mark:
-            if not self._computing.acquire(blocking=known is None):
-                assert known is not None
-                return known[1] | counts | {"fresh": False}
+        due = known is None or (known.mark != mark and time.monotonic() >= known.again)
+        if due and self._computing.acquire(blocking=known is None):
             try:
-                known = mark, _report(store, person, _encoder(store, person))
-                self._known[person] = known
+                known = self._known[person] = _compute(store, person, mark)
             finally:
                 self._computing.release()
-        return known[1] | counts | {"fresh": True}
+        assert known is not None
+        return known.report | counts | {"fresh": known.mark == mark}
 
 
 def people(store: PreferenceStore) -> dict[str, Any]:
@@ -110,7 +127,7 @@ def export(store: PreferenceStore, person: str, kind: str, output: Path) -> dict
     file = output / FOLDER / f"{safe_name(person)}{_FORMATS[kind]}"
     encoder = _encoder(store, person)
     if kind == "taste" and encoder is not None:
-        taste = fit_taste(_NoPictures(store), encoder, person)  # type: ignore[arg-type]
+        taste = fit_taste(_NoPictures(store, encoder), encoder, person)  # type: ignore[arg-type]
         file.parent.mkdir(parents=True, exist_ok=True)
         save_taste(taste, file)
     elif kind == "answers" and store.count(person):
@@ -137,11 +154,18 @@ def _encoder(store: PreferenceStore, person: str) -> StoredEncoder | None:
     return None
 
 
+def _compute(store: PreferenceStore, person: str, mark: object) -> _Known:
+    began = time.monotonic()
+    report = _report(store, person, _encoder(store, person))
+    now = time.monotonic()
+    return _Known(mark, report, now + 9.0 * (now - began))
+
+
 def _report(store: PreferenceStore, person: str, encoder: StoredEncoder | None) -> dict[str, Any]:
     nothing = dict.fromkeys(("accuracy", "low", "high", "curve", "enough", "advice", "encoder", "counted"))
     if encoder is None:
         return nothing
-    report = learned_report(_NoPictures(store), encoder, person)  # type: ignore[arg-type]
+    report = learned_report(_NoPictures(store, encoder), encoder, person)  # type: ignore[arg-type]
     found = {name: value for name, value in asdict(report).items() if name not in ("hits", "answers", "person")}
     low, high = report.interval if report.accuracy is not None else (None, None)
     return nothing | found | {"low": low, "high": high, "counted": report.answers, "encoder": encoder.name}

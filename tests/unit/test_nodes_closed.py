@@ -1,0 +1,96 @@
+"""Who may call ComfyUI's routes of the pack, and what a request may hold. No ComfyUI."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_spec = importlib.util.spec_from_file_location("node_modules", Path(__file__).with_name("node_modules.py"))
+assert _spec is not None and _spec.loader is not None
+_modules = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_modules)
+closed = _modules.node_module("closed")
+HERE = {"Host": "127.0.0.1:8188"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},  # a program
+        {"Origin": "http://127.0.0.1:8188"},
+        {"Origin": "HTTP://127.0.0.1:8188"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "https://behind.a.proxy"},
+        {"Origin": "https://behind.a.proxy", "X-Forwarded-Host": "behind.a.proxy"},
+    ],
+)
+def test_comfyuis_own_page_and_programs_may_ask(headers: dict[str, str]) -> None:
+    closed.refuse_other_sites(HERE | headers)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "http://127.0.0.1:9000"},  # another port of this machine
+        {"Origin": "http://127.0.0.1"},
+        {"Origin": "null"},  # a sandboxed frame, a file
+        {"Origin": "http://["},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:8188"},
+        {"Sec-Fetch-Site": ""},
+        {"Sec-Fetch-Site": "none"},
+    ],
+)
+def test_other_sites_pages_may_not(headers: dict[str, str]) -> None:
+    with pytest.raises(closed.Refused, match="only ComfyUI's own page") as refused:
+        closed.refuse_other_sites(HERE | headers)
+    assert refused.value.status == 403
+
+
+def test_a_picture_may_be_opened_by_its_address() -> None:
+    closed.refuse_other_sites(HERE | {"Sec-Fetch-Site": "none"}, reading=True)
+    with pytest.raises(closed.Refused):
+        closed.refuse_other_sites(HERE | {"Sec-Fetch-Site": "cross-site"}, reading=True)
+
+
+class Request:
+    """A request with this body."""
+
+    content_type = "application/json"
+
+    def __init__(self, body: bytes) -> None:
+        self.body, self.content = body, self
+
+    async def iter_chunked(self, size: int) -> Any:
+        for start in range(0, len(self.body), size):
+            yield self.body[start : start + size]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b'{"seconds": NaN}', "not JSON"),
+        (b'{"seconds": -Infinity}', "not JSON"),
+        (b'{"seconds": ' + b"1" * 5000 + b"}", "not JSON"),
+        (b'{"a":' * 3000 + b"1" + b"}" * 3000, "not JSON"),
+        (b"[]", "must be an object"),
+        (b" " * 20_001, "longer than 20000 bytes"),
+    ],
+)
+def test_bodies_that_make_no_sense_are_refused_in_one_sentence(body: bytes, said: str) -> None:
+    with pytest.raises(closed.Refused, match=said) as refused:
+        asyncio.run(closed.read_json(Request(body)))
+    assert refused.value.status == 400
+
+
+def test_fields_must_be_text() -> None:
+    assert closed.text({"person": "ann"}, "person") == "ann"
+    for body in ({}, {"person": ""}, {"person": 1}, {"person": ["ann"]}):
+        with pytest.raises(closed.Refused, match="person is missing or not text"):
+            closed.text(body, "person")
