@@ -23,6 +23,7 @@ RUN_LIMIT = 240
 
 # Saves whatever it is given, so that a test can compare bits; and says what a CLIP's weights are.
 PROBE = """
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -122,7 +123,78 @@ class PalateProbeMemory:
         room.free_memory = (lambda device: gigabytes * 1e9) if gigabytes else PalateProbeMemory.truth
         return ()
 
+class PalateProbeImages:
+    '''Images that cost no sampling: smooth colours, another picture for each place and variant.'''
+    INPUT_TYPES = classmethod(
+        lambda s: {
+            "required": {
+                "count": ("INT", {"default": 4, "min": 1, "max": 64}),
+                "variant": ("INT", {"default": 0}),
+                "width": ("INT", {"default": 128, "max": 2048}),
+                "height": ("INT", {"default": 128, "max": 2048}),
+            }
+        }
+    )
+    RETURN_TYPES, FUNCTION, CATEGORY = ("IMAGE",), "draw", "test"
+
+    def draw(self, count, variant, width, height):
+        noise = torch.rand(count, 3, 3, 3, generator=torch.Generator().manual_seed(variant))
+        smooth = torch.nn.functional.interpolate(noise, size=(height, width), mode="bicubic").clamp(0, 1)
+        return (smooth.movedim(1, -1),)
+
+class PalateProbeReadOnly:
+    '''Has the pack's store behave as on a read-only disk, or as on a sound one again.'''
+    INPUT_TYPES = classmethod(lambda s: {"required": {"on": ("BOOLEAN", {})}})
+    RETURN_TYPES, FUNCTION, OUTPUT_NODE, CATEGORY = (), "switch", True, "test"
+    truth = None
+
+    @classmethod
+    def IS_CHANGED(s, **_):
+        return float("nan")
+
+    def switch(self, on):
+        name = "palate.adapters.comparisons.database"
+        database = next(module for key, module in sys.modules.items() if key.endswith(name)).Database
+        truth = PalateProbeReadOnly.truth = PalateProbeReadOnly.truth or database.write
+
+        @contextlib.contextmanager
+        def refused(self):
+            with self.read() as connection:
+                connection.execute("PRAGMA query_only = ON")
+                try:
+                    with truth(self) as connection:
+                        yield connection
+                finally:
+                    connection.execute("PRAGMA query_only = OFF")
+
+        database.write = refused if on else truth
+        return ()
+
+class PalateProbeModels:
+    '''Which modules and models this process has, once `after` is there.'''
+    INPUT_TYPES = classmethod(lambda s: {"required": {"after": (Anything("*"),), "name": ("STRING", {})}})
+    RETURN_TYPES, FUNCTION, OUTPUT_NODE, CATEGORY = (), "save", True, "test"
+
+    @classmethod
+    def VALIDATE_INPUTS(s, input_types):
+        return True
+
+    @classmethod
+    def IS_CHANGED(s, **_):
+        return float("nan")
+
+    def save(self, after, name):
+        import comfy.model_management as management
+
+        loaded = [type(one.model.model).__name__ for one in management.current_loaded_models if one.model is not None]
+        found = {"modules": sorted({key.split(".")[0] for key in sys.modules}), "loaded": loaded}
+        torch.save(found, Path(os.environ["PALATE_PROBES"]) / f"{name}.pt")
+        return ()
+
 NODE_CLASS_MAPPINGS = {
+    "PalateProbeReadOnly": PalateProbeReadOnly,
+    "PalateProbeModels": PalateProbeModels,
+    "PalateProbeImages": PalateProbeImages,
     "PalateProbeMemory": PalateProbeMemory,
     "PalateProbeKept": PalateProbeKept,
     "PalateProbe": PalateProbe,

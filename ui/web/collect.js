@@ -1,210 +1,114 @@
 /**
- * The widget of the Collect Pairs node: two images, and buttons for which one you prefer.
+ * The widget of the Collect Pairs node: the images, and buttons for which one you prefer.
  *
  * One DOM element, last on the node, so that it works in the classic and in the Vue renderer. What was shown comes with
- * the node's output; after a reload the undecided pairs come from the server. Every click is sent at once.
+ * the node's output, or with the news that a run waits; after a reload the open questions come from the server. Every
+ * answer is sent at once.
  */
 
 import { app } from "/scripts/app.js";
 import { api } from "/scripts/api.js";
+import { Answering } from "./palate/answering.js";
+import { Deck } from "./palate/deck.js";
+import { on } from "./palate/server.js";
+import { loadTexts, onLanguage } from "./palate/texts.js";
 
 const NODE = "PalateCollectPairs";
-const MIN_WIDTH = 360; // pixels
-const BESIDES = 100; // pixels: what the widget shows above and below the two square images
-const OUTCOMES = [
-  ["left", "◀ Left", "I prefer the left image"],
-  ["tie", "Tie", "Both are equally good"],
-  ["right", "Right ▶", "I prefer the right image"],
-  ["both_bad", "Both bad", "I like neither"],
-  ["skip", "Skip", "No answer; learn nothing from this pair"],
-];
-const SAID = { left: "left", right: "right", tie: "tie", both_bad: "both bad", skip: "skipped" };
+const WIDTH = 400; // pixels, of a new node
+const HEIGHT = 275; // pixels, of a new node's images with all that is around them
+const LEAST = 260; // pixels of height
+const ORDER = "put in order";
 
-const STYLE = `
-.palate-pairs { display: flex; flex-direction: column; gap: 6px; box-sizing: border-box; width: 100%; min-height: 100%;
-  padding: 6px; overflow: hidden; font: 12px/1.3 sans-serif; color: var(--fg-color, #ddd); }
-.palate-pairs .palate-say { display: flex; justify-content: space-between; gap: 8px; min-height: 16px; }
-.palate-pairs .palate-prompt { overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
-.palate-pairs .palate-count { flex: none; color: var(--descrip-text, #999); }
-.palate-pairs .palate-images { display: flex; flex: none; gap: 6px; width: 100%; aspect-ratio: 2 / 1; }
-.palate-pairs .palate-images button { flex: 1 1 0; min-width: 0; padding: 0; border: 2px solid transparent;
-  border-radius: 6px; background: var(--comfy-input-bg, #222); cursor: pointer; overflow: hidden; }
-.palate-pairs .palate-images img { display: block; width: 100%; height: 100%; object-fit: contain; }
-.palate-pairs .palate-images button.palate-chosen { border-color: #4a9; }
-.palate-pairs .palate-buttons { display: grid; grid-template-columns: repeat(3, 1fr); gap: 4px; }
-.palate-pairs .palate-buttons button { padding: 4px 2px; border: 1px solid var(--border-color, #444); border-radius: 4px;
-  background: var(--comfy-input-bg, #222); color: var(--input-text, #ddd); font: inherit; cursor: pointer; }
-.palate-pairs button:hover:not(:disabled), .palate-pairs button:focus-visible { border-color: #4a9; outline: none; }
-.palate-pairs button:disabled { opacity: 0.45; cursor: default; }
-.palate-pairs .palate-wrong { color: var(--error-text, #e66); }
-`;
-
-function element(tag, className, properties = {}) {
-  return Object.assign(document.createElement(tag), { className, ...properties });
-}
-
-async function post(path, body) {
-  const response = await api.fetchApi(path, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  });
-  const told = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(told.error ?? `The server answered ${response.status}.`);
-  return told;
-}
-
-class PairsWidget {
+/** What one node shows. */
+class NodeQuestions {
   constructor(node) {
     this.node = node;
-    this.pairs = []; // {offer, left, right, prompt, outcome}
-    this.current = null;
-    this.answers = 0;
-    this.busy = false;
     this.person = null; // of the last run; the node's own widget until then
-    this.root = element("div", "palate-pairs");
-    this.prompt = element("span", "palate-prompt");
-    this.count = element("span", "palate-count");
-    const say = element("div", "palate-say");
-    say.append(this.prompt, this.count);
-    this.images = {};
-    const images = element("div", "palate-images");
-    for (const side of ["left", "right"]) {
-      const button = element("button", "", { type: "button", title: `I prefer the ${side} image` });
-      button.append(element("img", "", { alt: `${side} image`, draggable: false }));
-      button.addEventListener("click", () => this.answer(side));
-      images.append(button);
-      this.images[side] = button;
+    this.deck = new Deck(() => this.who());
+    this.answering = new Answering(this.deck, { ordered: () => this.value("show") === ORDER });
+    this.element = this.answering.root;
+    // What happens here must not drag the node, nor select or scroll what lies below it.
+    for (const name of ["pointerdown", "mousedown", "dblclick", "touchstart"]) {
+      this.element.addEventListener(name, (event) => event.button > 0 || event.stopPropagation(), { passive: true });
     }
-    this.buttons = {};
-    const buttons = element("div", "palate-buttons");
-    for (const [outcome, label, title] of OUTCOMES) {
-      const button = element("button", "", { type: "button", textContent: label, title });
-      button.dataset.outcome = outcome;
-      button.addEventListener("click", () => this.answer(outcome));
-      buttons.append(button);
-      this.buttons[outcome] = button;
-    }
-    this.undoButton = element("button", "", { type: "button", textContent: "↶ Undo", title: "Take back the last answer" });
-    this.undoButton.dataset.outcome = "undo";
-    this.undoButton.addEventListener("click", () => this.undo());
-    buttons.append(this.undoButton);
-    this.root.append(say, images, buttons);
-    // A click here must not drag the node or select what lies below it.
-    for (const event of ["pointerdown", "mousedown", "dblclick"]) {
-      this.root.addEventListener(event, (e) => e.stopPropagation());
-    }
-    this.draw();
+    this.passOn();
   }
 
-  /** Whose pairs these are. */
+  value(name) {
+    return this.node.widgets?.find((widget) => widget.name === name)?.value;
+  }
+
+  /** Whose questions these are. */
   who() {
-    const own = this.node.widgets?.find((widget) => widget.name === "person");
     const linked = this.node.inputs?.find((input) => input.name === "person")?.link != null;
-    return (linked ? this.person : own?.value) || this.person || "me";
+    return (linked ? this.person : this.value("person")) || this.person || "me";
   }
 
-  /** Show what a run published; pairs of earlier runs that are still undecided stay behind them. */
-  async show(pairs, person) {
-    if (!pairs?.length) return;
-    this.person = person ?? this.person;
-    const fresh = new Set(pairs.map((pair) => pair.offer));
-    const waiting = this.pairs.filter((pair) => !pair.outcome && !fresh.has(pair.offer));
-    this.pairs = [...pairs, ...waiting];
-    this.next();
-    // A cached run publishes the pairs of the first one again, which may be answered by now.
-    await this.guard(async () => this.merge(await post("/palate/pairs", { person: this.who(), offers: [...fresh] })));
-    this.next();
+  /** Show what a run asked. A cached run asks again what may be answered by now. */
+  async show(questions, person) {
+    if (!questions?.length) return;
+    this.setPerson(person ?? this.who());
+    const now = await this.deck.fetch(questions);
+    this.deck.put(now, this.answering.inUse);
+    this.deck.refresh();
   }
 
-  /** After a reload: whatever this person has not decided yet, the newest first. */
+  /** A run waits for an answer: that comes first. */
+  wait(questions, person) {
+    this.setPerson(person);
+    for (const question of questions) {
+      const known = this.deck.find(question.offer);
+      if (known && !known.sending) Object.assign(known, question);
+    }
+    this.deck.put(questions);
+  }
+
+  /** It waits no more: answered, cancelled, or the time is over. */
+  async waited(offers) {
+    const ours = offers.map((offer) => this.deck.find(offer)).filter(Boolean);
+    for (const question of ours) Object.assign(question, { waiting: false, deadline: null });
+    if (!ours.length) return;
+    this.deck.changed();
+    this.deck.refresh();
+  }
+
+  setPerson(person) {
+    if (this.person !== null && this.person !== person) this.deck.clear();
+    this.person = person;
+  }
+
+  /** After a reload: what this person has not decided, what a run waits for here first. */
   async refresh() {
-    await this.guard(async () => {
-      const told = await post("/palate/pairs", { person: this.who() });
-      this.answers = told.answers;
-      this.pairs = told.pairs.reverse();
+    await this.deck.refresh();
+    const offers = this.deck.waits.filter((wait) => nodeAt(wait.node) === this.node).flatMap((wait) => wait.offers);
+    const first = offers.map((offer) => this.deck.find(offer)).filter((question) => question && !question.outcome);
+    if (first.length) this.deck.put(first);
+  }
+
+  /** In the classic renderer the graph lies below: the wheel and the middle button are for it. */
+  passOn() {
+    const classic = () => !window.LiteGraph?.vueNodesMode;
+    this.element.addEventListener("wheel", (event) => {
+      if (!classic()) return;
+      event.preventDefault();
+      app.canvas.processMouseWheel(event);
     });
-    this.next();
-  }
-
-  async answer(outcome) {
-    const pair = this.current;
-    if (!pair || this.busy) return;
-    const seconds = (performance.now() - this.since) / 1000;
-    await this.guard(async () => this.merge(await post("/palate/answer", { offer: pair.offer, outcome, seconds })));
-    this.next();
-  }
-
-  async undo() {
-    if (this.busy) return;
-    await this.guard(async () => {
-      const told = await post("/palate/undo", { person: this.who() });
-      this.answers = told.answers;
-      const undone = told.undone;
-      const here = undone && this.pairs.find((p) => p.outcome && p.left === undone.left && p.right === undone.right);
-      if (here) {
-        here.outcome = null;
-        this.pairs = [here, ...this.pairs.filter((pair) => pair !== here)];
-      } else if (undone) {
-        this.pairs = (await post("/palate/pairs", { person: this.who() })).pairs.reverse();
-      }
-    });
-    this.next();
-  }
-
-  /** Take over what the server says about pairs that are shown here. */
-  merge(told) {
-    const undone = told.undone && this.pairs.find((p) => p.left === told.undone.left && p.right === told.undone.right);
-    if (undone) undone.outcome = null;
-    if (told.person === this.who()) this.answers = told.answers;
-    for (const theirs of told.pairs ?? []) {
-      const ours = this.pairs.find((pair) => pair.offer === theirs.offer);
-      if (ours) ours.outcome = theirs.outcome;
+    const moves = { pointerdown: "processMouseDown", pointermove: "processMouseMove", pointerup: "processMouseUp" };
+    for (const [name, process] of Object.entries(moves)) {
+      this.element.addEventListener(name, (event) => {
+        const middle = name === "pointermove" ? (event.buttons & 4) !== 0 : event.button === 1;
+        if (middle && classic()) app.canvas[process](event);
+      });
     }
   }
+}
 
-  async guard(work) {
-    this.busy = true;
-    this.wrong = null;
-    this.draw();
-    try {
-      await work();
-    } catch (error) {
-      this.wrong = error.message;
-    }
-    this.busy = false;
-  }
-
-  next() {
-    const before = this.current;
-    this.current = this.pairs.find((pair) => !pair.outcome) ?? null;
-    if (this.current !== before) this.since = performance.now();
-    this.draw();
-  }
-
-  draw() {
-    const shown = this.current ?? this.pairs.at(-1);
-    for (const [side, button] of Object.entries(this.images)) {
-      const image = button.firstChild;
-      const url = shown ? api.apiURL(`/palate/image/${shown[side]}`) : "";
-      if (url && image.getAttribute("src") !== url) image.src = url;
-      image.style.visibility = shown ? "visible" : "hidden";
-      button.disabled = !this.current || this.busy;
-      button.classList.toggle("palate-chosen", shown?.outcome === side);
-    }
-    for (const button of Object.values(this.buttons)) button.disabled = !this.current || this.busy;
-    this.undoButton.disabled = this.busy || this.answers + this.pairs.length === 0;
-    const open = this.pairs.filter((pair) => !pair.outcome).length;
-    let text = "Queue to see pairs here.";
-    if (this.current) text = this.current.prompt || "Which do you prefer?";
-    else if (shown) text = `You said: ${SAID[shown.outcome]}. Queue for new pairs.`;
-    this.prompt.textContent = this.wrong ?? text;
-    this.prompt.title = this.prompt.textContent;
-    this.prompt.classList.toggle("palate-wrong", Boolean(this.wrong));
-    this.count.textContent = `${open ? `${open} waiting · ` : ""}${this.answers} answered`;
-    this.root.dataset.answers = this.answers;
-    this.root.dataset.open = open;
-  }
+/** The node that an execution id means: "7", or "3:7" for node 7 of the subgraph that node 3 is. */
+function nodeAt(id) {
+  const path = String(id).split(":");
+  const last = path.pop();
+  const graph = path.reduce((outer, part) => outer?.getNodeById(Number(part))?.subgraph, app.rootGraph ?? app.graph);
+  return graph?.getNodeById(Number(last));
 }
 
 const shown = new Set();
@@ -212,54 +116,53 @@ const shown = new Set();
 app.registerExtension({
   name: "palate.collect",
 
-  setup() {
-    document.head.append(element("style", "", { textContent: STYLE }));
-    // A click in one tab or node shows in all of them.
-    api.addEventListener("palate.changed", ({ detail }) => {
-      for (const widget of shown) {
-        if (widget.busy || detail.person !== widget.who()) continue;
-        widget.merge(detail);
-        widget.next();
-      }
-    });
+  async setup() {
+    await loadTexts();
+    onLanguage(() => shown.forEach((questions) => questions.answering.translate()));
+    on("palate.changed", (told) => shown.forEach((questions) => questions.deck.hear(told)));
+    on("palate.waiting", (told) => nodeAt(told.node)?.palate?.wait(told.pairs, told.person));
+    on("palate.waited", (told) => shown.forEach((questions) => questions.waited(told.offers)));
+    api.addEventListener("reconnected", () => shown.forEach((questions) => questions.refresh()));
   },
 
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return;
-    const pairs = new PairsWidget(node);
-    node.palatePairs = pairs;
-    shown.add(pairs);
-    const widget = node.addDOMWidget("palate_pairs", "PALATE_PAIRS", pairs.root, {
+    const questions = new NodeQuestions(node);
+    node.palate = questions;
+    shown.add(questions);
+    const widget = node.addDOMWidget("palate_pairs", "PALATE_PAIRS", questions.element, {
       serialize: false, // not sent with a prompt
       hideOnZoom: false,
+      selectOn: [],
       getValue: () => undefined,
       setValue: () => {},
-      getMinHeight: () => Math.round(node.size[0] / 2) + BESIDES,
+      getMinHeight: () => LEAST,
     });
     widget.serialize = false; // not saved in a workflow
-    node.setSize([Math.max(node.size[0], MIN_WIDTH), Math.max(node.size[1], MIN_WIDTH / 2 + 260)]);
+    const least = node.computeSize();
+    node.setSize([Math.max(node.size[0], WIDTH), Math.max(node.size[1], least[1] - LEAST + HEIGHT)]);
 
     const executed = node.onExecuted;
     node.onExecuted = function (output, ...rest) {
       executed?.call(this, output, ...rest);
-      pairs.show(output?.palate_pairs, output?.palate_person?.[0]);
+      questions.show(output?.palate_pairs, output?.palate_person?.[0]);
     };
     const removed = node.onRemoved;
     node.onRemoved = function (...rest) {
-      shown.delete(pairs);
+      shown.delete(questions);
+      questions.answering.stop();
       removed?.apply(this, rest);
     };
-    const person = node.widgets.find((other) => other.name === "person");
-    if (person) {
-      const changed = person.callback;
-      person.callback = function (...rest) {
+    for (const name of ["person", "show"]) {
+      const other = node.widgets.find((one) => one.name === name);
+      if (!other) continue;
+      const changed = other.callback;
+      other.callback = function (...rest) {
         changed?.apply(this, rest);
-        pairs.refresh();
+        if (name === "person") questions.deck.clear(), questions.refresh();
+        else questions.answering.draw();
       };
     }
-    // Once a saved workflow has filled in the node's own values.
-    setTimeout(() => {
-      if (!pairs.pairs.length) pairs.refresh();
-    }, 0);
+    setTimeout(() => questions.refresh(), 0); // once a saved workflow has filled in the node's own values
   },
 });

@@ -1,0 +1,365 @@
+/**
+ * Asks what a deck's questions ask, by mouse, touch and keys: which of two, the best of a batch, or its order.
+ *
+ * Node and sidebar show this. The next pictures are loaded before they are needed, so that one question replaces the
+ * other at once; whoever clicks while the pictures change under the pointer answers nothing.
+ */
+
+import { element } from "./dom.js";
+import { listen } from "./keys.js";
+import { Pictures, fit, grid, shape } from "./pictures.js";
+import { addStyle } from "./style.js";
+import { say } from "./texts.js";
+import { Viewer } from "./viewer.js";
+
+const AHEAD = 2; // questions whose pictures are loaded early
+const SETTLE = 400; // milliseconds after a question came by itself, in which a click was meant for the one before
+const GAP = 6; // px between pictures
+const PAIR = ["left", "tie", "right", "both_bad", "skip"];
+const BATCH = ["both_bad", "skip", "rest"];
+const SIGNS = { left: "←", right: "→", undo: "↶", full: "⤢" };
+const KEYS = {
+  ArrowLeft: "left", ArrowRight: "right", ArrowDown: "tie", t: "tie", b: "both_bad", s: "skip", Enter: "rest",
+  z: "undo", Backspace: "undo", f: "full", " ": "full",
+}; // prettier-ignore
+const HINTS = { left: "←", tie: "T", right: "→", both_bad: "B", skip: "S", rest: "⏎", undo: "Z", full: "F" };
+
+const STYLE = `
+.palate-pairs, .palate-viewer { --palate-part: color-mix(in srgb, var(--palate-text) 10%, transparent);
+  --palate-part-hover: color-mix(in srgb, var(--palate-text) 18%, transparent); }
+.palate-pairs { container-type: inline-size; display: flex; flex-direction: column; gap: 6px; width: 100%; height: 100%;
+  min-height: 240px; padding: 2px 4px 4px; overflow: hidden; border-radius: 8px; font-size: 12px; outline: none;
+  touch-action: manipulation; user-select: none; }
+.palate-pairs:focus-visible { outline: 2px solid var(--palate-accent); outline-offset: -1px; }
+.palate-head { display: flex; flex: none; justify-content: space-between; gap: 10px; height: 18px; line-height: 18px; }
+.palate-prompt { overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
+.palate-count { flex: none; color: var(--palate-quiet); }
+.palate-waiting .palate-prompt::before { content: ""; display: inline-block; width: 7px; height: 7px; margin: 0 6px 1px 1px;
+  border-radius: 50%; background: var(--palate-accent); animation: palate-pulse 1.6s ease-in-out infinite; }
+@keyframes palate-pulse { 50% { opacity: 0.25; } }
+.palate-clock { flex: none; height: 2px; margin: -3px 0; border-radius: 1px; overflow: hidden; }
+.palate-clock i { display: block; width: 0; height: 100%; background: var(--palate-accent); }
+.palate-images { position: relative; flex: 1 1 0; min-height: 110px; }
+.palate-grid { position: absolute; inset: 0; display: flex; flex-wrap: wrap; place-content: center; }
+.palate-cell { display: flex; flex: none; align-items: center; justify-content: center; }
+.palate-picture { position: relative; padding: 0; border: 0; border-radius: 6px; background: none; cursor: pointer;
+  outline: 2px solid transparent; outline-offset: -2px; overflow: hidden; font: inherit; }
+.palate-picture img { display: block; width: 100%; height: 100%; object-fit: contain; pointer-events: none;
+  -webkit-user-drag: none; }
+.palate-picture::after { content: ""; position: absolute; inset: 0; border-radius: inherit; pointer-events: none;
+  border: 2px solid transparent; transition: border-color 80ms; }
+.palate-asking .palate-picture:hover::after, .palate-asking .palate-picture:focus-visible::after {
+  border-color: var(--palate-accent); }
+.palate-picture[data-chosen]::after { border-color: var(--palate-accent); }
+.palate-picture b { position: absolute; top: 5px; left: 5px; min-width: 20px; padding: 0 5px; border-radius: 10px;
+  background: rgb(0 0 0 / 55%); color: #fff; font-size: 11px; font-weight: 600; line-height: 20px; text-align: center; }
+.palate-picture[data-place] b { background: var(--palate-accent); }
+.palate-images:not(.palate-asking) .palate-picture { opacity: 0.45; cursor: default; }
+.palate-images:not(.palate-asking) .palate-picture[data-chosen] { opacity: 0.8; }
+.palate-empty { position: absolute; inset: 0; display: flex; align-items: center; justify-content: center; padding: 12px;
+  border: 1px dashed var(--palate-line); border-radius: 8px; color: var(--palate-quiet); text-align: center; }
+.palate-buttons { display: flex; flex: none; gap: 4px; }
+.palate-buttons .palate-button { flex: 1 1 auto; min-height: 28px; padding: 3px 6px; font-size: 12px; white-space: nowrap; }
+.palate-buttons .palate-button[aria-disabled="true"] { opacity: 0.45; cursor: default; }
+.palate-buttons .palate-button.palate-plain { flex: none; width: 30px; padding: 0; font-size: 15px; }
+.palate-buttons .palate-key { display: none; }
+@container (min-width: 520px) { .palate-buttons .palate-key { display: inline-block; } }
+@container (max-width: 300px) { .palate-buttons .palate-button { padding: 3px 2px; font-size: 11px; } }
+@media (pointer: coarse) { .palate-buttons .palate-button { min-height: 36px; }
+  .palate-buttons .palate-button.palate-plain { width: 36px; } }
+`;
+
+export class Answering {
+  /**
+   * @param {import("./deck.js").Deck} deck whose `changed` becomes this component's
+   * @param {{ordered?: () => boolean, empty?: () => string}} options
+   *   ordered: whether a batch is put in order; else its best is picked. empty: what to say when nothing was asked yet
+   */
+  constructor(deck, { ordered = () => false, empty = () => say("answer.empty") } = {}) {
+    addStyle("answering", STYLE);
+    Object.assign(this, { deck, ordered, empty });
+    this.placed = []; // ids of a batch that is being put in order, best first
+    this.expected = true; // whether somebody asked for the next question
+    this.shown = null; // the question whose pictures are on the screen
+    this.since = 0; // when it came, milliseconds
+    this.deafUntil = 0;
+    this.pictures = new Pictures();
+    this.build();
+    this.viewer = new Viewer(this);
+    this.stopKeys = listen(this.root, (key, event) => this.press(key, event));
+    this.sizes = new ResizeObserver(() => this.layOut());
+    this.sizes.observe(this.images);
+    deck.changed = () => this.draw();
+    this.draw();
+  }
+
+  build() {
+    this.prompt = element("span", "palate-prompt");
+    this.count = element("span", "palate-count");
+    this.count.setAttribute("aria-live", "polite");
+    this.bar = element("i");
+    this.images = element("div", "palate-images");
+    this.grid = element("div", "palate-grid");
+    this.note = element("div", "palate-empty");
+    this.images.append(this.grid, this.note);
+    this.buttons = element("div", "palate-buttons");
+    const head = element("div", "palate-head", {}, this.prompt, this.count);
+    const clock = element("div", "palate-clock", {}, this.bar);
+    this.root = element("div", "palate palate-pairs", { tabIndex: 0 }, head, clock, this.images, this.buttons);
+    this.root.setAttribute("role", "group");
+    this.root.addEventListener("click", (event) => {
+      const { act, index } = event.target.closest("button")?.dataset ?? {};
+      if (act) this.act(act);
+      else if (index !== undefined) this.pick(Number(index));
+      // Keys go on working here when the pointer leaves, and Space isn't a second click on the same button.
+      if (event.detail > 0) this.root.focus({ preventScroll: true });
+    });
+  }
+
+  /** No more keys, no more viewer. */
+  stop() {
+    this.stopKeys();
+    this.sizes.disconnect();
+    clearInterval(this.ticking);
+    this.viewer.close();
+  }
+
+  /** Whether somebody is looking at the question: then another one must not take its place by itself. */
+  get inUse() {
+    return this.viewer.isOpen || this.root.matches(":hover") || this.root.contains(document.activeElement);
+  }
+
+  /** Whether the current question can be answered now. */
+  get asking() {
+    return this.shown !== null && this.shown === this.deck.current && performance.now() >= this.deafUntil;
+  }
+
+  get isBatch() {
+    return ((this.deck.current ?? this.shown)?.images.length ?? 2) > 2;
+  }
+
+  /** Do what a button or key stands for. */
+  act(name) {
+    if (name === "undo") return this.placed.length ? this.stepBack() : this.undo();
+    if (name === "full") return void (this.shown && this.viewer.open());
+    if (!this.asking) return;
+    if (name === "rest") return this.rank([...this.placed.map((id) => [id]), this.unplaced()]);
+    if (this.isBatch && !["both_bad", "skip"].includes(name)) return;
+    this.send({ outcome: name });
+  }
+
+  /** Choose a picture by its place: the preferred of two, the best, or the next best. */
+  pick(index) {
+    const images = this.deck.current?.images;
+    if (!this.asking || !images?.[index]) return;
+    if (!this.isBatch) return this.send({ outcome: index ? "right" : "left" });
+    const id = images[index];
+    if (!this.ordered()) return this.rank([[id], images.filter((other) => other !== id)]);
+    if (this.placed.includes(id)) return;
+    this.placed.push(id);
+    const left = this.unplaced();
+    if (left.length === 1) return this.rank([...this.placed, ...left].map((one) => [one]));
+    this.draw();
+  }
+
+  undo() {
+    this.expected = true;
+    this.deck.undo();
+  }
+
+  stepBack() {
+    this.placed.pop();
+    this.draw();
+  }
+
+  unplaced() {
+    return this.deck.current.images.filter((id) => !this.placed.includes(id));
+  }
+
+  rank(tiers) {
+    if (!this.isBatch || !tiers[0]?.length || tiers.length < 2) return;
+    this.send({ outcome: "ranked", tiers });
+  }
+
+  send(answer) {
+    this.placed = [];
+    this.expected = true;
+    this.deck.answer(this.shown, answer, (performance.now() - this.since) / 1000);
+  }
+
+  /** A key; returns whether it means something here. */
+  press(key, event) {
+    const onButton = event.target.matches?.("button:focus-visible");
+    if (onButton && [" ", "Enter"].includes(key)) return false; // the button's own
+    const act = KEYS[key];
+    if (this.isBatch && /^[1-9]$/.test(key)) {
+      if (!event.repeat) this.pick(Number(key) - 1);
+      return true;
+    }
+    if (!act || !this.names().includes(act)) return false;
+    if (!event.repeat) this.act(act);
+    return true;
+  }
+
+  names() {
+    const answers = this.isBatch ? BATCH.filter((name) => name !== "rest" || this.ordered()) : PAIR;
+    return [...answers, "undo", "full"];
+  }
+
+  draw() {
+    const { deck } = this;
+    if (this.shown && !deck.questions.includes(this.shown)) this.clear();
+    const wanted = deck.current ?? this.shown ?? deck.questions.at(-1) ?? null;
+    for (const question of deck.open.slice(0, AHEAD + 1)) this.pictures.load(question);
+    if (wanted && wanted !== this.shown) this.bring(wanted);
+    this.mark();
+    this.drawHead();
+    this.drawButtons();
+    this.viewer.draw();
+  }
+
+  clear() {
+    this.shown = null;
+    this.grid.replaceChildren();
+  }
+
+  /** Show a question's pictures once they are there; until then what was there stays. */
+  bring(question) {
+    const entry = this.pictures.load(question);
+    if (!entry.ready) return void entry.done.then(() => this.draw());
+    this.since = performance.now();
+    if (this.shown && !this.expected) this.deafUntil = this.since + SETTLE;
+    Object.assign(this, { shown: question, placed: [], broken: entry.broken, expected: false });
+    this.pictures.keep([question, ...this.deck.open.slice(0, AHEAD + 1)]);
+    const cells = entry.images.map((image, index) => this.cell(image, index, question));
+    this.grid.replaceChildren(...cells);
+    this.layOut();
+  }
+
+  cell(image, index, question) {
+    const pair = question.images.length === 2;
+    const name = pair ? say(index ? "answer.right_title" : "answer.left_title") : say("answer.pick", { place: index + 1 });
+    image.alt = name;
+    const button = element("button", "palate-picture", { type: "button", title: name }, image);
+    button.dataset.index = index;
+    button.setAttribute("aria-label", name);
+    if (!pair) button.append(element("b", "", { textContent: index + 1 }));
+    return element("div", "palate-cell", {}, button);
+  }
+
+  layOut() {
+    const { clientWidth, clientHeight } = this.images;
+    const cells = [...this.grid.children];
+    if (!cells.length || !clientWidth) return;
+    const images = cells.map((cell) => cell.querySelector("img"));
+    const place = grid(cells.length, clientWidth, clientHeight, shape(images[0]), GAP);
+    this.grid.style.gap = `${GAP}px`;
+    cells.forEach((cell, index) => {
+      const size = fit(shape(images[index]), place.width, place.height);
+      Object.assign(cell.style, { width: `${place.width}px`, height: `${place.height}px` });
+      Object.assign(cell.firstChild.style, { width: `${size.width}px`, height: `${size.height}px` });
+    });
+  }
+
+  /** Which pictures were chosen so far. */
+  mark() {
+    const { shown } = this;
+    const open = shown !== null && shown === this.deck.current;
+    this.images.classList.toggle("palate-asking", open);
+    this.images.setAttribute("aria-busy", String(Boolean(this.deck.current) && !open));
+    this.note.classList.toggle("palate-hidden", Boolean(shown) && !this.broken);
+    this.note.textContent = this.broken ? say("answer.missing") : this.empty();
+    const best = shown?.tiers?.[0] ?? [{ left: shown?.images[0], right: shown?.images[1] }[shown?.outcome]];
+    [...this.grid.children].forEach((cell, index) => {
+      const button = cell.firstChild;
+      const place = this.placed.indexOf(shown.images[index]);
+      button.toggleAttribute("data-chosen", place >= 0 || (!open && best.includes(shown.images[index])));
+      button.toggleAttribute("data-place", place >= 0);
+      const badge = button.querySelector("b");
+      if (badge) badge.textContent = place >= 0 ? say("answer.place", { place: place + 1 }) : index + 1;
+    });
+  }
+
+  drawHead() {
+    const { deck } = this;
+    const current = deck.current;
+    const waiting = Boolean(current?.waiting);
+    this.root.classList.toggle("palate-waiting", waiting);
+    this.root.setAttribute("aria-label", this.question());
+    clearInterval(this.ticking);
+    if (waiting && current.deadline) this.ticking = setInterval(() => this.tick(), 250);
+    this.tick();
+    this.prompt.classList.toggle("palate-wrong", Boolean(deck.wrong));
+    const open = deck.open.length;
+    const counts = [open > 1 ? say("answer.waiting", { count: open }) : "", say("answer.answered", { count: deck.answers })];
+    this.count.textContent = counts.filter(Boolean).join(" · ");
+    Object.assign(this.root.dataset, { open, answers: deck.answers, offer: this.shown?.offer ?? "" });
+  }
+
+  /** What the line on top says; the time that is left changes while nothing else does. */
+  tick() {
+    const current = this.deck.current;
+    const left = current?.waiting && current.deadline ? Math.max(0, current.deadline - Date.now() / 1000) : null;
+    if (left !== null) this.span = Math.max(this.timed === current.offer ? this.span : 0, left);
+    this.timed = current?.offer;
+    this.bar.style.width = left === null ? "0" : `${(100 * left) / this.span}%`;
+    let text = this.deck.wrong ?? current?.prompt ?? "";
+    if (!this.deck.wrong && current?.waiting) {
+      const time = left === null ? "" : ` ${Math.floor(left / 60)}:${String(Math.floor(left % 60)).padStart(2, "0")}`;
+      text = [say("answer.graph_waits") + time, current.prompt].filter(Boolean).join(" · ");
+    }
+    text ||= current ? this.question() : this.shown ? this.done() : "";
+    if (this.prompt.textContent === text) return;
+    this.prompt.textContent = this.prompt.title = text;
+    this.viewer.tick();
+  }
+
+  question() {
+    if (!this.isBatch) return say("answer.question");
+    return say(this.ordered() ? "answer.question_order" : "answer.question_best");
+  }
+
+  done() {
+    return say("answer.done");
+  }
+
+  drawButtons() {
+    const names = this.names();
+    if (this.buttons.dataset.names !== names.join()) {
+      this.buttons.dataset.names = names.join();
+      this.buttons.replaceChildren(...names.map((name) => this.button(name)));
+    }
+    for (const button of this.buttons.children) {
+      const off = !this.can(button.dataset.act);
+      button.setAttribute("aria-disabled", String(off));
+    }
+  }
+
+  button(name) {
+    const text = this.isBatch && name === "both_bad" ? say("answer.none_good") : say(`answer.${name}`);
+    const hint = say(`answer.${this.isBatch && name === "both_bad" ? "none_good" : name}_title`);
+    const plain = name === "undo" || name === "full";
+    const made = element("button", `palate-button${plain ? " palate-plain" : ""}`, { type: "button" });
+    made.title = `${hint} (${HINTS[name]})`;
+    made.setAttribute("aria-label", hint);
+    made.dataset.act = made.dataset.outcome = name;
+    if (plain) made.append(SIGNS[name]);
+    else made.append(element("span", "", { textContent: text }), element("kbd", "palate-key", { textContent: HINTS[name] }));
+    return made;
+  }
+
+  can(name) {
+    if (name === "undo") return this.placed.length > 0 || this.deck.answers > 0 || this.deck.questions.some((q) => q.outcome);
+    if (name === "full") return this.shown !== null;
+    if (name === "rest") return this.placed.length > 0;
+    return this.deck.current !== null;
+  }
+
+  /** Texts in another language. */
+  translate() {
+    this.buttons.dataset.names = "";
+    this.clear();
+    this.expected = true;
+    this.draw();
+  }
+}

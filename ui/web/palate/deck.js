@@ -1,0 +1,205 @@
+/**
+ * The questions to one person that lie at one place, a node or the sidebar, and the answers on their way.
+ *
+ * A question is what the server tells of a pair or a batch: {offer, images, left, right, prompt, outcome, tiers, waiting,
+ * deadline}; `outcome` is null while it is open. An answer counts here at once and travels behind the next question, one
+ * after the other. The server knows each question by its id and takes an answer twice without doubling it, so whatever
+ * happens on the way, answering again is right.
+ */
+
+import { post } from "./server.js";
+import { say } from "./texts.js";
+
+const KEPT = 60; // decided questions that are remembered, for Undo
+const MOST = 200; // ids of a request
+const LATER = 150; // milliseconds: news that come together are looked into once
+
+export class Deck {
+  /**
+   * @param {() => string} who whose questions these are
+   * @param {() => void} changed called after every change
+   */
+  constructor(who, changed = () => {}) {
+    this.who = who;
+    this.changed = changed;
+    this.questions = []; // the open ones in the order in which they are asked
+    this.answers = 0; // as the server counts them
+    this.waits = []; // runs that wait for this person
+    this.wrong = null; // one sentence
+    this.underway = 0;
+    this.last = Promise.resolve();
+  }
+
+  get open() {
+    return this.questions.filter((question) => !question.outcome);
+  }
+
+  get current() {
+    return this.questions.find((question) => !question.outcome) ?? null;
+  }
+
+  /**
+   * Ask these before the others.
+   *
+   * @param {object[]} questions
+   * @param {boolean} afterCurrent leave the one that somebody is looking at where it is
+   */
+  put(questions, afterCurrent = false) {
+    const fresh = new Set(questions.map((question) => question.offer));
+    const current = afterCurrent ? this.current : null;
+    const first = current && !fresh.has(current.offer) ? [current] : [];
+    const others = this.questions.filter((question) => question !== first[0] && !fresh.has(question.offer));
+    this.questions = [...first, ...questions.map((question) => this.find(question.offer) ?? question), ...others];
+    this.forget();
+    this.changed();
+  }
+
+  /** Have these behind the others, unless they are there already. */
+  add(questions) {
+    this.questions.push(...questions.filter((question) => !this.find(question.offer)));
+    this.forget();
+    this.changed();
+  }
+
+  /** Another person: nothing of what lies here is theirs. */
+  clear() {
+    this.questions = [];
+    this.answers = 0;
+    this.wrong = null;
+    this.changed();
+  }
+
+  /**
+   * Answer a question; the next one is the current one when this returns.
+   *
+   * @param {object} question
+   * @param {{outcome: string, tiers?: string[][]}} answer
+   * @param {number} seconds that it took
+   */
+  answer(question, answer, seconds) {
+    Object.assign(question, { outcome: answer.outcome, tiers: answer.tiers ?? null });
+    question.sending = (question.sending ?? 0) + 1;
+    const body = { offer: question.offer, outcome: answer.outcome, seconds };
+    if (answer.tiers) body.tiers = answer.tiers;
+    this.wrong = null;
+    this.changed();
+    return this.next(async () => {
+      try {
+        const told = await post("/palate/answer", body);
+        question.sending -= 1;
+        this.take(told);
+      } catch (error) {
+        question.sending -= 1;
+        await this.look(question, error);
+      }
+    });
+  }
+
+  /** Take the person's latest answer back, wherever it was given; its question is the current one then. */
+  undo() {
+    return this.next(async () => {
+      try {
+        const told = await post("/palate/undo", { person: this.who() });
+        this.wrong = told.undone ? null : say("answer.nothing");
+        if (told.undone && !told.pairs.length) this.wrong = say("answer.elsewhere");
+        this.take(told);
+        this.put(told.pairs);
+      } catch (error) {
+        this.wrong = error.message;
+      }
+    });
+  }
+
+  /** What the server knows of the questions here, and of others that are open. */
+  refresh() {
+    return this.next(async () => {
+      try {
+        const person = this.who();
+        const told = await post("/palate/pairs", { person });
+        if (person !== this.who()) return;
+        await this.sync();
+        this.take(told);
+        this.add(told.pairs.reverse()); // the newest first
+      } catch (error) {
+        this.wrong = error.message;
+      }
+    });
+  }
+
+  /** Questions as they stand now; those that are gone are left out. A server that is away leaves them as they are. */
+  async fetch(questions) {
+    const offers = questions.map((question) => question.offer).slice(0, MOST);
+    try {
+      return (await post("/palate/pairs", { person: this.who(), offers })).pairs;
+    } catch (error) {
+      this.wrong = error.message;
+      return questions;
+    }
+  }
+
+  /** News for everybody: an answer, or one that was taken back, here or elsewhere. */
+  hear(told) {
+    if (told.person !== this.who()) return;
+    this.waits = told.waits ?? this.waits;
+    const known = told.pairs.every(({ offer, outcome }) => (this.find(offer) ?? { outcome }).outcome === outcome);
+    if (known && (this.underway || told.answers === this.answers)) return;
+    // The news may be older than what is known here: look, once nothing is on its way.
+    clearTimeout(this.later);
+    this.later = setTimeout(() => this.next(() => this.sync().catch(() => {})), LATER);
+  }
+
+  find(offer) {
+    return this.questions.find((question) => question.offer === offer);
+  }
+
+  async sync() {
+    const known = this.questions.slice(0, MOST);
+    const told = await post("/palate/pairs", { person: this.who(), offers: known.map((question) => question.offer) });
+    const there = new Set(told.pairs.map((question) => question.offer));
+    this.questions = this.questions.filter((one) => one.sending || there.has(one.offer) || !known.includes(one));
+    this.take(told);
+    this.wrong = null;
+  }
+
+  /** An answer failed: perhaps it arrived all the same, perhaps its question is gone. */
+  async look(question, error) {
+    const before = this.wrong;
+    const found = (await this.fetch([question])).find(({ offer }) => offer === question.offer);
+    this.wrong = before;
+    if (!found) {
+      this.questions = this.questions.filter((other) => other !== question);
+    } else if (found !== question && found.outcome) {
+      Object.assign(question, found);
+      return;
+    } else {
+      Object.assign(question, { outcome: null, tiers: null });
+    }
+    this.wrong = error.message;
+  }
+
+  take(told) {
+    if (told.person !== this.who()) return;
+    this.answers = told.answers;
+    this.waits = told.waits ?? [];
+    for (const theirs of told.pairs) {
+      const ours = this.find(theirs.offer);
+      if (ours && !ours.sending) Object.assign(ours, theirs);
+    }
+  }
+
+  /** One request after the other. */
+  next(work) {
+    this.underway += 1;
+    this.last = this.last.then(work).finally(() => {
+      this.underway -= 1;
+      this.changed();
+    });
+    return this.last;
+  }
+
+  forget() {
+    const decided = this.questions.filter((question) => question.outcome && !question.sending);
+    const old = new Set(decided.slice(0, Math.max(0, decided.length - KEPT)));
+    this.questions = this.questions.filter((question) => !old.has(question));
+  }
+}
