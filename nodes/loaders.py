@@ -11,6 +11,7 @@ from comfy_api.v0_0_2 import io
 
 from ..adapters.encoders import ImageTextEncoder, load_encoder
 from ..adapters.playground import playground_folder
+from . import sidebar
 from .diffusers_folder import load_diffusers_folder
 from .sockets import CATEGORY, Encoder
 
@@ -86,4 +87,6 @@ def _path(file: str) -> Path:
 def _load(spec: str | Path) -> ImageTextEncoder:
     # ComfyUI runs nodes in inference mode; tensors made there could never take part in gradients.
     with torch.inference_mode(False):
-        return load_encoder(spec, device=comfy.model_management.text_encoder_device())
+        encoder = load_encoder(spec, device=comfy.model_management.text_encoder_device())
+    sidebar.seen(encoder)
+    return encoder
