@@ -1,0 +1,102 @@
+/**
+ * Palate's place in ComfyUI's sidebar, with its badge, and the commands that keys can be bound to.
+ *
+ * ComfyUI keeps one command per key, for the whole page: its own front ends before 1.40 ignore what element a binding
+ * is meant for. So the commands look for themselves whether the pointer or the focus is on a question, in a node or in
+ * the sidebar, and do nothing elsewhere; and their keys are ones that nothing else uses. The plain keys (arrows, T, B,
+ * S, Z) belong to the question itself while pointer or focus is on it, and can't be rebound.
+ */
+
+import { app } from "/scripts/app.js";
+import { State } from "./palate/state.js";
+import { Tab } from "./palate/tab.js";
+import { addStyle } from "./palate/style.js";
+import { loadTexts, onLanguage, say } from "./palate/texts.js";
+
+const ID = "palate";
+const TOGGLE = `Workspace.ToggleSidebarTab.${ID}`; // ComfyUI makes this command for every tab
+const BADGE = "Palate.Badge";
+const HINTS = "Palate.KeyHints";
+const MOST = 99; // the badge says 99+ beyond
+const ANSWERS = [
+  ["Left", "left", "ArrowLeft", "Palate: I prefer the left image"],
+  ["Right", "right", "ArrowRight", "Palate: I prefer the right image"],
+  ["Tie", "tie", "ArrowDown", "Palate: both images are equally good"],
+  ["BothBad", "both_bad", "Delete", "Palate: I like neither image"],
+  ["Skip", "skip", "ArrowUp", "Palate: skip this question"],
+  ["Undo", "undo", "Backspace", "Palate: take back the last answer"],
+];
+
+const state = new State();
+let tab = null;
+
+/** Press a button of the question under the pointer, else of the one with the focus, else of the open sidebar's. */
+function press(act) {
+  const asked = (rest) => document.querySelector(`.palate-pairs${rest}`);
+  const question = asked(":hover") ?? asked(":focus-within") ?? asked(":focus") ?? document.querySelector(".palate-tab .palate-pairs");
+  question?.querySelector(`[data-act="${act}"]`)?.click();
+}
+
+function setting(id) {
+  return app.extensionManager?.setting?.get(id) ?? true;
+}
+
+/** The tab as ComfyUI watches it: what is set here shows. */
+function watched() {
+  return app.extensionManager?.getSidebarTabs?.().find(({ id }) => id === ID);
+}
+
+function drawBadge() {
+  const shown = watched();
+  if (!shown) return;
+  const { waiting, wait } = state;
+  const count = waiting > MOST ? `${MOST}+` : waiting ? String(waiting) : wait ? "!" : "";
+  const badge = setting(BADGE) ? count : "";
+  const tooltip = wait ? say("tab.tooltip_graph") : waiting ? say("tab.tooltip_waiting", { count: waiting }) : say("tab.tooltip");
+  if (shown.iconBadge !== badge) shown.iconBadge = badge;
+  if (shown.tooltip !== tooltip) shown.tooltip = tooltip;
+}
+
+function drawHints() {
+  document.body.classList.toggle("palate-no-keys", !setting(HINTS));
+}
+
+app.registerExtension({
+  name: "palate.sidebar",
+
+  settings: [
+    { id: BADGE, name: "Palate: number of waiting questions on the sidebar icon", type: "boolean", defaultValue: true, onChange: () => drawBadge() },
+    { id: HINTS, name: "Palate: keys beside the buttons", type: "boolean", defaultValue: true, onChange: () => drawHints() },
+  ],
+
+  commands: ANSWERS.map(([name, act, , label]) => ({ id: `Palate.${name}`, label, function: () => press(act) })),
+
+  keybindings: [
+    ...ANSWERS.map(([name, , key]) => ({ commandId: `Palate.${name}`, combo: { key, alt: true, shift: true } })),
+    { commandId: TOGGLE, combo: { key: "p", alt: true, shift: true } },
+  ],
+
+  async setup() {
+    await loadTexts();
+    addStyle("keys", ".palate-no-keys .palate-key { display: none !important; }");
+    app.extensionManager.registerSidebarTab({
+      id: ID,
+      icon: "pi pi-heart",
+      title: say("tab.title"),
+      tooltip: say("tab.tooltip"),
+      iconBadge: "",
+      type: "custom",
+      render: (place) => {
+        tab ??= new Tab(state);
+        tab.show(place);
+      },
+    });
+    state.addEventListener("change", drawBadge);
+    onLanguage(() => {
+      tab?.translate();
+      drawBadge();
+    });
+    drawHints();
+    state.start();
+  },
+});
