@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from .likelihood import Array
 from .posterior import Posterior
@@ -21,7 +22,7 @@ _RANDOM = 4096  # pairs to begin with
 _STARTS = 8
 _PARTNERS = 12  # kept of each look at all candidates: the best may be a near-duplicate or excluded
 _ROUNDS = 4
-_FEW = 400  # answers, up to which the gain's eigenvectors are had in less time than a root of width D
+_FEW = 256  # answers, up to which the gain's eigenvectors are had in less time than a root of width D
 
 
 def coordinates(posterior: Posterior, vectors: Array, generator: np.random.Generator) -> Array:
@@ -42,13 +43,14 @@ def _root_times(gain: Array, drawn: Array) -> Array:
     """A root of I - gain gain' (symmetric for few answers, else Cholesky's) times `drawn` (D, k), in float32."""
     gain, drawn = gain.astype(np.float32), drawn.astype(np.float32)
     if gain.shape[1] <= _FEW:
-        values, turned = np.linalg.eigh(gain.T @ gain)
+        values, turned = (found.numpy() for found in torch.linalg.eigh(torch.from_numpy(gain.T @ gain)))
         values = np.clip(values, 1e-6, 1.0)
         basis = gain @ turned  # its columns have the lengths sqrt(values)
         return np.asarray(drawn - basis @ (((1.0 - np.sqrt(1.0 - values)) / values)[:, None] * (basis.T @ drawn)))
     left = -(gain @ gain.T)
     left[np.diag_indices_from(left)] += 1.0 + 1e-4  # rounding may leave it just below zero where all is known
-    return np.asarray(np.linalg.cholesky(left) @ drawn)
+    # torch's takes an eighth of the time of numpy's here.
+    return np.asarray(torch.linalg.cholesky(torch.from_numpy(left)).numpy() @ drawn)
 
 
 def promising_pairs(utility: Array, spread: Array, generator: np.random.Generator) -> npt.NDArray[np.integer]:
