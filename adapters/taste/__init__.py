@@ -12,8 +12,10 @@ from .pairs import STRATEGIES, choose_pair
 from .person import Taste, fit_taste
 from .report import LearningReport, learned_report
 from .second_look import Suspect, second_look
+from .sets import choose_set
 from .vocabulary import VOCABULARY
 from .words import Word, WordEffect, words_of
+from .worth_asking import worth_asking
 
 __all__ = [
     "STRATEGIES",
@@ -27,6 +29,7 @@ __all__ = [
     "agreement",
     "blend_tastes",
     "choose_pair",
+    "choose_set",
     "diversity",
     "fit_taste",
     "learned_report",
@@ -35,4 +38,5 @@ __all__ = [
     "strip",
     "taste_map",
     "words_of",
+    "worth_asking",
 ]
