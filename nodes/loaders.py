@@ -7,6 +7,7 @@ from pathlib import Path
 import comfy.model_management
 import folder_paths
 import torch
+from comfy.model_patcher import ModelPatcher
 from comfy_api.v0_0_2 import io
 
 from ..adapters.encoders import ImageTextEncoder, load_encoder
@@ -85,8 +86,22 @@ def _path(file: str) -> Path:
 
 
 def _load(spec: str | Path) -> ImageTextEncoder:
+    management = comfy.model_management
     # ComfyUI runs nodes in inference mode; tensors made there could never take part in gradients.
     with torch.inference_mode(False):
-        encoder = load_encoder(spec, device=comfy.model_management.text_encoder_device())
+        encoder = load_encoder(spec, device=management.text_encoder_offload_device())
+        patcher = ModelPatcher(
+            encoder.towers,
+            load_device=management.text_encoder_device(),
+            offload_device=management.text_encoder_offload_device(),
+        )
+    encoder.before_use(lambda: _bring(patcher))
     sidebar.seen(encoder)
     return encoder
+
+
+def _bring(patcher: ModelPatcher) -> None:
+    """Have ComfyUI make room for the encoder and move it to where it computes; it may move it away any time after."""
+    with torch.inference_mode(False):
+        # As a whole: only ComfyUI's own layers can work with a part of their weights elsewhere.
+        comfy.model_management.load_models_gpu([patcher], force_full_load=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import EncoderError, EncoderMismatchError
@@ -20,6 +20,10 @@ from .towers import TextTower, image_tower, text_model_from_state_dict
 __all__ = ["ImageTextEncoder", "encoder_from_state_dict"]
 
 Tokenize = Callable[[list[str]], Tensor]  # texts -> token ids (N, 77)
+
+
+class EncoderTowers(nn.ModuleDict):
+    """The towers of an encoder, by the name that hosts show while they load them."""
 
 
 class ImageTextEncoder:
@@ -59,8 +63,8 @@ class ImageTextEncoder:
                 f"Cannot use {name or 'this CLIP'}: its tensors don't fit each other ({error}); expected those of one "
                 "CLIP. Get the file again."
             ) from error
-        self._device = torch.device(device)
         self._tokenize = tokenize
+        self._before_use: Callable[[], object] | None = None
 
     def _build(self, state: Mapping[str, Tensor], name: str, facts: ClipFacts, device: str | torch.device) -> None:
         self.facts = facts.settled(state)
@@ -85,6 +89,16 @@ class ImageTextEncoder:
         """The text tower, or None; parameters `text_model.…`, frozen."""
         return self._texts
 
+    @property
+    def towers(self) -> EncoderTowers:
+        """Both towers as one module: whoever moves it to another device moves where this encoder computes."""
+        parts: dict[str, nn.Module] = {"images": self._images}
+        return EncoderTowers(parts if self._texts is None else parts | {"texts": self._texts})
+
+    def before_use(self, call: Callable[[], object]) -> None:
+        """Have this called before each computation: a host that manages memory brings the towers there then."""
+        self._before_use = call
+
     def encode_images(self, images: Sequence[Image.Image] | Tensor, batch_size: int = 16) -> Tensor:
         """Encode pictures of any size.
 
@@ -99,12 +113,13 @@ class ImageTextEncoder:
             ImageError: a picture that can't be used.
         """
         pictures = as_batches(images)
+        device = self._ready()
         vectors = []
         with torch.inference_mode():
             for start in range(0, len(pictures), batch_size):
                 part = pictures[start : start + batch_size]
                 ready = [prepare(p, self._images.size, self.facts.mean or (), self.facts.std or ()) for p in part]
-                vectors.append(self._images(torch.stack(ready).to(self._device)).cpu())
+                vectors.append(self._images(torch.stack(ready).to(device)).cpu())
         return self._unit(vectors)
 
     def encode_texts(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
@@ -119,11 +134,12 @@ class ImageTextEncoder:
         if self._texts is None or self.text_projection is None:
             raise EncoderError(f"Cannot encode text with {self.name}: it holds the image tower only. {FITTING_FILES}.")
         tokenize = self._tokenize or _open_clip_tokenizer()
-        projection = self.text_projection.to(self._device)
+        device = self._ready()
+        projection = self.text_projection.to(device)
         vectors = []
         with torch.inference_mode():
             for start in range(0, len(texts), batch_size):
-                ids = tokenize(list(texts[start : start + batch_size])).to(self._device)
+                ids = tokenize(list(texts[start : start + batch_size])).to(device)
                 vectors.append((self._texts(ids).pooler_output @ projection.T).cpu())
         return self._unit(vectors)
 
@@ -144,6 +160,12 @@ class ImageTextEncoder:
                 f"Cannot use {what} here: it was made with {theirs}; expected {self.name} ({self.identity[:12]}). "
                 "Choose that encoder, or fit the taste again with this one."
             )
+
+    def _ready(self) -> torch.device:
+        """Where the towers are, once they are where they are wanted."""
+        if self._before_use is not None:
+            self._before_use()
+        return next(self._images.parameters()).device
 
     def _unit(self, vectors: list[Tensor]) -> Tensor:
         if not vectors:

@@ -97,21 +97,21 @@ def test_a_changed_mind_changes_what_the_next_run_sends_on(host: Host) -> None:
 
 def test_other_nodes_go_on_while_one_waits(host: Host) -> None:
     graph: Graph = {}
-    graph["collect"] = wait(colours(graph, "two", 0x120000, 0x220000), "wes")
-    graph["behind"] = probe(["collect", 0], "wes behind")
+    graph["collect"] = wait(colours(graph, "two", 0x120000, 0x220000), "waldo")
+    graph["behind"] = probe(["collect", 0], "waldo behind")
     graph["beside"] = image(0x123456)
-    graph["probe"] = probe(["beside", 0], "wes beside")
+    graph["probe"] = probe(["beside", 0], "waldo beside")
     run = host.queue(graph)
-    (pair,) = waiting(host, "wes")
+    (pair,) = waiting(host, "waldo")
     for _ in range(int(SOON * 20)):
-        if (host.folder / "probes" / "wes beside.pt").exists():
+        if (host.folder / "probes" / "waldo beside.pt").exists():
             break
         time.sleep(0.05)
-    assert shade(host.probe("wes beside")) == [0x123456]
-    assert not (host.folder / "probes" / "wes behind.pt").exists()
+    assert shade(host.probe("waldo beside")) == [0x123456]
+    assert not (host.folder / "probes" / "waldo behind.pt").exists()
     answer(host, pair, "left")
     host.wait(run)
-    assert shade(host.probe("wes behind")) == [0x120000]
+    assert shade(host.probe("waldo behind")) == [0x120000]
 
 
 def test_cancel_ends_the_waiting_and_a_later_click_is_an_answer(host: Host) -> None:

@@ -66,6 +66,22 @@ def test_pil_and_tensor_give_the_same_vectors(shape: tuple[int, int]) -> None:
     assert torch.allclose(from_pil.norm(dim=-1), torch.ones(2), atol=1e-6)
 
 
+def test_a_host_may_move_the_towers_at_any_time_and_bring_them_back_before_each_use() -> None:
+    one, images = encoder(tokenize=lambda texts: torch.tensor([[1, 2, 63]] * len(texts))), noise(32, 32)
+    pictures, texts = one.encode_images(images), one.encode_texts(["a"])
+    towers, here = one.towers, {name: weight.clone() for name, weight in one.towers.state_dict().items()}
+    assert {name.split(".")[0] for name in here} == {"images", "texts"}
+
+    def bring() -> None:
+        towers.to_empty(device="cpu")
+        towers.load_state_dict(here)
+
+    one.before_use(bring)
+    for encode, given, expected in ((one.encode_images, images, pictures), (one.encode_texts, ["a"], texts)):
+        towers.to("meta")
+        assert torch.equal(encode(given), expected)
+
+
 def test_resizing_is_that_of_transformers() -> None:
     from transformers import CLIPImageProcessor
 
