@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import NotFittedError, ShapeError
 from .answer_rows import to_likelihood
 from .arrays import Matrix, like, require_finite, to_array
+from .covariance import Factor, Stretch, factor_times, smallest_and_largest
 from .likelihood import Array, Likelihood, sigmoid
 from .posterior import Posterior, laplace, log_determinant
 from .solve import minimise
@@ -80,7 +81,7 @@ class BradleyTerry:
         ties: tuple[Matrix, Matrix] | None = None,
         orderings: Matrix | Sequence[Matrix] | None = None,
         prior_mean: Matrix | None = None,
-        prior_covariance: Matrix | None = None,
+        prior_covariance: Matrix | Stretch | None = None,
         sample_weight: Matrix | None = None,
         choices: Matrix | Sequence[Matrix] | None = None,
     ) -> BradleyTerry:
@@ -92,7 +93,7 @@ class BradleyTerry:
             ties: two (T, D): pairs that were called equally good.
             orderings: rankings, best image first: (R, k, D), or a list of (k, D) where k may differ.
             prior_mean: (D,) weights expected before any answer; zero when left out.
-            prior_covariance: (D, D), positive definite; takes the place of prior_variance * I.
+            prior_covariance: (D, D), positive definite, or a `Stretch`; takes the place of prior_variance * I.
             sample_weight: (N,) >= 0, how often each comparison counts; or one number for every answer, in the order
                 of comparisons, ties, orderings and choices.
             choices: the first image was picked out of the others, which have no order: (R, k, D), or a list of (k, D).
@@ -112,7 +113,7 @@ class BradleyTerry:
         return self
 
     def _fit(
-        self, width: int, likelihood: Likelihood, prior_mean: Matrix | None, prior_covariance: Matrix | None
+        self, width: int, likelihood: Likelihood, prior_mean: Matrix | None, prior_covariance: Matrix | Stretch | None
     ) -> None:
         mean: Array = np.zeros(width)
         if prior_mean is not None:
@@ -123,13 +124,15 @@ class BradleyTerry:
         rows, scale = likelihood.differences, 1.0
         if isinstance(factor, np.ndarray):
             rows = rows @ factor
-            tolerance = 1e-3 * min(_GRADIENT * float(np.diag(factor).min()), _WEIGHTS)
+        elif isinstance(factor, Stretch):
+            rows, scale = factor.relative(rows), factor.scale
         else:
             scale = factor
-            tolerance = min(_GRADIENT * factor, _WEIGHTS / max(1.0, factor))
+        smallest, largest = smallest_and_largest(factor)
+        tolerance = min(_GRADIENT * smallest, _WEIGHTS / max(1.0, largest))
         offset = likelihood.differences @ mean if mean.any() else np.zeros(len(rows))
         found = minimise(likelihood, rows, scale, offset, tolerance)
-        self._weights = mean + (factor @ found.v if isinstance(factor, np.ndarray) else factor * found.v)
+        self._weights = mean + factor_times(factor, found.v)
         self._factor, self._rows, self._scale = factor, rows, scale
         self._likelihood, self._minimum = likelihood, found
         self._posterior: Posterior | None = None
@@ -187,13 +190,18 @@ class BradleyTerry:
         smooth = 0.5 * float(self._minimum.v @ self._minimum.v)
         return -self._likelihood.value(self._minimum.log_odds) - smooth - 0.5 * determinant
 
-    def _prior_factor(self, covariance: Matrix | None, width: int) -> float | Array:
+    def _prior_factor(self, covariance: Matrix | Stretch | None, width: int) -> Factor:
         if covariance is None:
             if not (np.isfinite(self.prior_variance) and self.prior_variance > 0):
                 raise ShapeError(
                     f"Cannot use prior_variance = {self.prior_variance}; expected a finite number above 0."
                 )
             return float(np.sqrt(self.prior_variance))
+        if isinstance(covariance, Stretch):
+            if covariance.directions.shape[1] != width:
+                found = covariance.directions.shape[1]
+                raise ShapeError(f"Cannot use `prior_covariance`: its directions have width {found}; expected {width}.")
+            return covariance
         matrix = require_finite("prior_covariance", to_array("prior_covariance", covariance)).astype(np.float64)
         if matrix.shape != (width, width):
             raise ShapeError(f"Cannot use `prior_covariance`: found shape {matrix.shape}; expected ({width}, {width}).")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .covariance import Factor, Stretch, times_factor
 from .likelihood import Array, Likelihood
 from .solve import precision
 
@@ -21,12 +22,12 @@ class Posterior:
     """Covariance of the weights.
 
     Attributes:
-        factor: the prior's standard deviation, a number or the lower Cholesky factor (D, D) of its covariance.
+        factor: the prior's standard deviation, as in `covariance.py`.
         gain: (D, r), r = 0 when nothing was learned.
         kept: (D, D) or None; takes the place of gain.
     """
 
-    factor: float | Array
+    factor: Factor
     gain: Array
     kept: Array | None = None
 
@@ -47,21 +48,31 @@ class Posterior:
         return np.maximum(_squares(whitened) - _squares(whitened @ self.gain), 0.0)
 
     def leading_gain(self, count: int) -> Array:
-        """The `count` directions (D, r <= count) in which most was learned; without the rest, less seems known."""
+        """The `count` directions (D, r <= count) in which most is known; without the rest, less seems known.
+
+        covariance = prior_variance * (I - leading_gain leading_gain'), whether a prior that stretches or the answers
+        took it from the prior variance: whoever reads that needs to know of one number and one matrix only.
+        """
+        stretch = self.factor if isinstance(self.factor, Stretch) else None
         if self.kept is not None:
-            values, vectors = np.linalg.eigh(self.kept @ self.kept.T)
+            kept = self.kept if stretch is None else stretch.relative(self.kept.T).T
+            values, vectors = np.linalg.eigh(kept @ kept.T)
             gain = vectors * np.sqrt(np.maximum(1.0 - values, 0.0))
             return np.asarray(gain[:, :count])
-        if self.gain.shape[1] <= count:
-            return self.gain
-        left, sizes, _ = np.linalg.svd(self.gain, full_matrices=False)
+        gain = self.gain
+        if stretch is not None:
+            from_prior = stretch.directions.T * np.sqrt(1.0 - stretch.shares)
+            gain = np.concatenate([from_prior, stretch.relative(gain.T).T], axis=1)
+        if gain.shape[1] <= count:
+            return gain
+        left, sizes, _ = np.linalg.svd(gain, full_matrices=False)
         return np.asarray((left * sizes)[:, :count])
 
     def _whiten(self, vectors: Array) -> Array:
-        return np.asarray(vectors @ self.factor if isinstance(self.factor, np.ndarray) else vectors * self.factor)
+        return times_factor(vectors, self.factor)
 
 
-def laplace(factor: float | Array, likelihood: Likelihood, rows: Array, log_odds: Array) -> Posterior:
+def laplace(factor: Factor, likelihood: Likelihood, rows: Array, log_odds: Array) -> Posterior:
     """Return the posterior around the minimum; rows (M, D) are in units of the prior."""
     count, width = rows.shape
     if count <= width:

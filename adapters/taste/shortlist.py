@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .covariance import factor_times
 from .likelihood import Array
 from .posterior import Posterior
 
@@ -35,7 +36,7 @@ def coordinates(posterior: Posterior, vectors: Array, generator: np.random.Gener
         drawn = posterior.kept @ drawn
     elif posterior.gain.shape[1]:
         drawn = _root_times(posterior.gain, drawn)
-    drawn = posterior.factor @ drawn if isinstance(posterior.factor, np.ndarray) else posterior.factor * drawn
+    drawn = factor_times(posterior.factor, drawn)
     return np.asarray(vectors.astype(np.float32, copy=False) @ drawn.astype(np.float32))
 
 
