@@ -252,7 +252,8 @@ export class Answering {
     const cells = [...this.grid.children];
     if (!cells.length || !clientWidth) return;
     const images = cells.map((cell) => cell.querySelector("img"));
-    const place = grid(cells.length, clientWidth, clientHeight, shape(images[0]), GAP);
+    // The place may be a part of a pixel narrower than what it says, and then the last column would wrap.
+    const place = grid(cells.length, clientWidth - 1, clientHeight - 1, shape(images[0]), GAP);
     this.grid.style.gap = `${GAP}px`;
     cells.forEach((cell, index) => {
       const size = fit(shape(images[index]), place.width, place.height);

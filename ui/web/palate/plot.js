@@ -5,10 +5,12 @@ const HEIGHT = 112; // pixels, of the whole picture
 const INSIDE = { left: 34, right: 10, top: 8, bottom: 20 }; // pixels around the axes
 const LOWEST = 0.3; // accuracy at the bottom, unless an interval reaches below
 const COIN = 0.5;
+const HIGH = 0.85; // a line above this has its name below it
 
 export const STYLE = `
 .palate-plot { display: block; width: 100%; height: ${HEIGHT}px; overflow: visible; }
-.palate-plot text { fill: var(--palate-quiet); font-size: 10px; font-family: inherit; }
+.palate-plot text { fill: var(--palate-quiet); font-size: 10px; font-family: inherit; paint-order: stroke;
+  stroke: var(--comfy-menu-bg, transparent); stroke-width: 3px; stroke-linejoin: round; }
 .palate-plot .palate-grid { stroke: var(--palate-line); stroke-width: 1; shape-rendering: crispEdges; }
 .palate-plot .palate-dashed { stroke-dasharray: 3 3; }
 .palate-plot .palate-band { fill: var(--palate-accent); opacity: 0.18; }
@@ -43,12 +45,12 @@ export function drawCurve(curve, ceiling, width, says) {
   }
   const band = [...curve.map(([n, , low]) => [n, low]), ...curve.map(([n, , , high]) => [n, high]).reverse()];
   picture.append(part("polygon", "palate-band", { points: path(band) }));
-  if (ceiling !== null && ceiling !== undefined) {
-    picture.append(line(ceiling, "palate-ceiling"), text(INSIDE.left + 4, y(ceiling) - 4, "start", says.ceiling));
-  }
   const [answers, accuracy] = curve.at(-1);
   picture.append(part("polyline", "palate-curve", { points: path(curve) }));
   picture.append(part("circle", "palate-now", { cx: x(answers), cy: y(accuracy), r: 3.5 }));
+  if (ceiling !== null && ceiling !== undefined) {
+    picture.append(line(ceiling, "palate-ceiling"), text(right, y(ceiling) + (ceiling > HIGH ? 12 : -4), "end", says.ceiling));
+  }
   picture.append(text(INSIDE.left, HEIGHT - 5, "start", "0"), text(right, HEIGHT - 5, "end", String(most)));
   return picture;
 }

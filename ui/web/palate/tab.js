@@ -10,13 +10,14 @@ import { say } from "./texts.js";
 const TEMPLATES = "Comfy.BrowseTemplates"; // ComfyUI's command
 
 const STYLE = `
-.palate-tab { container-type: inline-size; display: flex; flex-direction: column; height: 100%; overflow: hidden auto;
-  scrollbar-gutter: stable; scrollbar-width: thin; }
+.palate-tab { container-type: inline-size; display: flex; flex-direction: column; height: 100%; }
+.palate-body { flex: 1; min-height: 0; padding: 0 0 12px 12px; overflow: hidden auto; scrollbar-gutter: stable;
+  scrollbar-width: thin; }
 .palate-tab header { display: flex; flex: none; align-items: center; justify-content: space-between; gap: 8px;
-  min-height: 48px; padding: 0 12px; border-bottom: 1px solid var(--palate-line); }
+  min-height: 48px; padding: 0 20px 0 12px; border-bottom: 1px solid var(--palate-line); }
 .palate-tab h2 { margin: 0; font-size: 14px; font-weight: 600; }
 .palate-tab h3 { margin: 0 0 8px; color: var(--palate-quiet); font-size: 12px; font-weight: 500; }
-.palate-tab section { flex: none; padding: 14px 12px; }
+.palate-tab section { padding: 14px 0; }
 .palate-tab section + section { border-top: 1px solid var(--palate-line); }
 .palate-notice { display: flex; flex: none; align-items: center; gap: 10px; padding: 8px 12px;
   border-bottom: 1px solid var(--palate-line); background: color-mix(in srgb, var(--palate-accent) 14%, transparent); }
@@ -36,8 +37,8 @@ const STYLE = `
 .palate-person[aria-current="true"] { background: var(--palate-part); font-weight: 600; }
 .palate-person span:first-child { flex: 1; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .palate-person small { flex: none; color: var(--palate-quiet); font-size: 12px; font-weight: 400; }
-.palate-person small.palate-many { padding: 1px 7px; border-radius: 9px; background: var(--palate-accent); color: #fff;
-  font-size: 11px; }
+.palate-person small.palate-many { padding: 1px 7px; border-radius: 9px; color: var(--palate-text); font-size: 11px;
+  background: color-mix(in srgb, var(--palate-accent) 30%, transparent); }
 .palate-files { display: flex; flex-wrap: wrap; gap: 6px; }
 .palate-files h3, .palate-files p { flex: 1 1 100%; }
 .palate-files h3 { margin-bottom: 2px; }
@@ -89,7 +90,8 @@ export class Tab {
     const save = (format) => this.button(say(`tab.save_${format}`), () => this.export(format));
     this.saves = [save("taste"), save("answers")];
     this.files = element("section", "palate-files", {}, this.heading("tab.keep"), ...this.saves, this.told);
-    this.root.replaceChildren(header, this.notice, ask, taste, this.people, this.files);
+    const body = element("div", "palate-body", {}, ask, taste, this.people, this.files);
+    this.root.replaceChildren(header, this.notice, body);
     this.draw();
   }
 
