@@ -14,7 +14,7 @@ import torch
 from palate.adapters.comparisons import Comparison
 from palate.adapters.errors import CancelledError, FileFormatError
 from palate.adapters.steering import METHODS
-from palate.adapters.taste import Word
+from palate.adapters.taste import Suspect, Word
 from palate.ui.panel.easel import Facts
 from palate.ui.panel.tools import Tools, real_tools
 from PIL import Image
@@ -120,6 +120,10 @@ def fake_tools(painter=None, **changes):
         "check_embedding_name": check_name,
         "embed": embed,
         "save_embedding": save_embedding,
+        "second_look": lambda store, encoder, person, most: [
+            Suspect(one, 0.9) for one in store.comparisons(person)[:2]
+        ],
+        "repeat": lambda store, person: None,  # what comes next must not depend on how much was answered
     }
     return Tools(**(values | changes))
 

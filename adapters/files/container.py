@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import FileFormatError, StoreError
@@ -89,7 +90,7 @@ def write_atomically(path: Path, tensors: Mapping[str, Tensor], metadata: Mappin
 
     Args:
         path: of the file; folders are made.
-        tensors: float32 by name.
+        tensors: float16 or float32, on the CPU, by name.
         metadata: text by name.
 
     Raises:
@@ -121,15 +122,17 @@ def write_atomically(path: Path, tensors: Mapping[str, Tensor], metadata: Mappin
 def _encoded(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     """The file's bytes. safetensors' own writer shuffles the metadata, so that the same taste gave different files."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    body = b""
+    parts, length = [], 0
     for name, tensor in tensors.items():
-        numbers = tensor.numpy().astype("<f4").tobytes()
+        half = tensor.dtype == torch.float16
+        numbers = tensor.numpy().astype("<f2" if half else "<f4").tobytes()
         header[name] = {
-            "dtype": "F32",
+            "dtype": "F16" if half else "F32",
             "shape": list(tensor.shape),
-            "data_offsets": [len(body), len(body) + len(numbers)],
+            "data_offsets": [length, length + len(numbers)],
         }
-        body += numbers
+        parts.append(numbers)
+        length += len(numbers)
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + body
+    return b"".join([len(text).to_bytes(8, "little"), text, *parts])

@@ -1,7 +1,8 @@
-// Compare in the browser. The next pairs lie here already, loaded: a click shows the next one at once, and the answer
-// goes to the panel behind it. An answer stays in the outbox until the panel says that it is on disk.
+// Compare in the browser. The next pairs, or sets of four, lie here already, loaded: a click shows the next one at once,
+// and the answer goes to the panel behind it. An answer stays in the outbox until the panel says that it is on disk.
 (() => {
-  const KEYS = { ArrowLeft: "left", a: "left", ArrowRight: "right", d: "right", b: "right", t: "tie", x: "both_bad", s: "skip", u: "undo" };
+  const KEYS = { ArrowLeft: "left", a: "left", ArrowRight: "right", d: "right", b: "right", t: "tie", x: "both_bad", s: "skip", u: "undo", Backspace: "undo" };
+  const SIDES = ["left", "right"];
   const OUTBOX = "palate-outbox";
   const RETRY = 1500; // ms until a panel that doesn't answer is asked again
   const LATER = 3000; // ms until it is asked again how far the person has come, where that is being worked out
@@ -17,7 +18,7 @@
   let asking = null; // the requests that are going on
   let later = 0;
   let era = 0; // rises when somebody else chooses: what was asked for before is not for them
-  let wanted = { prompt: "", folder: "" };
+  let wanted = { prompt: "", folder: "", way: "pairs", surprise: 0 };
   const loaded = new Map(); // ticket -> {pictures, ready}
 
   const keep = () => sessionStorage.setItem(OUTBOX, JSON.stringify(outbox));
@@ -25,10 +26,10 @@
   // Pictures of a pair are loaded and decoded once, before it is shown.
   const load = (pair) => {
     if (!loaded.has(pair.ticket)) {
-      const pictures = ["left", "right"].map((side) => {
+      const pictures = pair.images.map((id, index) => {
         const image = new Image();
-        image.src = picture(pair[side]);
-        image.alt = `the ${side} picture`;
+        image.src = picture(id);
+        image.alt = pair.images.length > 2 ? `picture ${index + 1}` : `the ${SIDES[index]} picture`;
         image.draggable = false;
         return image;
       });
@@ -50,6 +51,7 @@
     if (!stage) return; // Gradio builds the page anew, and it is told then
     stage.setAttribute("aria-busy", "true");
     delete stage.dataset.ticket;
+    window.palateSet.dress(null, wanted.way);
     for (const place of stage.querySelectorAll(".pl-picture")) place.replaceChildren();
     const stopped = !find(".pl-stopped")?.hidden; // nothing comes until something else is asked for
     write("#palate-prompt", stopped ? "Compare other pictures" : text || "One moment…");
@@ -66,24 +68,25 @@
   /** Show the first pair of the hand; `clicked` is when somebody asked for it, ms. */
   const show = async (clicked = 0, doing = "") => {
     const pair = hand[0];
+    if (window.palateLook?.open()) return; // answers are looked at again
     if (!pair) return wait(doing);
     if (seen?.ticket === pair.ticket) return;
     const entry = load(pair);
     if (!entry.ready) {
       if (seen) wait("One moment…");
       await entry.done;
-      if (hand[0] !== pair) return;
+      if (hand[0] !== pair || window.palateLook?.open()) return;
     }
     const stage = document.getElementById("palate-stage");
     if (!stage) return;
-    const [left, right] = entry.pictures;
-    const ratio = left.naturalWidth / left.naturalHeight;
-    const same = Math.abs(ratio - right.naturalWidth / right.naturalHeight) < 0.01;
+    const [ratio, ...others] = entry.pictures.map((one) => one.naturalWidth / one.naturalHeight);
+    const same = others.every((other) => Math.abs(ratio - other) < 0.01);
     stage.style.setProperty("--ratio", same && ratio ? Math.min(Math.max(ratio, 0.6), 1.7).toFixed(3) : "1");
     const places = stage.querySelectorAll(".pl-picture");
-    places.forEach((place, index) => place.replaceChildren(entry.pictures[index]));
+    places.forEach((place, index) => place.replaceChildren(...entry.pictures.slice(index, index + 1)));
     write("#palate-prompt", pair.prompt || (wanted.folder ? "your pictures" : " "));
     seen = pair;
+    window.palateSet.dress(pair, wanted.way);
     stage.removeAttribute("aria-busy");
     stage.dataset.ticket = pair.ticket;
     for (const ticket of loaded.keys()) if (!hand.some((one) => one.ticket === ticket)) loaded.delete(ticket);
@@ -94,22 +97,22 @@
     }));
   };
 
-  const flash = (outcome) => {
+  const flash = (chosen) => {
     for (const card of document.querySelectorAll("#palate-stage [data-choose]")) {
-      const chosen = card.dataset.choose === outcome;
       card.getAnimations().forEach((one) => one.cancel());
-      if (chosen) card.animate([{ outline: "4px solid var(--pl-accent)" }, { outline: "4px solid transparent" }], { duration: 420, easing: "ease-in" });
+      if (card.dataset.choose === chosen) card.animate([{ outline: "4px solid var(--pl-accent)" }, { outline: "4px solid transparent" }], { duration: 420, easing: "ease-in" });
     }
   };
 
-  const choose = (outcome) => {
+  /** Answer what is on the screen; `tiers` are the pictures of a set, the best tier first, and `side` lights up. */
+  const choose = (outcome, tiers, side = outcome) => {
     if (!seen) return;
     const clicked = performance.now();
     const seconds = since ? (clicked - since) / 1000 : null;
-    outbox.push({ ticket: seen.ticket, outcome, seconds });
+    outbox.push({ ticket: seen.ticket, outcome, seconds, tiers });
     keep();
     hand = hand.filter((pair) => pair.ticket !== seen.ticket);
-    flash(outcome);
+    flash(side);
     show(clicked);
     talk();
   };
@@ -125,10 +128,14 @@
     window.palate.count(told.answers);
     const broken = told.broken ? ` · skipped ${told.broken} file${told.broken === 1 ? "" : "s"} that can't be read` : "";
     const count = told.answers === 1 ? "1 answer" : `${told.answers} answers`;
-    const way = told.answers ? `${count}${told.progress ? `: ${told.progress}` : ""}` : told.progress;
+    const latest = told.share === 1 ? told.live.curve.at(-1) : undefined; // the number that the plot ends with
+    const progress = latest ? `your taste foresees ${Math.round(100 * latest[1])}\u00a0% of the latest` : told.progress;
+    const way = told.answers ? `${count}${progress ? `: ${progress}` : ""}` : progress;
     write("#palate-status", told.problem || way + broken);
+    find(".pl-meter")?.classList.toggle("pl-there", told.share === 1);
     find(".pl-meter i")?.style.setProperty("width", `${100 * told.share}%`);
     stop(hand.length ? "" : told.stopped);
+    document.dispatchEvent(new CustomEvent("palate:told", { detail: told }));
     clearTimeout(later);
     if (told.answers && !told.progress) later = setTimeout(() => window.palate.shown() === "compare" && talk(), LATER);
     return told;
@@ -179,7 +186,19 @@
     }
   };
 
-  const act = (name) => (name === "undo" ? undo() : choose(name));
+  const act = (name) => {
+    if (window.palateLook?.act(name)) return;
+    if (name === "undo") undo();
+    else if (!seen || seen.images.length === 2 || !["left", "right", "tie"].includes(name)) choose(name);
+  };
+
+  /** Ask the panel for other pictures, or for another way of asking. */
+  const want = async (wish) => {
+    await settled();
+    take(await window.palate.ask("wanted", wish));
+    await show();
+    talk();
+  };
 
   // What to compare: prompts or a folder.
   const dialog = () => document.getElementById("palate-choice");
@@ -220,7 +239,10 @@
   document.addEventListener("click", (event) => {
     const target = event.target instanceof Element ? event.target : document.body;
     const card = target.closest("#palate-stage [data-choose]");
-    if (card && (event.detail === 0 || !window.palateHands.held())) choose(card.dataset.choose);
+    if (card && (event.detail === 0 || !window.palateHands.held())) {
+      if (seen?.images.length > 2 && !window.palateLook?.open()) window.palateSet.pick(card.dataset.choose);
+      else act(card.dataset.choose);
+    }
     const answer = target.closest("#palate-stage [data-answer]");
     if (answer) act(answer.dataset.answer);
     if (target.closest("#palate-about")) open();
@@ -244,6 +266,8 @@
       if (key !== "z" || event.shiftKey) return;
       event.preventDefault();
       undo();
+    } else if (window.palateSet.key(key, event)) {
+      event.preventDefault();
     } else if (KEYS[key] && !event.shiftKey && !(event.target.closest?.("[role=tab]") && key.startsWith("Arrow"))) {
       event.preventDefault();
       act(KEYS[key]);
@@ -258,5 +282,12 @@
   });
   document.addEventListener("palate:front", (event) => event.detail === "compare" && hand.length < 2 && talk());
   const ready = () => hand.filter((pair) => loaded.get(pair.ticket)?.ready).length;
-  window.palateCompare = { choose, settled, ready };
+  /** Leave the stage to something else, and take it up again where it was. */
+  const leave = () => (seen = null);
+  const again = () => {
+    wait("");
+    show();
+    talk();
+  };
+  window.palateCompare = { choose, act, want, settled, ready, leave, again, told: take, way: () => wanted.way };
 })();

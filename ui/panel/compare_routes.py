@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastapi import APIRouter, Body
 
 from ...adapters.errors import ComparisonError
 from .answers import PlainRoute, person_of
+from .compare_live import Live
 from .events import in_words
 from .progress import progress_of
 from .session import HAND, Session
@@ -24,6 +27,10 @@ LONGEST_KEY = 80  # characters of a browser tab's key
 def compare_routes(studio: Studio) -> APIRouter:
     """Return the routes."""
     api = APIRouter(prefix="/palate/api", route_class=PlainRoute)
+    live = Live(studio)
+
+    def state(session: Session, waiting: bool = False) -> dict[str, Any]:
+        return _state(studio, live, session, waiting)
 
     @api.post("/hello")
     def hello(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
@@ -36,24 +43,53 @@ def compare_routes(studio: Studio) -> APIRouter:
         session, done, problem = tab_of(studio, body), [], ""
         for given in _answers(body):
             try:
-                session.answer(given[0], given[1], given[2])
+                session.answer(given.ticket, given.outcome, given.seconds, given.tiers)
+            except ComparisonError as error:  # it never can be: those behind it must not wait for it
+                problem = f"An answer could not be used. {error}"
             except Exception as error:  # whatever it was, the answer stays with the browser and comes again
                 problem = f"Your answer was not stored. {in_words(error)}"
                 break
-            done.append(given[0])
-        return {"done": done, "problem": problem, **_state(studio, session, bool(body.get("waiting")))}
+            done.append(given.ticket)
+        return {"done": done, "problem": problem, **state(session, bool(body.get("waiting")))}
 
     @api.post("/undo")
     def undo(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
         session = tab_of(studio, body)
         undone = session.undo() is not None
-        return {"undone": undone, **_state(studio, session, False)}
+        return {"undone": undone, **state(session)}
 
     @api.post("/wanted")
     def wanted(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
         session = tab_of(studio, body)
-        session.use(Wanted(str(body.get("prompt") or "").strip(), str(body.get("folder") or "").strip()))
-        return _state(studio, session, False)
+        now = session.wished()
+        session.use(
+            Wanted(
+                str(body.get("prompt", now.prompt) or "").strip(),
+                str(body.get("folder", now.folder) or "").strip(),
+                body.get("way", now.way),
+                body.get("surprise", now.surprise),
+            )
+        )
+        return state(session)
+
+    @api.post("/second-look")
+    def slips(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        found = live.slips(tab_of(studio, body).person)
+        return {
+            "slips": [
+                {"id": one.id, "images": [one.left, one.right], "prompt": one.prompt, "outcome": one.outcome}
+                for one in found
+            ]
+        }
+
+    @api.post("/second-look/answer")
+    def look_again(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        session, number = tab_of(studio, body), body.get("id")
+        whole = isinstance(number, int) and not isinstance(number, bool)
+        live.look_again(
+            session.person, int(number or 0) if whole else 0, str(body.get("before")), str(body.get("outcome"))
+        )
+        return state(session)
 
     return api
 
@@ -70,17 +106,35 @@ def tab_of(studio: Studio, body: dict[str, Any]) -> Session:
     return studio.session(f"tab:{key}", person_of(body, studio.person) if body.get("person") else None)
 
 
-def _answers(body: dict[str, Any]) -> list[tuple[str, str, float | None]]:
-    """Return ticket, outcome and seconds of the answers that came with a request, in their order."""
-    found = []
-    for given in body.get("answers") or ():
-        seconds = given.get("seconds")
-        known = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-        found.append((str(given.get("ticket")), str(given.get("outcome")), float(seconds) if known else None))
-    return found
+@dataclass(frozen=True)
+class _Given:
+    """One answer as it came from a browser."""
+
+    ticket: str
+    outcome: str
+    seconds: float | None
+    tiers: tuple[tuple[str, ...], ...]
 
 
-def _state(studio: Studio, session: Session, waiting: bool) -> dict[str, Any]:
+def _answers(body: dict[str, Any]) -> list[_Given]:
+    """Return the answers that came with a request, in their order; what is no answer at all is left out."""
+    given = body.get("answers")
+    return [_given(one) for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+
+
+def _given(one: dict[str, Any]) -> _Given:
+    seconds, tiers = one.get("seconds"), one.get("tiers")
+    known = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and math.isfinite(seconds)
+    lists = isinstance(tiers, list) and all(isinstance(tier, list) for tier in tiers)
+    return _Given(
+        str(one.get("ticket")),
+        str(one.get("outcome")),
+        float(seconds) if known and seconds is not None else None,
+        tuple(tuple(map(str, tier)) for tier in tiers or ()) if lists else (),
+    )
+
+
+def _state(studio: Studio, live: Live, session: Session, waiting: bool) -> dict[str, Any]:
     """Return the pairs that the browser holds from now on, and what is written around them."""
     stopped, pairs = "", ()
     try:
@@ -90,13 +144,14 @@ def _state(studio: Studio, session: Session, waiting: bool) -> dict[str, Any]:
     source = session.source
     broken = source.broken if isinstance(source, FolderSource) else 0
     return {
-        "pairs": [{"ticket": one.ticket, "left": one.left, "right": one.right, "prompt": one.prompt} for one in pairs],
+        "pairs": [{"ticket": one.ticket, "images": one.images, "prompt": one.prompt} for one in pairs],
         "stopped": stopped,
         "doing": source.doing if source else "",
         "broken": broken,
         "found": source.count if isinstance(source, FolderSource) else None,
-        "wanted": {"prompt": session.wanted.prompt, "folder": session.wanted.folder},
+        "wanted": asdict(session.wanted),
         **_count(studio, session),
+        "live": live.view(session.person, studio.store.count(session.person), studio.reports.latest(session.person)),
     }
 
 

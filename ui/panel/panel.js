@@ -151,7 +151,7 @@
       event.stopImmediatePropagation();
       palate.show(next);
       button(next).focus();
-    } else if (!typing(target) && TABS[Number(event.key) - 1]) {
+    } else if (!typing(target) && TABS[Number(event.key) - 1] && !(shown() === "compare" && document.body.hasAttribute("data-digits"))) {
       palate.show(TABS[Number(event.key) - 1]);
     }
   });

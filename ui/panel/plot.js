@@ -4,6 +4,7 @@
   const kit = (window.palateKit ??= {});
   const SPACE = "http://www.w3.org/2000/svg";
   const [LOW, HIGH] = [0.4, 1]; // what the height holds; an interval that goes lower is cut
+  const WIDEST = 0.65; // an interval that wide says nothing: it is of the first few predictions
   const MARGIN = { top: 10, right: 38, bottom: 16, left: 4 }; // px
   const percent = (share) => `${Math.round(100 * share)} %`;
 
@@ -29,7 +30,7 @@
    * Gives an SVG element of this size, px.
    */
   kit.plotCurve = (points, { ceiling = null, width = 220, height = 96 } = {}) => {
-    const sound = points.filter((one) => one.every(Number.isFinite));
+    const sound = points.filter((one) => one.every(Number.isFinite) && one[3] - one[2] < WIDEST);
     const [from, to] = [0, Math.max(...sound.map((one) => one[0]), 10)];
     const x = (answers) => MARGIN.left + ((answers - from) / (to - from)) * (width - MARGIN.left - MARGIN.right);
     const y = (share) => MARGIN.top + (1 - (Math.min(Math.max(share, LOW), HIGH) - LOW) / (HIGH - LOW)) * (height - MARGIN.top - MARGIN.bottom);

@@ -1,13 +1,15 @@
-"""One browser tab: whose answers, which pictures, the pairs that were handed to it."""
+"""One browser tab: whose answers, which pictures, the pairs and sets that were handed to it."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ...adapters.comparisons import OUTCOMES, Comparison, Offer
+from ...adapters.comparisons import Comparison, Offer, Ranking
 from ...adapters.comparisons.comparison import check_person
-from ...adapters.errors import ComparisonError, ImageError
+from ...adapters.errors import ImageError
 from .ahead import PairsAhead
 from .maker import PairMaker
 from .pair import CHOSEN, Pair
@@ -60,13 +62,27 @@ class Session:
 
     # -- what to compare
 
+    def wished(self) -> Wanted:
+        """Return what is compared, and how: as chosen here, else as this person chose it last."""
+        with self._lock:
+            self._begin()
+            return self.wanted
+
     def use(self, wanted: Wanted) -> None:
-        """Compare these pictures from now on, and again after a restart; pairs of other ones are dropped.
+        """Compare these pictures in this way from now on, and again after a restart; pairs of other ones are dropped.
 
         Raises:
-            ImageError: there is no such folder.
+            ImageError: there is no such folder, or no pictures in it.
         """
-        source = self._made(wanted)
+        with self._lock:
+            self._begin()
+            if replace(wanted, surprise=self.wanted.surprise) == self.wanted:
+                self.wanted = wanted  # what lies on the screen stays
+                self.studio.wishes.keep(self.person, wanted)
+                return
+            same = (wanted.prompt, wanted.folder) == (self.wanted.prompt, self.wanted.folder)
+            source = self._source if same else None
+        source = source or self._made(wanted)
         with self._lock:
             self._drop(self._own_offers())
             self._hand, self.wanted, self._epoch = [], wanted, self._epoch + 1
@@ -112,44 +128,68 @@ class Session:
         """Return the pair on the screen, waiting up to `timeout` seconds for it; None when it isn't made."""
         return next(iter(self.pairs(1, timeout)), None)
 
-    def answer(self, ticket: str, outcome: str, seconds: float | None = None) -> Comparison | None:
-        """Record the answer to a pair that was handed out, now or before a restart.
+    def answer(
+        self,
+        ticket: str,
+        outcome: str,
+        seconds: float | None = None,
+        tiers: Sequence[Sequence[str]] = (),
+    ) -> Comparison | Ranking | None:
+        """Record the answer to what was handed out, now or before a restart.
 
         Args:
-            ticket: The pair that the person saw.
-            outcome: "left", "right", "tie", "both_bad" or "skip".
+            ticket: The pair or set that the person saw.
+            outcome: "left", "right", "tie", "both_bad" or "skip"; of a set "ranked", "both_bad" or "skip".
             seconds: Time to answer as the browser measured it.
+            tiers: Of "ranked": the pictures of the set, the best tier first.
 
         Returns:
-            What is now on disk, or None when the pair was answered already, or dropped.
+            What is now on disk, or None when it was answered already, or dropped.
 
         Raises:
-            StoreError: it could not be recorded; the pair stays.
+            ComparisonError: this is no answer to it.
+            StoreError: it could not be recorded; it stays on the screen.
         """
-        if outcome not in OUTCOMES:
-            raise ComparisonError(f"Cannot store the answer: found {outcome!r}; expected one of {', '.join(OUTCOMES)}.")
         store = self.studio.store
         with self._lock:
             offer = store.find_offer(ticket)
             taken = None if seconds is None else round(min(max(seconds, 0.0), LONGEST), 3)
-            stored = store.answer(ticket, outcome, taken) if offer is not None and offer.open else None
+            stored: Comparison | Ranking | None = None
+            if offer is not None and offer.open:
+                if offer.others or outcome == "ranked":
+                    stored = store.rank(ticket, tiers, outcome, taken)
+                else:
+                    stored = store.answer(ticket, outcome, taken)
             if self._hand:
                 self._hand = [pair for pair in self._hand if pair.ticket != ticket]
             return stored
 
     def undo(self) -> Pair | None:
-        """Take this person's last answer back and show that pair again; None when there is none."""
+        """Take this person's last answer back and show what it answered again; None when there is none."""
         store = self.studio.store
         with self._lock:
             self._begin()
-            last = next(iter(store.newest(self.person, 1)), None)
-            offer = None if last is None else store.find_offer(comparison=last.id)
-            undone = None if last is None else store.undo(self.person)
+            undone = store.undo(self.person)  # it decides which one: another tab may answer, or undo, at this moment
             if undone is None:
                 return None
+            offer = self._opened_again(undone)
             pair = _pair(undone if offer is None else offer)
             self._hand = [pair if offer is not None else self._offered(pair), *(self._hand or ())]
             return self._hand[0]
+
+    def _opened_again(self, undone: Comparison) -> Offer | None:
+        """Return the offer that this was the answer to; None for an answer that came from none."""
+        elsewhere = self.studio.held(but=self) | self.tickets
+        found = [
+            offer
+            for offer in self.studio.store.offers(self.person)
+            if offer.id not in elsewhere
+            and bool(offer.others) == (undone.ranking is not None)
+            and offer.left == undone.left
+            and undone.right in offer.images[1:]
+            and (offer.prompt, offer.source) == (undone.prompt, undone.source)
+        ]
+        return found[-1] if found else None
 
     def close(self) -> None:
         """Stop making pairs; those that the browser holds wait for the next time, or for answers still to come."""
@@ -190,7 +230,7 @@ class Session:
         if self.closed:
             return
         self._source = source
-        make = PairMaker(self.studio, source, self.person, self._seed)
+        make = PairMaker(self.studio, source, self.person, self._seed, self.wanted.size, lambda: self.wanted.surprise)
         if self._ahead is None:
             self._ahead = PairsAhead(make, depth=1)
         else:
@@ -206,6 +246,8 @@ class Session:
             pair.right_seed,
             pair.model,
             pair.source,
+            others=pair.others,
+            seeds=(pair.left_seed, pair.right_seed, *pair.other_seeds) if pair.others else None,
         )
         return _pair(offer)
 
@@ -215,7 +257,7 @@ class Session:
         return [one for one in self.studio.store.offers(self.person, source=CHOSEN) if one.id not in elsewhere]
 
     def _shows(self, offer: Offer) -> bool:
-        return self.studio.store.has_image(offer.left) and self.studio.store.has_image(offer.right)
+        return len(offer.images) == self.wanted.size and all(map(self.studio.store.has_image, offer.images))
 
     def _lay_down(self) -> None:
         hand, self._hand, self._epoch = self._hand or [], None, self._epoch + 1
@@ -232,4 +274,6 @@ def _pair(asked: Offer | Comparison) -> Pair:
     pair = Pair(
         asked.left, asked.right, asked.prompt, asked.left_seed, asked.right_seed, asked.model, asked.source or CHOSEN
     )
-    return pair if isinstance(asked, Comparison) else Pair(**{**pair.__dict__, "ticket": asked.id})
+    if isinstance(asked, Comparison):
+        return pair
+    return replace(pair, ticket=asked.id, others=asked.others, other_seeds=asked.seeds[2:])

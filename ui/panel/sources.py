@@ -23,7 +23,10 @@ __all__ = ["FolderSource", "Painter", "PromptSource", "Source"]
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
 LARGEST_SIDE = 1024  # px: what is shown and stored of a photo; encoders look at 224 to 384
 MOST_FILES = 20_000
-LEFTOVERS = 6  # pictures of one prompt that are kept for its next pair
+LEFTOVERS = 3  # times as many pictures of one prompt as are shown at once are kept for its next turn
+SET_STARTS = 8  # pictures that a set of which no two have met is looked for around
+SETS_TRIED = 200  # random sets of a folder's pictures, until all are taken to have been shown
+PROBED = 50  # files that are looked into before a folder is taken
 
 
 class Painter(Protocol):
@@ -35,14 +38,14 @@ class Painter(Protocol):
 
 
 class Source(Protocol):
-    """Gives pools of pictures; `done` says which two of a pool were shown, `doing` what it is at."""
+    """Gives pools of pictures to show `size` of; `done` says which were shown, `doing` what it is at."""
 
     @property
     def doing(self) -> str: ...
 
-    def pool(self, hurry: bool, cancelled: Callable[[], bool]) -> Pool | None: ...
+    def pool(self, hurry: bool, cancelled: Callable[[], bool], size: int = 2) -> Pool | None: ...
 
-    def done(self, pool: Pool, first: int, second: int) -> None: ...
+    def done(self, pool: Pool, *shown: int) -> None: ...
 
 
 class PromptSource:
@@ -66,13 +69,14 @@ class PromptSource:
         """What it is at, for somebody who waits."""
         if self._done is None:
             return "Loading the model…"
-        return f"Painting the next two pictures… {100 * self._done:.0f}\u00a0%"
+        return f"Painting the next pictures… {100 * self._done:.0f}\u00a0%"
 
-    def pool(self, hurry: bool, cancelled: Callable[[], bool]) -> Pool | None:
-        """Paint two pictures when somebody waits, four when there is time; None when cancelled."""
+    def pool(self, hurry: bool, cancelled: Callable[[], bool], size: int = 2) -> Pool | None:
+        """Paint `size` pictures when somebody waits, two more when there is time; None when cancelled."""
         prompt = next(self._turns)
-        left = self._left.setdefault(prompt, deque(maxlen=LEFTOVERS))
-        seeds = [self._random.randrange(2**32) for _ in range(2 if hurry or len(left) >= 2 else 4)]
+        left = self._left[prompt] = deque(self._left.get(prompt, ()), maxlen=LEFTOVERS * size)
+        count = size if hurry or len(left) >= size else size + 2
+        seeds = [self._random.randrange(2**32) for _ in range(count)]
         painter = self._painter()
         self._done = 0.0
         try:
@@ -86,11 +90,10 @@ class PromptSource:
         left.extend(fresh)
         return Pool(tuple(left), prompt, painter.name, len(fresh))
 
-    def done(self, pool: Pool, first: int, second: int) -> None:
-        """Forget the two that were shown."""
-        shown = {pool.candidates[first].name, pool.candidates[second].name}
-        kept = [candidate for candidate in pool.candidates if candidate.name not in shown]
-        self._left[pool.prompt] = deque(kept, maxlen=LEFTOVERS)
+    def done(self, pool: Pool, *shown: int) -> None:
+        """Forget those that were shown."""
+        kept = [candidate for index, candidate in enumerate(pool.candidates) if index not in shown]
+        self._left[pool.prompt] = deque(kept, maxlen=LEFTOVERS * len(shown))
 
     def _on_step(self, step: int, steps: int) -> None:
         self._done = step / max(steps, 1)
@@ -102,11 +105,14 @@ class PromptSource:
 
 
 class FolderSource:
-    """Pairs from a folder of pictures; files that can't be read are skipped and counted.
+    """Pairs and sets from a folder of pictures; files that can't be read are skipped and counted.
 
     Args:
         folder: Searched with its subfolders; hidden ones are left out.
         seed: Fixes which pictures meet.
+
+    Raises:
+        ImageError: there is no such folder, or no two pictures in it that can be read.
     """
 
     def __init__(self, folder: str | Path, seed: int | None = None) -> None:
@@ -116,7 +122,8 @@ class FolderSource:
         self._files = list(itertools.islice(self._pictures(), MOST_FILES))
         self._random = random.Random(seed)
         self._broken: set[Path] = set()
-        self._shown: set[frozenset[str]] = set()
+        self._shown: set[frozenset[str]] = set()  # what was on the screen at once, and each two of it
+        self._probe()
 
     @property
     def doing(self) -> str:
@@ -133,36 +140,72 @@ class FolderSource:
         """How many files could not be read so far."""
         return len(self._broken)
 
-    def pool(self, hurry: bool, cancelled: Callable[[], bool]) -> Pool | None:
-        """Read two pictures when somebody waits, eight when there is time.
+    def pool(self, hurry: bool, cancelled: Callable[[], bool], size: int = 2) -> Pool | None:
+        """Read `size` pictures when somebody waits, eight when there is time.
+
+        No two of them were shown together, as long as there are such. When only fewer are left, a set of more than two
+        is one that was not shown as a whole.
 
         Raises:
-            ImageError: fewer than two pictures can be read, or every pair of them was shown already.
+            ImageError: fewer than `size` pictures can be read, or everything was shown already.
         """
         order = [path for path in self._files if path not in self._broken]
         self._random.shuffle(order)
         found: list[Candidate] = []
-        for first, path in enumerate(order):
+        for first, path in enumerate(order if size == 2 else order[:SET_STARTS]):
             if cancelled():
                 return None
-            found = self._around(path, order[first + 1 :], 2 if hurry else 8)
-            if len(found) >= 2:
-                break
-        if self.count < 2:
+            found = self._around(path, order[first + 1 :], size if hurry else 8)
+            if len(found) >= size:
+                return Pool(tuple(found))
+        found = self._met_before(size, cancelled) if size > 2 else []
+        if cancelled():
+            return None
+        self._require(size)
+        if not found:
+            what = "pair" if size == 2 else f"set of {size}"
             raise ImageError(
-                f"Cannot make pairs from {self.folder}: found {self.count} readable pictures and {self.broken} broken "
-                "files; expected at least two pictures. Choose another folder."
-            )
-        if len(found) < 2:
-            raise ImageError(
-                f"You have seen every pair of the {self.count} pictures in {self.folder}. Add pictures, or choose "
+                f"You have seen every {what} of the {self.count} pictures in {self.folder}. Add pictures, or choose "
                 "another folder."
             )
         return Pool(tuple(found))
 
-    def done(self, pool: Pool, first: int, second: int) -> None:
-        """Don't show these two together again."""
-        self._shown.add(frozenset((pool.candidates[first].name, pool.candidates[second].name)))
+    def done(self, pool: Pool, *shown: int) -> None:
+        """Don't show these together again."""
+        names = [pool.candidates[index].name for index in shown]
+        self._shown.add(frozenset(names))
+        self._shown.update(frozenset(two) for two in itertools.combinations(names, 2))
+
+    def _probe(self) -> None:
+        """Look for two pictures; a folder with many broken files may have them further on."""
+        readable = 0
+        for path in self._files[:PROBED]:
+            readable += self._candidate(path) is not None
+            if readable == 2:
+                return
+        if len(self._files) <= PROBED:
+            self._require(2)
+
+    def _require(self, size: int) -> None:
+        if self.count < size:
+            what, number = ("pairs", "two") if size == 2 else (f"sets of {size}", str(size))
+            raise ImageError(
+                f"Cannot make {what} from {self.folder}: found {self.count} readable pictures and {self.broken} broken "
+                f"files; expected at least {number} pictures. Choose another folder."
+            )
+
+    def _met_before(self, size: int, cancelled: Callable[[], bool]) -> list[Candidate]:
+        """Return a set that was not shown as a whole; none when there seems to be none."""
+        for _ in range(SETS_TRIED):
+            order = [path for path in self._files if path not in self._broken]
+            if cancelled() or len(order) < size:
+                return []
+            chosen = self._random.sample(order, size)
+            if frozenset(map(str, chosen)) not in self._shown:
+                found = [candidate for path in chosen if (candidate := self._candidate(path)) is not None]
+                if len(found) == size:
+                    return found
+        return []
 
     def _around(self, path: Path, others: list[Path], most: int) -> list[Candidate]:
         """Return pictures of which no two were shown together, this one first; broken ones are left out."""

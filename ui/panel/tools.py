@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import random
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,11 +37,14 @@ class Tools:
         painter: Loads the model.
         encoder: Loads the encoder.
         prompts: Gives example prompts that suit the model.
-        vectors: (store, encoder, image ids) -> (D,) by image id, for those that can be read.
+        vectors: (store, encoder, image ids, on_batch) -> (D,) by image id, for those that can be read.
         fit: (store, encoder, person) -> Taste.
         report: (store, encoder, person) -> LearningReport, on pairs that were drawn by chance.
         words: Gives the vocabulary that tastes are put into words with.
         choose: (fitted model, (M, D) vectors) -> the two worth asking about.
+        choose_set: (fitted model, (M, D) vectors, size, diversity in [0, 1]) -> the set worth asking about.
+        repeat: (store, person) -> an answer whose pair is worth asking again now, or None.
+        second_look: (store, encoder, person, most) -> answers that look like mistakes.
         save: (taste, path) -> path.
         load: (path, encoder) -> Taste.
         moved: (painter, prompt, taste, strength, settings) -> how far the prompt moves, degrees; None when unknown.
@@ -54,11 +58,14 @@ class Tools:
     painter: Callable[[], Painter]
     encoder: Callable[[], Any]
     prompts: Callable[[], tuple[str, ...]]
-    vectors: Callable[[Any, Any, Any], Any]
+    vectors: Callable[..., Any]
     fit: Callable[[Any, Any, str], Any]
     report: Callable[[Any, Any, str], Any]
     words: Callable[[], Sequence[Word]]
     choose: Callable[[Any, Any], tuple[int, int]]
+    choose_set: Callable[[Any, Any, int, float], Sequence[int]]
+    repeat: Callable[[Any, str], Any]
+    second_look: Callable[[Any, Any, str, int], Any]
     save: Callable[[Any, Path], Path]
     load: Callable[[Path, Any], Any]
     moved: Callable[[Any, str, Any, float, Any], float | None]
@@ -97,7 +104,7 @@ def real_tools(
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     from ...adapters.encoders import encode_readable
     from ...adapters.files import load_taste, save_taste
-    from ...adapters.taste import choose_pair, fit_taste, learned_report
+    from ...adapters.taste import choose_pair, fit_taste, learned_report, pair_to_repeat, second_look
 
     specs = (encoders,) if isinstance(encoders, str) else tuple(encoders or ())
     loaded = _Loaded(model, specs, device, offload)
@@ -110,6 +117,9 @@ def real_tools(
         report=functools.partial(learned_report, uncounted=UNCOUNTED),
         words=loaded.words,
         choose=choose_pair,
+        choose_set=_choose_set,
+        repeat=functools.partial(pair_to_repeat, uncounted=UNCOUNTED),
+        second_look=second_look,
         save=save_taste,
         load=load_taste,
         moved=_moved,
@@ -185,6 +195,10 @@ class _Loaded:
 
             return example_prompts(playground_folder())
         return example_prompts(Path(self._model))
+
+
+def _choose_set(model: Any, vectors: Any, size: int, diversity: float) -> Sequence[int]:
+    return random.sample(range(len(vectors)), size)
 
 
 def _moved(painter: Any, prompt: str, taste: Any, strength: float, settings: Any) -> float | None:

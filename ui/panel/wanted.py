@@ -7,22 +7,52 @@ import json
 import logging
 import os
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ...adapters.errors import ComparisonError
 from ...adapters.places import safe_name
 
-__all__ = ["Wanted", "Wishes"]
+__all__ = ["WAYS", "Wanted", "Wishes"]
 
 logger = logging.getLogger(__name__)
 
 
+WAYS = {"pairs": 2, "best": 4, "order": 4}  # of asking, and how many pictures are on the screen
+
+
 @dataclass(frozen=True)
 class Wanted:
-    """A folder of pictures; else one prompt; else, both "", many example prompts."""
+    """A folder of pictures; else one prompt; else, both "", many example prompts.
+
+    Attributes:
+        way: How it is asked: "pairs", "best" (the best of four) or "order" (put four in order).
+        surprise: Share of the choice that is left to variety, 0 to 1.
+
+    Raises:
+        ComparisonError: there is no such way, or no such share.
+    """
 
     prompt: str = ""
     folder: str = ""
+    way: str = "pairs"
+    surprise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.way, str) or self.way not in WAYS:
+            raise ComparisonError(
+                f"Cannot ask in the way {str(self.way)[:40]!r}: expected one of {', '.join(WAYS)}. Choose one of them."
+            )
+        number = isinstance(self.surprise, (int, float)) and not isinstance(self.surprise, bool)
+        if not number or not 0.0 <= self.surprise <= 1.0:
+            raise ComparisonError(
+                f"Cannot ask with surprise {str(self.surprise)[:40]!r}: expected 0 to 1. Move the slider."
+            )
+
+    @property
+    def size(self) -> int:
+        """How many pictures are on the screen."""
+        return WAYS[self.way]
 
 
 class Wishes:
@@ -40,7 +70,10 @@ class Wishes:
         """Return what this person wanted last; None when that is unknown."""
         with contextlib.suppress(OSError, LookupError, ValueError, TypeError):
             found = json.loads(self._file(person).read_text(encoding="utf-8"))
-            return Wanted(str(found["prompt"]), str(found["folder"]))
+            what = Wanted(str(found["prompt"]), str(found["folder"]))
+            with contextlib.suppress(LookupError, ValueError, TypeError):  # an older panel kept no more
+                return replace(what, way=found["way"], surprise=found["surprise"])
+            return what
         return None
 
     def keep(self, person: str, wanted: Wanted) -> None:

@@ -1,0 +1,88 @@
+"""Where a training stands, on disk: either whole or as it was before; one training at a time in a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import FineTuneError
+
+__all__ = ["only_training", "read_checkpoint", "write_checkpoint"]
+
+_FILE, _LOCK = "checkpoint.pt", "lock.sqlite"
+
+
+@contextlib.contextmanager
+def only_training(folder: Path) -> Iterator[None]:
+    """Hold a training's folder; the lock ends with the process, whatever ends it.
+
+    Raises:
+        FineTuneError: another training holds it, or it can't be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = sqlite3.connect(folder / _LOCK, timeout=0.0, isolation_level=None)
+    except (OSError, sqlite3.Error) as error:
+        raise FineTuneError(f"Cannot train in {folder}: {error}; expected a folder that can be written.") from error
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as error:
+        lock.close()
+        raise FineTuneError(
+            f"Cannot train in {folder}: another training is at work there. Wait for it, or choose another name."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.close()
+
+
+def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Write where a training stands.
+
+    Raises:
+        FineTuneError: it can't be written; the one before is untouched.
+    """
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=".checkpoint-", dir=folder)
+        with os.fdopen(handle, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, folder / _FILE)
+    # A full disk ends torch's writer with a RuntimeError.
+    except (OSError, RuntimeError) as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise FineTuneError(
+            f"Cannot keep where the training stands in {folder}: {error}. The last checkpoint is safe; make room and "
+            "start again with the same name to go on from it."
+        ) from error
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """Return where a training stood, None where there is none.
+
+    Raises:
+        FineTuneError: the file is damaged or no checkpoint. Nothing in it is run.
+    """
+    file = folder / _FILE
+    if not file.is_file():
+        return None
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for what isn't a checkpoint
+        raise FineTuneError(
+            f"Cannot go on from {file}: it is damaged or no checkpoint. Delete it, or choose another name."
+        ) from error
+    if not isinstance(state, dict) or not {"step", "settings", "parameters", "optimizer"} <= state.keys():
+        raise FineTuneError(f"Cannot go on from {file}: it is no checkpoint of a training. Choose another name.")
+    return state

@@ -1,0 +1,85 @@
+"""How a denoiser was trained: noise added by a schedule, and what it predicts.
+
+Shapes: B images, C channels, h and w of the latents.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import FineTuneError
+
+__all__ = ["PREDICTIONS", "Noising", "noising_of"]
+
+PREDICTIONS = ("epsilon", "v_prediction", "flow")
+
+
+@dataclass(frozen=True, eq=False)
+class Noising:
+    """A noise schedule and the target that goes with it.
+
+    Attributes:
+        prediction: "epsilon" (the noise), "v_prediction" (the velocity of Salimans & Ho 2022) or "flow" (noise minus
+            image, along a straight line, as SD3 and Flux have it).
+        kept: (T,) share of the image's variance that is left at each timestep, in (0, 1]; for "flow" not used.
+        timesteps: T.
+    """
+
+    prediction: str
+    kept: Tensor
+    timesteps: int
+
+    def noised(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Latents (B, C, h, w) with as much noise as belongs to timesteps (B,)."""
+        image, other = self._shares(timesteps, latents)
+        return image * latents + other * noise
+
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What a perfect denoiser predicts (B, C, h, w)."""
+        if self.prediction == "epsilon":
+            return noise
+        if self.prediction == "flow":
+            return noise - latents
+        image, other = self._shares(timesteps, latents)
+        return image * noise - other * latents
+
+    def _shares(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Factors (B, 1, 1, 1) of image and noise."""
+        if self.prediction == "flow":
+            noise = (timesteps.to(like) + 1.0) / self.timesteps
+            image = 1.0 - noise
+        else:
+            kept = self.kept.to(like.device)[timesteps].to(like.dtype)
+            image, noise = kept.sqrt(), (1.0 - kept).sqrt()
+        return image[:, None, None, None], noise[:, None, None, None]
+
+
+def noising_of(scheduler: Any) -> Noising:
+    """Return the noising that a pipeline's scheduler belongs to.
+
+    Args:
+        scheduler: diffusers'.
+
+    Raises:
+        FineTuneError: a kind that can't be trained here.
+    """
+    config = scheduler.config
+    count = int(config.get("num_train_timesteps", 1000))
+    kept = getattr(scheduler, "alphas_cumprod", None)
+    if kept is None:
+        if "FlowMatch" not in type(scheduler).__name__:
+            raise FineTuneError(
+                f"Cannot train with a {type(scheduler).__name__}: found no noise schedule; expected one of Stable "
+                "Diffusion's or a flow-matching one."
+            )
+        return Noising("flow", torch.ones(count), count)
+    prediction = str(config.get("prediction_type", "epsilon"))
+    if prediction not in PREDICTIONS:
+        raise FineTuneError(
+            f"Cannot train a model that predicts {prediction!r}; expected one of {', '.join(PREDICTIONS)}."
+        )
+    return Noising(prediction, torch.as_tensor(kept, dtype=torch.float32), count)
