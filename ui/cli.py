@@ -1,4 +1,4 @@
-"""The command line: `palate panel`, `palate study NAME`, `palate people`, `palate export embedding`.
+"""The command line: `palate panel`, `palate show PERSON`, `palate people`, `palate export embedding`, `palate study`.
 
 Every error that Palate raises on purpose ends as one line on the error stream and exit code 2, so that scripts can
 tell it from a crash. Commands live in `commands.py` and are imported when one is run: `palate --version` must not
@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
 
     people = commands.add_parser("people", help="who has answered in a store, and how often")
     _store_option(people)
+    _show(commands.add_parser("show", help="what was learned of a person, in words or as a page to share"))
     _export(commands.add_parser("export", help="make a file for other tools"))
     return top
 
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 a mistake that the message explains, 130 interrupted."""
     from . import commands
 
-    run = {"panel": commands.panel, "study": commands.study, "people": commands.people, "export": commands.export}
+    run = {name: getattr(commands, name) for name in ("panel", "show", "people", "export", "study")}
     try:
         arguments = parser().parse_args(argv)
         return run[arguments.command](arguments)
@@ -84,6 +85,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _show(show: argparse.ArgumentParser) -> None:
+    show.add_argument("person", metavar="PERSON", help="whose taste")
+    show.add_argument("--html", default=None, metavar="FILE", help="save it as one page that any browser opens")
+    show.add_argument("--prompt", default="", metavar="TEXT", help="look at pictures of this prompt only")
+    show.add_argument("--named", action="store_true", help="write the person's name into the page")
+    show.add_argument("--prompts", action="store_true", help="write the pictures' prompts into the page")
+    show.add_argument("--model", default="playground", metavar="MODEL", help="its encoder learns (default: playground)")
+    show.add_argument("--encoder", action="append", metavar="SPEC", help="or this one, as in `palate panel`")
+    show.add_argument("--device", default=None, help="cpu, cuda, mps (default: the best there is)")
+    _store_option(show)
 
 
 def _export(export: argparse.ArgumentParser) -> None:

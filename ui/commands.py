@@ -13,7 +13,7 @@ from typing import cast
 
 from ..adapters.errors import PreferenceError
 
-__all__ = ["export", "panel", "people", "store_folder", "studies", "study"]
+__all__ = ["export", "panel", "people", "show", "store_folder", "studies", "study"]
 
 
 class CommandError(PreferenceError, ValueError):
@@ -58,9 +58,19 @@ def people(arguments: argparse.Namespace) -> int:
     from ..adapters.comparisons import PreferenceStore
 
     with PreferenceStore.existing(store_folder(arguments.store)) as store:
-        for one in sorted(store.people_answers(), key=lambda one: one.person):
+        found = store.people_answers()
+        for one in sorted(found, key=lambda one: one.person):
             print(f"{one.person}\t{one.answers}")
+        if not found:  # for people; a script that reads the lines finds none
+            print(f"Nobody has answered in {store.path} yet. Open `palate panel` and compare.", file=sys.stderr)
     return 0
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """Tell what was learned of a person, or save it as a page."""
+    from .show import show_taste
+
+    return show_taste(arguments, store_folder(arguments.store))
 
 
 def export(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from palate.adapters.errors import ComparisonError, EncoderError, EncoderMismatchError, FileFormatError, SteeringError
+from palate.adapters.steering.portable import PortableEmbedding
 from palate.ui.panel.blends import Part
 from palate.ui.panel.jobs import Job, Jobs
 from palate.ui.panel.rooms import Rooms
@@ -303,6 +304,32 @@ def test_an_embedding_is_trained_on_the_persons_own_prompts_first(rooms, monkeyp
     rooms.embeddings.make("me", "my-taste", Job())
     assert seen[0] == "my own words"
     assert set(rooms.studio.example_prompts()) <= set(seen)
+
+
+def test_an_embedding_may_leave_out_whose_it_is(rooms, monkeypatch):
+    made = PortableEmbedding({}, person="me")
+    saved = []
+    monkeypatch.setitem(rooms.studio.tools.__dict__, "embed", lambda *given: made)
+    monkeypatch.setitem(rooms.studio.tools.__dict__, "save_embedding", lambda one, path: saved.append(one) or path)
+    rooms.embeddings.make("me", "secret", Job(), named=False)
+    rooms.embeddings.make("me", "open", Job())
+    assert [one.person for one in saved] == ["", "me"]
+
+
+def test_a_removed_embedding_comes_back_once_and_over_no_other(rooms):
+    file = rooms.embeddings.folder / "word.safetensors"
+    file.write_bytes(b"first")
+    rooms.embeddings.remove(file.name)
+    assert rooms.embeddings.files() == []
+    rooms.embeddings.restore(file.name)
+    assert file.read_bytes() == b"first"
+    rooms.embeddings.remove(file.name)
+    file.write_bytes(b"second")
+    rooms.embeddings.restore(file.name)
+    assert file.read_bytes() == b"second"
+    for name in ("none.safetensors", "../../x.safetensors"):
+        with pytest.raises(FileFormatError, match="no such embedding"):
+            rooms.embeddings.remove(name)
 
 
 def test_an_embedding_that_may_not_be_saved_is_not_trained(rooms):

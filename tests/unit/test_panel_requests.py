@@ -1,6 +1,7 @@
 """What the page of Compare, Taste and People asks the panel, over HTTP; no browser, no real model."""
 
 import runpy
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,12 +28,17 @@ def studio(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def ask(studio):
+def rooms(studio):
+    return Rooms(studio)
+
+
+@pytest.fixture
+def ask(studio, rooms):
     """Ask as the tab "one" of Ada, unless the request says otherwise."""
     app = FastAPI()
     for routes in (compare_routes, people_routes):
         app.include_router(routes(studio))
-    app.include_router(taste_routes(Rooms(studio)))
+    app.include_router(taste_routes(rooms))
     with TestClient(app) as client:
 
         def asked(path, **body):
@@ -166,3 +172,46 @@ def test_two_who_like_red_are_alike(ask, studio):
     html = ask("people/alike")["html"]
     assert "Ben &lt;b&gt;" in html
     assert "Too few" not in html
+
+
+def test_a_look_that_takes_long_is_followed_and_can_be_stopped(ask, rooms, monkeypatch):
+    fakes.answer_some(rooms.studio.store, person="Ada")
+    gate = threading.Event()
+    encode = rooms.looks.encode
+
+    def slow(person, subject, tell):
+        while not gate.wait(0.01):
+            tell(1, 4)
+        encode(person, subject, tell)
+
+    monkeypatch.setattr(rooms.looks, "encode", slow)
+    told = ask("taste")
+    assert (told["state"], told["text"], told["share"]) == ("working", "Looking at the pictures… 1 of 4", 0.25)
+    job = rooms.jobs.get(told["job"])
+    job.stop()
+    assert job.wait(LONG) and job.state()["state"] == "stopped"
+    gate.set()
+    assert "Likes" in ask("taste")["html"]
+
+
+def test_pictures_are_painted_for_a_prompt_and_lie_on_its_strip(ask, rooms):
+    fakes.answer_some(rooms.studio.store, person="Ada")
+    assert "No picture of" in ask("taste", subject="a red star")["html"]
+    job = rooms.jobs.get(ask("taste/paint", subject="a red star")["job"])
+    assert job.wait(LONG) and job.state()["state"] == "done"
+    assert ask("taste", subject="a red star")["html"].count('class="pl-picked"') == 8 + 4 + 4
+
+
+def test_how_good_it_is_comes_with_its_curve(ask, rooms):
+    fakes.answer_some(rooms.studio.store, person="Ada", number=20)
+    told = ask("taste/accuracy")
+    assert "of your choices foreseen" in told["html"] and len(told["curve"]) > 5
+    assert told["curve"][-1][0] == 20
+
+
+def test_a_page_is_made_and_given(ask, rooms):
+    fakes.answer_some(rooms.studio.store, person="Ada")
+    job = rooms.jobs.get(ask("taste/page", named=True)["job"])
+    assert job.wait(LONG)
+    assert job.state()["file"].startswith("Ada-")
+    assert rooms.pages.path(job.state()["file"]).is_file()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...adapters.errors import CancelledError, FileFormatError
+from ...adapters.errors import CancelledError, FileFormatError, StoreError
 from ...adapters.files import require_replaceable
 from ...adapters.places import palate_home
 from ...adapters.steering.neutral_prompts import training_prompts
@@ -31,6 +32,7 @@ class Embeddings:
 
     def __init__(self, studio: Studio, blends: Blends) -> None:
         self._studio, self._blends = studio, blends
+        self._removed: dict[str, bytes] = {}
 
     @property
     def folder(self) -> Path:
@@ -55,8 +57,43 @@ class Embeddings:
                 return path
         raise FileFormatError(f"Cannot give {name[:80]!r}: there is no such embedding; expected one that is listed.")
 
-    def make(self, person: str, name: str, job: Job) -> None:
+    def remove(self, name: str) -> None:
+        """Delete a file; `restore` brings it back as long as the panel runs.
+
+        Raises:
+            FileFormatError: there is none of this name.
+            StoreError: the folder can't be written.
+        """
+        path = self.path(name)
+        try:
+            self._removed[name] = path.read_bytes()
+            path.unlink()
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+    def restore(self, name: str) -> Path:
+        """Put back what was removed, unless there is a new one of its name.
+
+        Raises:
+            FileFormatError: nothing of this name was removed.
+            StoreError: the folder can't be written.
+        """
+        if name not in self._removed or (self.folder / name).exists():
+            return self.path(name)
+        path = self.folder / name
+        part = path.with_name(f".{name}.part")
+        try:
+            part.write_bytes(self._removed[name])
+            part.replace(path)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        del self._removed[name]
+        return path
+
+    def make(self, person: str, name: str, job: Job, named: bool = True) -> None:
         """Train an embedding of this person's taste and save it under a name; the job's `said` tells its effect.
+
+        `named` False leaves out whose taste it is.
 
         Raises:
             CancelledError: the job was stopped; nothing is kept.
@@ -64,7 +101,7 @@ class Embeddings:
         """
         path = self.folder / f"{name.strip()}{ENDING}"
         self._studio.tools.check_embedding_name(name.strip())
-        require_replaceable(path, person)
+        require_replaceable(path, person if named else "")
         job.tell(0.0, "Reading your taste…")
         tastes = self._blends.of([Part(f"{PERSON}{person}", 1.0)])
         job.tell(0.0, "Loading the model…")
@@ -79,9 +116,18 @@ class Embeddings:
             embedding = self._studio.tools.embed(model, tastes, prompts, on_step, job.cancelled)
         if job.cancelled():
             raise CancelledError("Stopped; nothing was kept.")
+        if not named:
+            embedding = replace(embedding, person="")
         saved = self._studio.tools.save_embedding(embedding, path)
         job.found["file"] = saved.name
         job.found["said"] = f"Saved as {saved.name}. {_effect(embedding.effect)}".strip()
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"Cannot change {path.name!r}: {error.strerror or error}; expected a folder with room that can be written. "
+        f"Look at {path.parent}."
+    )
 
 
 def _effect(effect: Mapping[str, float]) -> str:

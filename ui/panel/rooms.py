@@ -12,6 +12,7 @@ from .embeddings import Embeddings
 from .gallery import Gallery
 from .jobs import Jobs
 from .taste_learned import Looks
+from .taste_pages import Pages
 from .taste_painted import Painted
 from .taste_thumbs import Thumbs
 from .tastes import TasteFiles
@@ -29,7 +30,7 @@ class Rooms:
         studio: Store, model and encoder.
 
     Attributes:
-        files, blends, gallery, easel, embeddings, choices, jobs, painted, looks, thumbs: See their modules.
+        files, blends, gallery, easel, embeddings, choices, jobs, painted, looks, pages, thumbs: See their modules.
 
     Raises:
         StoreError: Palate's folder can't be written.
@@ -46,4 +47,5 @@ class Rooms:
         self.jobs = Jobs(studio.closing)
         self.painted = Painted(studio, self.gallery, self.easel)
         self.looks = Looks(studio, self.painted.of)
+        self.pages = Pages(studio, self.looks)
         self.thumbs = Thumbs(studio.store)

@@ -36,6 +36,24 @@
       told();
     }));
 
+    // -- a page to show
+
+    act("save-page").addEventListener("click", kit.trying(async () => {
+      act("save-page").disabled = true;
+      try {
+        const told = await window.palate.ask("taste/page", { named: on("page-named").checked, prompts: on("page-prompts").checked });
+        const end = await kit.work(on("paging"), told);
+        if (end.state === "failed") kit.say(end.error);
+        else if (end.state === "stopped") kit.say("Stopped; nothing was kept.");
+        else {
+          kit.download(`palate/api/pages/${encodeURIComponent(end.file)}`);
+          kit.say(`Saved as ${end.path}`);
+        }
+      } finally {
+        act("save-page").disabled = false;
+      }
+    }));
+
     // -- the shelf
 
     const entry = (file) => {
@@ -123,6 +141,13 @@
       on("training").replaceChildren(...(busy ? [bar] : []));
     };
 
+    const removed = kit.trying(async (file) => {
+      await kit.ask("embeddings/remove", { file });
+      await embeddings();
+      const back = kit.trying(async () => (await kit.ask("embeddings/restore", { file }), await embeddings()));
+      kit.say(`Removed ${file}.`, "Undo", back);
+    });
+
     const embeddings = async () => {
       const { files } = await kit.ask("embeddings");
       on("embeddings").replaceChildren(
@@ -132,6 +157,7 @@
             { data: { file: file.file } },
             make("span", { className: "pl-item" }, make("strong", { textContent: file.file }), make("small", { textContent: file.said })),
             make("a", { className: "pl-button", textContent: "Download", href: `palate/api/embeddings/${encodeURIComponent(file.file)}`, download: file.file, "aria-label": `Download ${file.file}` }),
+            make("button", { type: "button", className: "pl-round pl-remove", textContent: "×", "aria-label": `Remove ${file.file}`, onclick: () => removed(file.file) }),
           ),
         ),
       );
@@ -149,7 +175,7 @@
       job = {};
       work({ state: "working", share: 0 });
       try {
-        const begun = await kit.ask("embeddings", { person: kit.person(), name });
+        const begun = await kit.ask("embeddings", { person: kit.person(), name, named: on("embedding-named").checked });
         job.id = begun.job;
         if (job.stopped) await stop();
         const end = await kit.follow(begun.job, work);

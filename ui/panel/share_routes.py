@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Body, HTTPException, Request
@@ -10,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from ...adapters.errors import FileFormatError, PreferenceError
 from .answers import PlainRoute, person_of
+from .jobs import Job
 from .rooms import Rooms
 from .tastes import MOST_BYTES, Entry
 
@@ -77,7 +79,18 @@ def _embeddings(api: APIRouter, rooms: Rooms) -> None:
     @api.post("/embeddings")
     def make(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
         person, name = person_of(body, rooms.studio.person), str(body.get("name", ""))
-        return rooms.jobs.start(f"embedding {person}", lambda job: rooms.embeddings.make(person, name, job)).state()
+        named = bool(body.get("named", True))
+        work: Callable[[Job], None] = lambda job: rooms.embeddings.make(person, name, job, named)  # noqa: E731
+        return rooms.jobs.start(f"embedding {person}", work).state()
+
+    @api.post("/embeddings/remove")
+    def remove(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        rooms.embeddings.remove(str(body.get("file")))
+        return {}
+
+    @api.post("/embeddings/restore")
+    def restore(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        return {"file": rooms.embeddings.restore(str(body.get("file"))).name}
 
     @api.get("/embeddings/{name}")
     def download(name: str) -> FileResponse:

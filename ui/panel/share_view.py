@@ -6,8 +6,8 @@ __all__ = ["share_page"]
 
 
 def share_page() -> str:
-    """Return the page: your taste, tastes of others, an embedding for other tools."""
-    return f'<div class="pl-two" id="palate-share-page">{_OWN}{_OTHERS}{_EMBEDDING}</div>'
+    """Return the page: your taste, tastes of others, a page to show, an embedding for other tools."""
+    return f'<div class="pl-two" id="palate-share-page">{_OWN}{_OTHERS}{_PAGE}{_EMBEDDING}</div>'
 
 
 _OWN = """
@@ -35,6 +35,20 @@ _OTHERS = """
 </section>
 """
 
+_PAGE = """
+<section class="pl-panel pl-wide" aria-labelledby="pl-page-title">
+  <h2 id="pl-page-title">A page to show</h2>
+  <p class="pl-lead">What was learned, as one file that any browser opens: words, pictures, how good it is, a map.
+  Small copies of the pictures are inside; nothing is fetched from anywhere.</p>
+  <div class="pl-actions">
+    <button type="button" class="pl-button pl-strong" data-act="save-page">Save the page</button>
+    <label class="pl-check"><input type="checkbox" data-part="page-named"> with my name</label>
+    <label class="pl-check"><input type="checkbox" data-part="page-prompts"> with the prompts</label>
+  </div>
+  <div data-part="paging"></div>
+</section>
+"""
+
 _EMBEDDING = """
 <section class="pl-panel pl-wide" aria-labelledby="pl-embedding-title">
   <h2 id="pl-embedding-title">For other tools</h2>
@@ -46,6 +60,7 @@ _EMBEDDING = """
     <button type="submit" class="pl-button pl-strong" data-act="train">Make it</button>
     <button type="button" class="pl-button" data-act="stop-training" hidden>Stop</button>
   </form>
+  <label class="pl-check"><input type="checkbox" data-part="embedding-named" checked> with my name in it</label>
   <div data-part="training"></div>
   <ul class="pl-list" data-part="embeddings"></ul>
   <details class="pl-details"><summary>How to use it</summary>

@@ -1,6 +1,5 @@
 // Taste in the browser: what was learned, and the answers, changed by a click.
 (() => {
-  const VAGUE = 0.65; // wide as an interval after five tests: what comes before says nothing
   const SOON = 400; // ms after the last change until the taste is looked at again
   const byId = (id) => document.getElementById(id);
   const part = (name) => document.querySelector(`#palate-page-taste [data-part="${name}"]`);
@@ -12,28 +11,11 @@
   let accuracy = null; // as told last
   const running = new Map(); // ids of jobs by what they are for
 
-  /** How far a job is, and a way to stop it. */
-  const bar = (state) => {
-    const { make } = window.palateKit;
-    const line = make("i");
-    line.style.width = `${100 * state.share}%`;
-    const stop = make("button", { type: "button", className: "pl-button", textContent: "Stop", onclick: () => ask(`jobs/${state.job}/stop`, {}) });
-    return make("div", { className: "pl-working" }, make("div", { className: "pl-bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(100 * state.share) }, line), make("span", { role: "status", textContent: state.text || "One moment…" }), stop);
-  };
-
   /** Follow a job in a place of the page. Gives how it ended. */
   const follow = async (place, told) => {
     running.set(place, told.job);
-    let before = "";
-    const seen = (state) => {
-      const now = `${state.text} ${Math.round(100 * state.share)}`;
-      if (state.state !== "working") place.replaceChildren();
-      else if (now !== before) place.replaceChildren(bar(state));
-      before = now;
-    };
-    seen(told);
     try {
-      return await window.palateKit.follow(told.job, seen);
+      return await window.palateKit.work(place, told);
     } finally {
       running.delete(place);
     }
@@ -53,10 +35,7 @@
   const curve = () => {
     const place = part("curve");
     if (!place || !accuracy) return;
-    const width = Math.max(Math.min(place.clientWidth, 520), 200);
-    const told = accuracy.curve.filter(([, , low, high]) => high - low < VAGUE);
-    const dots = told.length > 1 ? [window.palateKit.plotCurve(told, { ceiling: accuracy.ceiling, width, height: Math.round(width * 0.42) })] : [];
-    place.replaceChildren(...dots);
+    window.palateCurve(place, accuracy);
   };
 
   const measured = async (number) => {

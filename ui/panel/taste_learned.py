@@ -29,6 +29,7 @@ STRIP = 9  # pictures from "not me" to "me"
 MAPPED = 160  # pictures on the map
 WORDED = 8  # pictures of one prompt from which words can be told
 SUBJECTS = 40  # prompts to choose from
+SUBJECT = "subject"  # the kind of words that say what a picture shows
 LEAST = 4  # pictures of a prompt worth choosing
 BETWEEN = "\n"  # of person and prompt in a key; no name has it
 
@@ -149,7 +150,7 @@ class Looks:
         utility = taste.utility(table)
         order = [images[i] for i in torch.argsort(utility, descending=True, stable=True).tolist()]
         shown = min(SHOWN, len(order) // 2)
-        likes, dislikes = self._in_words(taste, table) if not subject or len(images) >= WORDED else ((), ())
+        likes, dislikes = self._in_words(taste, table, subject) if not subject or len(images) >= WORDED else ((), ())
         return Learned(
             person,
             studio.store.count(person),
@@ -166,12 +167,14 @@ class Looks:
             {one: subject for one in images} | _prompts(comparisons, images),
         )
 
-    def _in_words(self, taste: Taste, vectors: Tensor) -> tuple[Any, Any]:
+    def _in_words(self, taste: Taste, vectors: Tensor, subject: str) -> tuple[Any, Any]:
         """Return what is liked and disliked, None both where the encoder has no text side."""
         vocabulary = self._vocabulary()
         if vocabulary is None or not len(vectors):
             return None, None
-        likes, dislikes = words_of(taste, *vocabulary, vectors)
+        words, texts = vocabulary
+        told = [i for i, word in enumerate(words) if not subject or word.kind != SUBJECT]  # which is given
+        likes, dislikes = words_of(taste, [words[i] for i in told], texts[told], vectors)
         return tuple(likes), tuple(dislikes)
 
     def _vocabulary(self) -> tuple[tuple[Word, ...], Tensor] | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pictures", "accuracy_of", "map_of", "row_of", "strip_of", "words_of_taste"]
 
+ENDS = '<p class="pl-ends" aria-hidden="true"><span>not me</span><i></i><span>me</span></p>'
 LIGHT = ' class="pl-light"'
 
 
@@ -141,10 +142,7 @@ def strip_of(images: Sequence[str], pictures: Pictures) -> str:
     shown = "".join(
         _picture(image, f"{number} of {last + 1} from not me to me", pictures) for number, image in enumerate(images, 1)
     )
-    return (
-        f'<div class="pl-strip" data-pictures tabindex="-1" style="--count:{last + 1}">{shown}</div>'
-        '<p class="pl-ends" aria-hidden="true"><span>not me</span><i></i><span>me</span></p>'
-    )
+    return f'<div class="pl-strip" data-pictures tabindex="-1" style="--count:{last + 1}">{shown}</div>{ENDS}'
 
 
 def map_of(places: Sequence[Place], pictures: Pictures) -> str:
@@ -165,11 +163,12 @@ def map_of(places: Sequence[Place], pictures: Pictures) -> str:
         '<div class="pl-map" data-map><div class="pl-ground" tabindex="0" role="application" data-pictures '
         f'aria-label="Map of {len(places)} pictures, the more you like them the further right. Arrow keys go from one '
         f'to the next, plus and minus zoom, Enter shows it large.">{dots}</div>'
-        '<p class="pl-ends" aria-hidden="true"><span>not me</span><i></i><span>me</span></p>'
+        f"{ENDS}"
+        '<div class="pl-under"><p class="pl-soft">Upwards: what else tells them apart most.</p>'
         '<div class="pl-nearer" role="group" aria-label="Zoom" hidden>'
-        '<button type="button" data-zoom="in" aria-label="Closer">+</button>'
         '<button type="button" data-zoom="out" aria-label="Further away">−</button>'
-        '<button type="button" data-zoom="all" aria-label="The whole map">⤢</button></div></div>'
+        '<button type="button" data-zoom="in" aria-label="Closer">+</button>'
+        '<button type="button" data-zoom="all" aria-label="The whole map">⤢</button></div></div></div>'
     )
 
 
@@ -193,4 +192,4 @@ def _large(image: str, pictures: Pictures) -> str:
 
 def _share_below(liked: Sequence[float], x: float) -> str:
     below = sum(one < x for one in liked)
-    return f"liked more than {_percent(below / max(len(liked) - 1, 1))}"
+    return f"liked more than {_percent(below / max(len(liked) - 1, 1))} of them"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Body, HTTPException
-from fastapi.responses import Response
+from fastapi.responses import FileResponse, Response
 
 from ...adapters.comparisons import Comparison
 from ...adapters.errors import CancelledError, ComparisonError, NotEnoughAnswersError, PreferenceError
@@ -69,6 +69,21 @@ def _learned(api: APIRouter, rooms: Rooms) -> None:
         person, subject = tab_of(studio, body).person, _subject(body)
         work: Callable[[Job], None] = lambda job: rooms.painted.more(subject, person, job)  # noqa: E731
         return rooms.jobs.start(f"strip {body.get('tab')}", work).state()
+
+    @api.post("/taste/page")
+    def page(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        person, subject = tab_of(studio, body).person, _subject(body)
+        named, prompts = bool(body.get("named")), bool(body.get("prompts"))
+        work: Callable[[Job], None] = lambda job: rooms.pages.save(person, subject, named, prompts, job)  # noqa: E731
+        return rooms.jobs.start(f"page {body.get('tab')}", work).state()
+
+    @api.get("/pages/{name}")
+    def saved(name: str) -> FileResponse:
+        try:
+            path = rooms.pages.path(name)
+        except PreferenceError as error:
+            raise HTTPException(404, "no such page") from error
+        return FileResponse(path, media_type="text/html", filename=path.name)
 
     @api.get("/thumbs/{image_id}")
     def thumb(image_id: str) -> Response:

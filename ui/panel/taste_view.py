@@ -46,6 +46,8 @@ def taste_shown(data: Learned, subjects: Sequence[Subject] = ()) -> str:
         f"{_strip(data, pictures)}"
         f"{row_of('Most to your taste', data.best, pictures)}{row_of('Least to your taste', data.worst, pictures)}"
         f"{_map(data, pictures)}"
+        '<p class="pl-soft">All of this can be saved as one file and shown to others: '
+        '<button type="button" class="pl-inline" data-show="share">a page to show</button>.</p>'
     )
 
 
@@ -68,7 +70,7 @@ def _strip(data: Learned, pictures: Pictures) -> str:
     if data.subject:
         hint = "" if shown else f'<p class="pl-soft">No picture of “{escape(data.subject)}” yet.</p>'
         more = (
-            f'{hint}<div class="pl-actions" data-part="painting"><button type="button" class="pl-button" '
+            f'{hint}<div class="pl-further" data-part="painting"><button type="button" class="pl-button" '
             f'data-act="paint-more">Paint {"more" if shown else "some"} of it</button></div>'
         )
     return f"<h2>From “not me” to “me”</h2>{shown}{more}" if shown or more else ""
@@ -76,7 +78,7 @@ def _strip(data: Learned, pictures: Pictures) -> str:
 
 def _map(data: Learned, pictures: Pictures) -> str:
     shown = map_of(data.map, pictures)
-    return f'<h2>Map</h2>{shown}<p class="pl-soft">Upwards: what else tells them apart most.</p>' if shown else ""
+    return f"<h2>Map</h2>{shown}" if shown else ""
 
 
 def answer_rows(answers: Sequence[Comparison]) -> str:

@@ -1,0 +1,94 @@
+"""`palate show PERSON`: what was learned of a person, in words on the terminal or as one HTML file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..adapters.errors import PreferenceError
+from .export import progress_line
+
+if TYPE_CHECKING:
+    from ..adapters.taste import WordEffect
+    from .panel.studio import Studio
+    from .panel.taste_learned import Looks
+    from .panel.tools import Tools
+
+__all__ = ["ShowError", "show_taste"]
+
+
+class ShowError(PreferenceError, LookupError):
+    """A person or a page that can't be shown as it was asked for."""
+
+
+def show_taste(arguments: argparse.Namespace, store: Path, tools: Tools | None = None) -> int:
+    """Tell what was learned of a person, or save it as a page.
+
+    Args:
+        arguments: person, html, prompt, named, prompts, model, encoder, device; as in `cli.py`.
+        store: Folder of the answers.
+        tools: Fakes in tests; None: the real ones.
+
+    Raises:
+        ShowError: nobody of this name answered.
+        NotEnoughAnswersError: nothing to learn from yet.
+        StoreError: there is no store, or the page can't be written.
+    """
+    from ..adapters.comparisons import PreferenceStore
+    from ..adapters.places import typed_path
+    from .panel.studio import Studio
+    from .panel.taste_learned import Looks
+    from .panel.taste_pages import Pages, write_page
+    from .panel.tools import real_tools
+
+    with PreferenceStore.existing(store) as answers:
+        _require(arguments.person, answers.people())
+    made = tools or real_tools(arguments.model, arguments.encoder or [], arguments.device)
+    studio = Studio(store, made, arguments.person)
+    try:
+        looks = Looks(studio)
+        looks.encode(arguments.person, "", progress_line("Looking at pictures", sys.stderr) or _quiet)
+        if not arguments.html:
+            print(_in_words(studio, looks, arguments.person, arguments.prompt))
+            return 0
+        path = typed_path(arguments.html)
+        pages = Pages(studio, looks)
+        write_page(path, pages.html(arguments.person, arguments.prompt, arguments.named, arguments.prompts))
+        print(f"Saved {path} ({path.stat().st_size / 1000:.0f} KB): open it in any browser.")
+    finally:
+        studio.close()
+    return 0
+
+
+def _quiet(done: int, count: int) -> None:
+    """Say nothing where nobody looks at a terminal."""
+
+
+def _require(person: str, people: Sequence[str]) -> None:
+    if person in people:
+        return
+    listed = ", ".join(people[:12]) + (", ..." if len(people) > 12 else "")
+    raise ShowError(
+        f"Cannot show {person[:60]!r}: nobody of this name has answered; expected one of: {listed or 'nobody yet'}."
+    )
+
+
+def _in_words(studio: Studio, looks: Looks, person: str, prompt: str) -> str:
+    learned, report = looks.of(person, prompt), studio.reports.of(person)
+    about = f", pictures of {prompt!r}" if prompt else ""
+    lines = [f"{person}: {learned.answers} answers{about}"]
+    if learned.likes is not None:
+        lines += [_line("likes", learned.likes), _line("dislikes", learned.dislikes or ())]
+    if report.stranger_accuracy is not None and report.accuracy is not None:
+        others = f"The average of others foresees {100 * report.stranger_accuracy:.0f} % of the same answers."
+        return "\n".join([*lines, report.summary, others, report.advice])
+    return "\n".join([*lines, report.summary, report.advice])
+
+
+def _line(title: str, words: Sequence[WordEffect]) -> str:
+    """Words of known sign plain, likely ones in brackets."""
+    told = ", ".join(one.word.text if one.sure else f"({one.word.text})" for one in words)
+    return f"{title:10}{told or 'no word is likely yet'}"
