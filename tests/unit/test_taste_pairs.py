@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from palate.adapters.errors import ShapeError
 from palate.adapters.taste import BradleyTerry, choose_pair
+from palate.adapters.taste.covariance import Stretch
 from palate.adapters.taste.pairs import information_gain
 
 
@@ -119,6 +120,18 @@ def test_among_thousands_it_finds_nearly_the_best_pair(width, answers):
     best = information_gain(log_odds, np.maximum(own[:, None] + own[None, :] - 2 * covariance, 0)).max()
     assert i < j
     assert gain_of(model, candidates, i, j) > 0.93 * best
+
+
+@pytest.mark.parametrize("kind", ["full", "stretch"])
+def test_among_thousands_it_knows_where_the_prior_is_wide(kind):
+    """Nothing is unknown but along the first axis: the two candidates farthest apart along it are asked about."""
+    shares = np.full(7, 1e-6)
+    covariance = np.diag([1.0, *shares]) if kind == "full" else Stretch(1.0, np.eye(8)[1:], shares)
+    candidates = vectors(5, 500, 8)
+    model = BradleyTerry().fit(vectors(0, 3, 8), vectors(1, 3, 8), prior_covariance=covariance, prior_mean=np.zeros(8))
+    assert gain_of(model, candidates, *choose_pair(model, candidates)) > 0.97 * max(
+        gain_of(model, candidates, i, j) for i, j in np.argsort(candidates[:, 0])[[[0, -1], [1, -1], [0, -2], [2, -2]]]
+    )
 
 
 def test_among_thousands_it_keeps_to_the_rules_and_repeats_itself():
