@@ -77,12 +77,24 @@ class NodeQuestions {
     this.person = person;
   }
 
+  /**
+   * The Vue renderer keeps a node's place through undo and loading, and in it the element of the node that was there
+   * before; this one's belongs there.
+   */
+  settle() {
+    if (this.element.isConnected || app.canvas.graph !== this.node.graph) return;
+    const there = document.querySelector(`[data-node-id="${this.node.id}"] .palate-pairs`);
+    if (there && ![...shown].some((other) => other.element === there)) there.replaceWith(this.element);
+  }
+
   /** After a reload: what this person has not decided, what a run waits for here first. */
   async refresh() {
+    this.settle();
     await this.deck.refresh();
     const offers = this.deck.waits.filter((wait) => nodeAt(wait.node) === this.node).flatMap((wait) => wait.offers);
     const first = offers.map((offer) => this.deck.find(offer)).filter((question) => question && !question.outcome);
     if (first.length) this.deck.put(first);
+    this.settle();
   }
 
   /** In the classic renderer the graph lies below: the wheel and the middle button are for it. */
