@@ -7,6 +7,7 @@ from comfy_api.v0_0_2 import ComfyExtension, io
 from . import routes  # noqa: F401 - importing it registers the routes, once
 from .adapt import PalateAdaptClip, PalateAdaptConditioning
 from .blend import PalateBlendTastes
+from .choose import PalateChoosePair
 from .collect import PalateCollectPairs
 from .embedding import PalateSaveEmbedding
 from .loaders import PalateLoadEncoder, PalateLoadPlayground
@@ -24,6 +25,7 @@ class PalateExtension(ComfyExtension):
             PalateLoadPlayground,
             PalateLoadEncoder,
             PalateCollectPairs,
+            PalateChoosePair,
             PalateFitTaste,
             PalateBlendTastes,
             PalateAdaptConditioning,

@@ -11,7 +11,7 @@ from ..adapters.errors import SteeringError
 from ..adapters.steering import AUTO, METHODS, SteeringSettings
 from ..adapters.steering.objective import STEERING_OBJECTIVES
 from ..adapters.taste import Taste as LearnedTaste
-from .sockets import CATEGORY, Encoder, Taste, encoder_input, taste_input
+from .sockets import CATEGORY, Encoder, Taste, encoder_input, schema, taste_input
 from .steered_clip import Steering, encode_steered, steered_clip
 
 _STRONGEST = 2.0
@@ -23,10 +23,11 @@ class PalateAdaptConditioning(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PalateAdaptConditioning",
             display_name="Adapt Conditioning",
             category=CATEGORY,
+            search_aliases=["steer prompt", "personalize prompt", "preference conditioning"],
             description="Encode a prompt as CLIP Text Encode does, moved along a taste. For the positive prompt only: "
             "the negative one stays with CLIP Text Encode.",
             inputs=[
@@ -57,10 +58,11 @@ class PalateAdaptClip(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PalateAdaptClip",
             display_name="Adapt CLIP",
             category=CATEGORY,
+            search_aliases=["steer clip", "personalize clip", "preference clip"],
             description="A CLIP that moves every text along a taste when a later node encodes it. Connect it to the "
             "positive prompt's node, and the plain CLIP to the negative prompt's.",
             inputs=[

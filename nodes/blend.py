@@ -9,7 +9,7 @@ from comfy_api.v0_0_2 import io
 
 from ..adapters.taste import Taste as LearnedTaste
 from ..adapters.taste import blend_tastes
-from .sockets import CATEGORY, Taste
+from .sockets import CATEGORY, Taste, schema
 
 _MOST = 4
 _LARGEST = 10.0
@@ -38,10 +38,11 @@ class PalateBlendTastes(io.ComfyNode):
                     tooltip="How much this taste counts, -10 to 10. Negative turns it around; 0 leaves it out.",
                 ),
             ]
-        return io.Schema(
+        return schema(
             node_id="PalateBlendTastes",
             display_name="Blend Tastes",
             category=CATEGORY,
+            search_aliases=["mix tastes", "merge preferences", "combine tastes"],
             description="Join up to four tastes of one encoder, each with a weight, negative ones too. What comes out "
             "is a taste like any other.",
             inputs=inputs,

@@ -18,7 +18,7 @@ from ..adapters.steering.neutral_prompts import training_prompts
 from ..adapters.steering.portable import MOST_VECTORS, TowerText
 from ..adapters.taste import Taste as LearnedTaste
 from .host_text import HostTower, text_towers
-from .sockets import CATEGORY, Encoder, Taste, encoder_input, open_store, taste_input
+from .sockets import CATEGORY, Encoder, Taste, encoder_input, open_store, schema, taste_input
 
 _Pair = tuple[LearnedTaste, ImageTextEncoder]
 
@@ -28,10 +28,11 @@ class PalateSaveEmbedding(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PalateSaveEmbedding",
             display_name="Save Embedding",
             category=CATEGORY,
+            search_aliases=["textual inversion", "export embedding"],
             description="Save a taste as a textual inversion in ComfyUI's embeddings folder: write embedding:name at "
             "the end of any prompt. Forge, A1111 and diffusers load the file, too.",
             is_output_node=True,

@@ -14,7 +14,7 @@ from ..adapters.encoders import ImageTextEncoder, load_encoder
 from ..adapters.playground import playground_folder
 from . import sidebar
 from .diffusers_folder import load_diffusers_folder
-from .sockets import CATEGORY, Encoder
+from .sockets import CATEGORY, Encoder, schema
 
 _FOLDERS = ("clip_vision", "text_encoders")
 
@@ -24,10 +24,11 @@ class PalateLoadPlayground(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PalateLoadPlayground",
             display_name="Load Playground",
             category=CATEGORY,
+            search_aliases=["demo", "example model", "tiny model", "try palate"],
             description="Load the small postcard models that come with Palate: nothing to download, quick on any "
             "computer. Made for 128 x 128 pixels, 20 steps, cfg 5.",
             inputs=[],
@@ -51,10 +52,11 @@ class PalateLoadEncoder(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         files = [f"{kind}/{name}" for kind in _FOLDERS for name in folder_paths.get_filename_list(kind)]
-        return io.Schema(
+        return schema(
             node_id="PalateLoadEncoder",
             display_name="Load Encoder",
             category=CATEGORY,
+            search_aliases=["clip loader", "clip vision", "image embedding model"],
             description="Load a CLIP that turns images into vectors. To steer SD1.5 take a full CLIP ViT-L/14 file "
             "with both towers: checkpoints have no text projection. To rank, any CLIP image tower does.",
             inputs=[

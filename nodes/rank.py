@@ -7,7 +7,7 @@ from comfy_api.v0_0_2 import io
 
 from ..adapters.encoders import ImageTextEncoder
 from ..adapters.taste import Taste as LearnedTaste
-from .sockets import CATEGORY, encoder_input, taste_input
+from .sockets import CATEGORY, encoder_input, schema, taste_input
 
 
 class PalateRankImages(io.ComfyNode):
@@ -15,10 +15,11 @@ class PalateRankImages(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PalateRankImages",
             display_name="Rank Images",
             category=CATEGORY,
+            search_aliases=["sort images", "best image", "score images", "aesthetic score"],
             description="Put the images of a batch in the order of a taste, best first.",
             inputs=[
                 io.Image.Input("images", tooltip="A batch of one or more images."),

@@ -29,12 +29,13 @@ from .sockets import (
     encoder_input,
     open_store,
     person_input,
+    schema,
     taste_input,
     tastes_folder,
 )
 
 _LOG = logging.getLogger(__name__)
-_STOP, _WAIT = "stop and say so", "skip what follows"
+_STOP, _WAIT, _NONE = "stop and say so", "skip what follows", "start with none"
 _AT_A_TIME = 4  # images encoded between two looks at the cancel button; CLIP-L takes about a second each on a CPU
 
 
@@ -43,10 +44,11 @@ class PalateFitTaste(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PalateFitTaste",
             display_name="Fit Taste",
             category=CATEGORY,
+            search_aliases=["preference model", "bradley-terry", "learn preference", "train taste"],
             description="Learn a person's taste from all of their answers so far (Bradley-Terry). Takes milliseconds "
             "and runs again by itself when there are new answers.",
             inputs=[
@@ -65,10 +67,10 @@ class PalateFitTaste(io.ComfyNode):
                 io.Combo.Input(
                     "without_answers",
                     optional=True,
-                    options=[_STOP, _WAIT],
+                    options=[_STOP, _WAIT, _NONE],
                     default=_STOP,
-                    tooltip="What happens while this person has no answers yet: stop with a message, or leave out the "
-                    "nodes that need the taste.",
+                    tooltip="What happens while this person has no answers yet: stop with a message; leave out the "
+                    "nodes that need the taste; or start with a taste that prefers nothing, for Choose Pair.",
                 ),
             ],
             outputs=[
@@ -95,6 +97,8 @@ class PalateFitTaste(io.ComfyNode):
         except NotEnoughAnswersError:
             if without_answers == _STOP:
                 raise
+            if without_answers == _NONE:
+                return io.NodeOutput(_unlearned(encoder, person), 0)
             return io.NodeOutput(ExecutionBlocker(None), ExecutionBlocker(None))
         if without_answers == _WAIT and not bool(taste.weights.any()):  # nothing but ties so far
             return io.NodeOutput(ExecutionBlocker(None), ExecutionBlocker(None))
@@ -106,10 +110,11 @@ class PalateSaveTaste(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PalateSaveTaste",
             display_name="Save Taste",
             category=CATEGORY,
+            search_aliases=["export taste", "save preference"],
             description="Save a taste as a small file that others can load: numbers only, no images and no prompts.",
             is_output_node=True,
             inputs=[
@@ -137,10 +142,11 @@ class PalateLoadTaste(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PalateLoadTaste",
             display_name="Load Taste",
             category=CATEGORY,
+            search_aliases=["import taste", "load preference"],
             description="Load a taste that was saved here or by somebody else. With an encoder connected, a taste of "
             "another encoder is refused at once.",
             inputs=[
@@ -165,6 +171,12 @@ class PalateLoadTaste(io.ComfyNode):
     def execute(cls, file: str, encoder: ImageTextEncoder | None = None) -> io.NodeOutput:
         with torch.inference_mode(False):
             return io.NodeOutput(load_taste(_taste_path(file), encoder))
+
+
+def _unlearned(encoder: ImageTextEncoder, person: str) -> LearnedTaste:
+    """A taste that prefers nothing, and knows that it knows nothing."""
+    with torch.inference_mode(False):
+        return LearnedTaste(torch.zeros(encoder.dim), encoder.identity, encoder.name, person, answers=0)
 
 
 def _encode_new_images(store: PreferenceStore, encoder: ImageTextEncoder, person: str) -> None:

@@ -31,6 +31,7 @@ def test_all_nodes_are_there_with_tooltips(host: Host) -> None:
         "PalateLoadPlayground",
         "PalateLoadEncoder",
         "PalateCollectPairs",
+        "PalateChoosePair",
         "PalateFitTaste",
         "PalateBlendTastes",
         "PalateAdaptConditioning",
