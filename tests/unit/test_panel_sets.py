@@ -229,12 +229,24 @@ def test_sets_are_chosen_by_what_they_teach_with_the_share_of_variety_that_is_wi
     studio.close()
 
 
-def test_full_surprise_draws_every_pair_by_chance(tmp_path):
-    studio = Studio(tmp_path / "store", fakes.fake_tools())
+def test_with_surprise_pairs_are_chosen_for_variety_too_and_chance_keeps_its_third(tmp_path):
+    studio, asked = (
+        Studio(tmp_path / "store", fakes.fake_tools(choose_set=lambda *given: asked.append(given) or (0, 1))),
+        [],
+    )
     fakes.answer_some(studio.store)
     make = PairMaker(studio, PromptSource(studio.painter, ["a cat"]), "me", surprise=lambda: 1.0)
-    assert {make(False, never).source for _ in range(6)} == {"panel:random"}
+    assert [make(False, never).source for _ in range(3)] == ["panel:random", "panel", "panel"]
+    assert [(size, share) for _, _, size, share in asked] == [(2, 1.0)] * 2
     studio.close()
+
+
+def test_the_real_tools_choose_four_different_pictures(studio):
+    fakes.answer_some(studio.store)
+    encoder = studio.encoder()
+    vectors = encoder.encode_images([fakes.picture(number) for number in range(9)])
+    found = studio.tools.choose_set(studio.taste("me").model, vectors, 4, 0.5)
+    assert len(set(found)) == 4
 
 
 def test_now_and_then_a_pair_comes_again_with_its_sides_swapped(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -104,9 +104,7 @@ class PairMaker:
     def _choose(self, pool: Pool) -> tuple[tuple[int, ...], str]:
         """Return indices of the pool, and how they were drawn."""
         count, size, surprise = len(pool.candidates), self._size, self._surprise()
-        # A pair has no room for variety in itself: there it is chance that is asked more often.
-        by_chance = self._made % EVERY == 0 or (size == 2 and self._random.random() < surprise)
-        if not by_chance and count > size:
+        if self._made % EVERY and count > size:
             try:
                 model = self._studio.taste(self._person).model
             except (NotEnoughAnswersError, EncoderError) as error:
@@ -114,7 +112,10 @@ class PairMaker:
             else:
                 vectors = torch.stack([self._vector(candidate) for candidate in pool.candidates])
                 tools = self._studio.tools
-                found = tools.choose(model, vectors) if size == 2 else tools.choose_set(model, vectors, size, surprise)
+                if size == 2 and surprise == 0.0:
+                    found: Sequence[int] = tools.choose(model, vectors)
+                else:
+                    found = tools.choose_set(model, vectors, size, surprise)
                 return tuple(int(index) for index in found), CHOSEN
         # What an earlier choice left over is no fair draw: it is what seemed to teach little.
         fresh = count if pool.fresh is None else max(pool.fresh, size)

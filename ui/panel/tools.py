@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import random
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -198,7 +197,9 @@ class _Loaded:
 
 
 def _choose_set(model: Any, vectors: Any, size: int, diversity: float) -> Sequence[int]:
-    return random.sample(range(len(vectors)), size)
+    from ...adapters.taste import choose_set
+
+    return choose_set(model, vectors, size, diversity=diversity)
 
 
 def _moved(painter: Any, prompt: str, taste: Any, strength: float, settings: Any) -> float | None:
