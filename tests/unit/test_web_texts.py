@@ -56,3 +56,15 @@ def test_a_language_has_the_keys_and_the_places_of_english(locale: Path) -> None
     assert set(own) <= set(english)
     for key, text in own.items():
         assert set(re.findall(r"\{(\w+)\}", text)) == set(re.findall(r"\{(\w+)\}", english[key])), key
+
+
+def test_what_comfyui_shows_before_it_has_translations_is_the_english_translation() -> None:
+    code = (ROOT / "ui" / "web" / "sidebar.js").read_text(encoding="utf-8")
+    english = ROOT / "locales" / "en"
+    commands = json.loads((english / "commands.json").read_text(encoding="utf-8"))
+    rows = re.findall(r'\["(\w+)", "\w+", "\w+", "([^"]+)"\]', code)
+    assert {f"Palate_{name}": {"label": label} for name, label in rows} == commands
+    settings = json.loads((english / "settings.json").read_text(encoding="utf-8"))
+    ids = dict(re.findall(r'const (\w+) = "(Palate\.\w+)"', code))
+    named = re.findall(r'id: (\w+),\s*name: "([^"]+)"', code)
+    assert {ids[name].replace(".", "_"): text for name, text in named} == {k: v["name"] for k, v in settings.items()}

@@ -8,7 +8,7 @@ import { say } from "./texts.js";
 const STYLE = `
 .palate-learned { display: flex; flex-direction: column; gap: 8px; }
 .palate-figures { display: flex; flex-wrap: wrap; gap: 4px 20px; align-items: baseline; }
-.palate-figure b { margin-right: 6px; font-size: 22px; font-weight: 600; letter-spacing: -0.01em; }
+.palate-figure b { margin-right: 2px; font-size: 22px; font-weight: 600; letter-spacing: -0.01em; }
 .palate-learned p { margin: 0; }
 .palate-old { opacity: 0.6; transition: opacity 0.3s; }
 `;
@@ -59,7 +59,7 @@ export class Learned {
 }
 
 function figure(number, label) {
-  return element("span", "palate-figure", {}, element("b", "", { textContent: number }), label);
+  return element("span", "palate-figure", {}, element("b", "", { textContent: number }), ` ${label}`);
 }
 
 /** How sure the accuracy is, and how much is possible at all. */

@@ -14,7 +14,7 @@ const STYLE = `
 .palate-body { flex: 1; min-height: 0; padding: 0 0 12px 12px; overflow: hidden auto; scrollbar-gutter: stable;
   scrollbar-width: thin; }
 .palate-tab header { display: flex; flex: none; align-items: center; justify-content: space-between; gap: 8px;
-  min-height: 48px; padding: 0 20px 0 12px; border-bottom: 1px solid var(--palate-line); }
+  min-height: 48px; padding: 0 10px 0 12px; border-bottom: 1px solid var(--palate-line); }
 .palate-tab h2 { margin: 0; font-size: 14px; font-weight: 600; }
 .palate-tab h3 { margin: 0 0 8px; color: var(--palate-quiet); font-size: 12px; font-weight: 500; }
 .palate-tab section { padding: 14px 0; }

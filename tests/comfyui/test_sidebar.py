@@ -1,0 +1,227 @@
+"""Palate's tab in ComfyUI's sidebar, in a real browser: questions of earlier runs, by keys; people, files, news."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from comfy_host import Host
+from graphs import Graph, node
+from palate.adapters.comparisons import Comparison, PreferenceStore
+from PIL import Image
+from test_browser import WAIT, browser, open_graph  # noqa: F401 - the fixture
+
+pytestmark = pytest.mark.browser
+TOGGLE = "() => window.app.extensionManager.command.execute('Workspace.ToggleSidebarTab.palate')"
+THERE = "() => window.app.extensionManager.getSidebarTabs().some(({ id }) => id === 'palate')"
+BADGE = "() => window.app.extensionManager.getSidebarTabs().find(({ id }) => id === 'palate').iconBadge"
+OURS = re.compile(r"/extensions/palate/|/palate/")
+
+
+def images(store: PreferenceStore, person: str, count: int) -> list[str]:
+    """Plain pictures that nobody else has, with vectors."""
+    draw = np.random.default_rng(sum(person.encode()))
+    ids = [store.add_image(Image.new("RGB", (64, 64), tuple(draw.integers(0, 256, 3)))) for _ in range(count)]
+    store.put_vectors("e" * 64, {id_: draw.normal(size=8).astype(np.float32) for id_ in ids})
+    return ids
+
+
+def ask(host: Host, person: str, count: int, answered: int = 0) -> list[str]:
+    """Questions of an earlier run; the offers' ids, the one that is asked first coming first."""
+    with PreferenceStore(host.home / "store") as store:
+        ids = images(store, person, 2 * max(count, answered))
+        for number in range(answered):
+            store.add(Comparison(person, ids[2 * number], ids[2 * number + 1], "left", source="comfyui"))
+        pairs = [store.offer(person, ids[2 * n], ids[2 * n + 1], source="comfyui").id for n in range(count)]
+    return pairs[::-1]
+
+
+def told(host: Host, person: str, offers: list[str] | None = None) -> Any:
+    body = {"person": person} | ({} if offers is None else {"offers": offers})
+    return host.request("/palate/pairs", body)
+
+
+def outcomes(host: Host, person: str, offers: list[str]) -> list[str | None]:
+    found = {pair["offer"]: pair["outcome"] for pair in told(host, person, offers)["pairs"]}
+    return [found.get(offer) for offer in offers]
+
+
+def open_tab(host: Host, browser: Any, person: str) -> Any:  # noqa: F811
+    """A page of ComfyUI with the tab open on this person; what goes wrong with our files is kept in `wrong`."""
+    page = open_graph(host, browser, vue=False)
+    page.evaluate("person => localStorage.setItem('Palate.Person', person)", person)
+    page.on("console", lambda said: ours(page, said))
+    page.reload(wait_until="domcontentloaded")
+    show_tab(page)
+    return page
+
+
+def show_tab(page: Any) -> None:
+    page.wait_for_function("() => window.app?.graph && window.app?.extensionManager?.getSidebarTabs", timeout=WAIT)
+    page.wait_for_function(THERE, timeout=WAIT)
+    page.evaluate(TOGGLE)
+    page.wait_for_selector(".palate-tab[data-person]:not([data-person=''])", timeout=WAIT)
+
+
+def ours(page: Any, said: Any) -> None:
+    if said.type == "error" and OURS.search(said.text + said.location.get("url", "")):
+        page.wrong.append(said.text)
+
+
+def state(page: Any, **data: Any) -> None:
+    """Wait until the tab shows these numbers."""
+    page.wait_for_selector(".palate-tab" + "".join(f'[data-{k}="{v}"]' for k, v in data.items()), timeout=WAIT)
+
+
+def shown(page: Any, offer: str) -> None:
+    page.wait_for_selector(f'.palate-tab .palate-pairs[data-offer="{offer}"]', timeout=WAIT)
+
+
+def test_keys_answer_what_earlier_runs_left_open(host: Host, browser: Any) -> None:  # noqa: F811
+    first, second, third = offers = ask(host, "sid", 3)
+    page = open_tab(host, browser, "sid")
+    state(page, waiting=3, answers=0)
+    assert page.evaluate(BADGE) == "3"
+    for offer, key, waiting in [(first, "ArrowLeft", 2), (second, "s", 1), (third, "b", 0)]:
+        shown(page, offer)
+        page.keyboard.press(key)
+        state(page, waiting=waiting)
+    page.wait_for_function(f"() => ({BADGE})() === ''", timeout=WAIT)
+    assert "All answered" in page.locator(".palate-tab").inner_text()
+    state(page, answers=2)  # a skip is none
+    assert outcomes(host, "sid", offers) == ["left", "skip", "both_bad"]
+
+    page.keyboard.press("z")
+    state(page, waiting=1, answers=1)
+    shown(page, third)
+    page.keyboard.press("Alt+Shift+ArrowRight")  # a command; the plain keys are not ComfyUI's
+    state(page, waiting=0, answers=2)
+    assert outcomes(host, "sid", offers) == ["left", "skip", "right"]
+    page.evaluate(TOGGLE)  # closed: the command has nothing to press
+    page.keyboard.press("Alt+Shift+Backspace")
+    page.reload(wait_until="domcontentloaded")
+    show_tab(page)
+    state(page, waiting=0, answers=2)
+    assert page.wrong == []
+    page.close()
+
+
+def test_a_click_in_one_tab_shows_in_the_other_and_counts_once(host: Host, browser: Any) -> None:  # noqa: F811
+    offers = ask(host, "tabea", 3, answered=12)
+    one, other = open_tab(host, browser, "tabea"), open_tab(host, browser, "tabea")
+    for page in (one, other):
+        state(page, waiting=3, answers=12)
+        page.wait_for_selector(".palate-tab .palate-plot", timeout=WAIT)
+    shown(one, offers[0])
+    one.locator(".palate-tab .palate-picture").first.click()
+    state(other, waiting=2, answers=13)
+    shown(other, offers[1])
+    other.locator(".palate-figure", has_text="13 answers").wait_for(timeout=WAIT)
+    assert outcomes(host, "tabea", offers) == ["left", None, None] and told(host, "tabea")["answers"] == 13
+
+    other.locator(".palate-ask footer button").click()  # forget the question
+    state(one, waiting=1, answers=13)
+    assert outcomes(host, "tabea", offers) == ["left", None, None]
+    assert [pair["offer"] for pair in told(host, "tabea")["pairs"]] == [offers[2]]
+    assert one.wrong == [] and other.wrong == []
+    one.close()
+    other.close()
+
+
+def test_people_and_files(host: Host, browser: Any) -> None:  # noqa: F811
+    ask(host, "pia", 2, answered=6)
+    ask(host, "paul", 1, answered=3)
+    page = open_tab(host, browser, "pia")
+    state(page, waiting=2)
+    row = page.locator(".palate-person", has_text="paul")
+    row.wait_for(timeout=WAIT)
+    assert "3 answered" in row.inner_text() and "1 waiting" in row.inner_text()
+    row.click()
+    state(page, person="paul", waiting=1, answers=3)
+    page.get_by_role("button", name="Save answers").click()
+    page.wait_for_function("() => /palate\\/paul\\.jsonl/.test(document.querySelector('.palate-files').innerText)")
+    saved = host.folder / "output" / "palate" / "paul.jsonl"
+    assert all(isinstance(json.loads(line), dict) for line in saved.read_text().splitlines())
+    page.get_by_role("button", name="Save taste").click()
+    page.wait_for_function(
+        "() => /palate\\/paul\\.safetensors/.test(document.querySelector('.palate-files').innerText)"
+    )
+    assert Path(host.folder / "output" / "palate" / "paul.safetensors").is_file()
+    assert page.wrong == []
+    page.close()
+
+
+def test_what_goes_wrong_is_one_sentence_and_the_click_can_be_made_again(host: Host, browser: Any) -> None:  # noqa: F811
+    first, second, third = offers = ask(host, "wilma", 3)
+    page = open_tab(host, browser, "wilma")
+    shown(page, first)
+    sentence = page.locator(".palate-tab .palate-prompt.palate-wrong")
+    page.route("**/palate/answer", lambda route: route.abort())  # the server is away
+    page.keyboard.press("ArrowLeft")
+    sentence.wait_for(timeout=WAIT)
+    assert "doesn't answer" in sentence.inner_text()
+    shown(page, first)
+    page.unroute("**/palate/answer")
+    refused = {"error": "Cannot write: the disk is read-only."}
+    page.route("**/palate/answer", lambda route: route.fulfill(status=500, json=refused))
+    page.wait_for_timeout(500)  # a question that came by itself hears no click at first
+    page.keyboard.press("ArrowLeft")
+    page.locator(".palate-wrong", has_text="read-only").wait_for(timeout=WAIT)
+    page.unroute("**/palate/answer")
+    assert outcomes(host, "wilma", offers) == [None] * 3
+    page.wait_for_timeout(500)
+    page.keyboard.press("ArrowLeft")
+    shown(page, second)
+
+    with PreferenceStore(host.home / "store") as store:
+        store.withdraw(second)  # elsewhere, and nobody was told
+    page.keyboard.press("ArrowRight")
+    sentence.wait_for(timeout=WAIT)
+    shown(page, third)
+    page.wait_for_timeout(500)
+    page.keyboard.press("ArrowRight")
+    state(page, waiting=0, answers=2)
+    assert outcomes(host, "wilma", offers) == ["left", None, "right"]
+    page.close()
+
+
+def test_a_graph_that_waits_is_answered_in_the_sidebar(host: Host, browser: Any) -> None:  # noqa: F811
+    page = open_tab(host, browser, "somebody")
+    state(page, person="somebody", waiting=0)
+    graph: Graph = {f"{n}": node("EmptyImage", width=64, height=64, batch_size=1, color=99 + n) for n in range(2)}
+    graph["two"] = node("ImageBatch", image1=["0", 0], image2=["1", 0])
+    graph["collect"] = node("PalateCollectPairs", images=["two", 0], person="waltraud", mode="wait")
+    run = host.queue(graph)
+    state(page, person="waltraud", waiting=1)
+    assert page.locator(".palate-tab .palate-waiting").count() == 1
+    assert "graph" in page.evaluate(BADGE.replace("iconBadge", "tooltip"))
+    page.wait_for_timeout(500)
+    page.locator(".palate-tab .palate-picture").nth(1).click()
+    (pair,) = host.wait(run)["collect"]["palate_pairs"]
+    assert pair["outcome"] == "right"
+    state(page, person="waltraud", waiting=0, answers=1)
+    assert page.wrong == []
+    page.close()
+
+
+def test_the_tab_speaks_comfyuis_language_and_english_where_a_text_is_missing(host: Host, browser: Any) -> None:  # noqa: F811
+    english = host.request("/i18n")["en"]
+    book = {"en": english, "ko": {"palate": {"tab": {"all_answered": "모두 답했습니다"}}}}
+    ask(host, "hana", 0, answered=2)
+    host.request("/settings", {"Comfy.Locale": "ko"})
+    try:
+        page = open_graph(host, browser, vue=False)
+        page.route("**/i18n", lambda route: route.fulfill(json=book))
+        page.evaluate("localStorage.setItem('Palate.Person', 'hana')")
+        page.reload(wait_until="domcontentloaded")
+        show_tab(page)
+        page.locator(".palate-tab", has_text="모두 답했습니다").wait_for(timeout=WAIT)
+        assert english["palate"]["tab"]["taste"] in page.locator(".palate-tab").inner_text()
+        assert page.wrong == []
+        page.close()
+    finally:
+        host.request("/settings", {"Comfy.Locale": "en"})
