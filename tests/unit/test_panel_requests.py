@@ -1,5 +1,6 @@
 """What the page of Compare, Taste and People asks the panel, over HTTP; no browser, no real model."""
 
+import re
 import runpy
 import threading
 import time
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from palate.adapters.comparisons import Ranking
 from palate.ui.panel.compare_routes import compare_routes
 from palate.ui.panel.people_routes import people_routes
 from palate.ui.panel.rooms import Rooms
@@ -215,3 +217,17 @@ def test_a_page_is_made_and_given(ask, rooms):
     assert job.wait(LONG)
     assert job.state()["file"].startswith("Ada-")
     assert rooms.pages.path(job.state()["file"]).is_file()
+
+
+def test_a_ranking_is_listed_deleted_and_brought_back_as_a_whole(ask, studio):
+    images = tuple(studio.store.add_image(fakes.picture(seed)) for seed in range(4))
+    studio.store.add_ranking(Ranking("Ada", images, (images[2:3], images[:2] + images[3:])))
+    fakes.answer_some(studio.store, person="Ada", number=1)
+    rows = ask("answers")["rows"]
+    assert rows.count("data-answer-id") == 2 and rows.count("Best of 4") == 2  # once for those who listen
+    number = int(re.findall(r'data-answer-id="(\d+)"', rows)[1])
+    assert "expected an answer about two images" in ask("answers/change", id=number, outcome="tie")["error"]
+    ask("answers/delete", id=number)
+    assert (studio.store.count("Ada"), studio.store.rankings("Ada")) == (1, [])
+    ask("answers/restore")
+    assert (studio.store.count("Ada"), [one.images for one in studio.store.rankings("Ada")]) == (2, [images])

@@ -1,5 +1,6 @@
 """What the tab "Taste" shows: words, pictures, strip, map, how good; the same for the routes behind it."""
 
+import re
 import runpy
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from palate.adapters.comparisons import Comparison
+from palate.adapters.comparisons import Comparison, Ranking
 from palate.adapters.errors import NotEnoughAnswersError
 from palate.adapters.taste import LearningReport, Word, WordEffect
 from palate.ui.panel import taste_view
@@ -209,3 +210,24 @@ def test_pictures_come_small_with_the_original_behind(studio):
     big = studio.store.add_image(np.zeros((700, 400, 3), np.float32))
     thumbs = Thumbs(studio.store)
     assert thumbs.of(big)[:2] == b"\xff\xd8" and thumbs.of(big) is thumbs.of(big)
+
+
+@pytest.mark.parametrize(
+    ("tiers", "outcome", "text", "numbers"),
+    [
+        ((("c",), ("a", "b", "d")), "ranked", "Best of 4", 0),
+        ((("d",), ("a",), ("c",), ("b",)), "ranked", "In this order", 4),
+        ((("a", "b"), ("c", "d")), "ranked", "In this order", 4),
+        ((("a", "b", "c", "d"),), "ranked", "All alike", 0),
+        ((), "both_bad", "None is good", 0),
+        ((), "skip", "Skipped", 0),
+    ],
+)
+def test_a_ranking_is_one_row_with_its_pictures_the_best_first(tiers, outcome, text, numbers):
+    ranking = Ranking("me", ("a", "b", "c", "d"), tiers, outcome, prompt=HOSTILE, id=7)
+    first = replace(ranking.implied()[0], id=3)
+    html = taste_view.answer_rows([first], {7: ranking})
+    order = [image for tier in tiers or (ranking.images,) for image in tier]
+    assert re.findall(r"thumbs/(\w)", html) == order
+    assert text in html and html.count("<b>") == numbers and html.count("data-answer-id") == 1
+    assert "data-change" not in html and "data-delete" in html and "<img src=x" not in html

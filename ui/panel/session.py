@@ -41,7 +41,7 @@ class Session:
         self.studio = studio
         self.person = person
         self.closed = False
-        self.deleted: Comparison | None = None  # the last answer that was deleted in this tab
+        self.deleted: Comparison | Ranking | None = None  # the last answer that was deleted in this tab
         self.wanted = Wanted()
         self._hand: list[Pair] | None = None  # None: not looked for yet
         self._epoch = 0  # rises when the pairs that are being made are not wanted any more

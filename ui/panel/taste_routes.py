@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Body, HTTPException
 from fastapi.responses import FileResponse, Response
 
-from ...adapters.comparisons import Comparison
+from ...adapters.comparisons import Comparison, Ranking
 from ...adapters.errors import CancelledError, ComparisonError, NotEnoughAnswersError, PreferenceError
 from .answers import PlainRoute
 from .compare_routes import tab_of
@@ -123,7 +123,10 @@ def _answers(api: APIRouter, studio: Studio) -> None:
         before = body.get("before")
         person = tab_of(studio, body).person
         found = studio.store.newest(person, PAGE + 1, int(before) if before is not None else None)
-        return {"rows": answer_rows(found[:PAGE]), "more": found[PAGE - 1].id if len(found) > PAGE else None}
+        return {
+            "rows": answer_rows(found[:PAGE], _rankings(studio, found)),
+            "more": found[PAGE - 1].id if len(found) > PAGE else None,
+        }
 
     @api.post("/answers/change")
     def change(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
@@ -132,7 +135,10 @@ def _answers(api: APIRouter, studio: Studio) -> None:
 
     @api.post("/answers/delete")
     def delete(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        tab_of(studio, body).deleted = studio.store.delete(_own(studio, body).id or 0)
+        one = _own(studio, body)
+        whole = _rankings(studio, [one]).get(one.ranking or 0)
+        deleted = studio.store.delete(one.id or 0)
+        tab_of(studio, body).deleted = deleted and (whole or deleted)
         return {}
 
     @api.post("/answers/restore")
@@ -140,8 +146,12 @@ def _answers(api: APIRouter, studio: Studio) -> None:
         session = tab_of(studio, body)
         if session.deleted is None:
             raise ComparisonError("Cannot bring the answer back: nothing was deleted in this tab since it was opened.")
-        restored, session.deleted = studio.store.add(session.deleted), None
-        return {"row": answer_row(restored)}
+        gone, session.deleted = session.deleted, None
+        if isinstance(gone, Ranking):
+            studio.store.add_ranking(gone)
+        else:
+            studio.store.add(gone)
+        return {}
 
 
 def _own(studio: Studio, body: dict[str, Any]) -> Comparison:
@@ -151,6 +161,14 @@ def _own(studio: Studio, body: dict[str, Any]) -> Comparison:
     if found is None or found.id != number:
         raise ComparisonError(f"Cannot find answer {number}: {person[:60]!r} has none of this number. Reload the list.")
     return found
+
+
+def _rankings(studio: Studio, answers: Sequence[Comparison]) -> dict[int, Ranking]:
+    """Return the rankings that these answers stand for, by their number."""
+    wanted = {one.ranking for one in answers if one.ranking is not None}
+    if not wanted:
+        return {}
+    return {one.id: one for one in studio.store.rankings(answers[0].person) if one.id in wanted and one.id is not None}
 
 
 def _subject(body: dict[str, Any]) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from types import MappingProxyType
 
-from ...adapters.comparisons import Comparison
+from ...adapters.comparisons import Comparison, Ranking
 from .taste_learned import Learned, Subject
 from .taste_parts import Pictures, map_of, row_of, strip_of, words_of_taste
 
-__all__ = ["PICTURE", "answer_row", "answer_rows", "nothing_yet", "taste_page", "taste_shown"]
+__all__ = ["PICTURE", "answer_row", "answer_rows", "nothing_yet", "ranking_row", "taste_page", "taste_shown"]
 
 PICTURE = "palate/pictures/"  # a picture of the store, by id; relative, so that it works behind a prefix
 THUMB = "palate/api/thumbs/"  # a small copy of it
@@ -81,9 +82,49 @@ def _map(data: Learned, pictures: Pictures) -> str:
     return f"<h2>Map</h2>{shown}" if shown else ""
 
 
-def answer_rows(answers: Sequence[Comparison]) -> str:
-    """Return a row an answer."""
-    return "".join(answer_row(one) for one in answers)
+def answer_rows(answers: Sequence[Comparison], rankings: Mapping[int, Ranking] = MappingProxyType({})) -> str:
+    """Return a row an answer; those that stand for a ranking show all of it."""
+    whole = [(one, rankings.get(one.ranking or 0)) for one in answers]
+    return "".join(answer_row(one) if ranking is None else ranking_row(one, ranking) for one, ranking in whole)
+
+
+def ranking_row(one: Comparison, ranking: Ranking) -> str:
+    """Return an answer over many pictures, the best first: it can be deleted as a whole, and be given again."""
+    tiers = ranking.tiers or (ranking.images,)
+    ordered = len(tiers) > 2 or any(len(tier) > 1 for tier in tiers[:-1])
+    shown = ""
+    for place, tier in enumerate(tiers, start=1):
+        mark = f"<b>{place}</b>" if ordered else ""
+        chosen = ' class="pl-best"' if ranking.tiers and place == 1 and len(tiers) > 1 else ""
+        pictures = (f'<img src="{THUMB}{escape(image)}" alt="" loading="lazy">' for image in tier)
+        shown += "".join(f"<li{chosen}>{picture}{mark}</li>" for picture in pictures)
+    return (
+        f'<li data-answer-id="{one.id}"><ol class="pl-ranked" aria-label="{_said_of(ranking, ordered)}">{shown}</ol>'
+        f"{_of_what(one, _said_of(ranking, ordered))}{_delete()}</li>"
+    )
+
+
+def _said_of(ranking: Ranking, ordered: bool) -> str:
+    if not ranking.tiers:
+        return "None is good" if ranking.outcome == "both_bad" else "Skipped"
+    if len(ranking.tiers) == 1:
+        return "All alike"
+    return "In this order" if ordered else f"Best of {len(ranking.images)}"
+
+
+def _of_what(one: Comparison, what: str = "") -> str:
+    """Return prompt and time of an answer."""
+    time = "" if one.created is None else f'<time data-time="{one.created:.0f}"></time>'
+    said = f'<span class="pl-kind">{escape(what)}</span>' if what else ""
+    prompt = escape(one.prompt) or "&nbsp;"
+    return f'<div class="pl-name"><span class="pl-said">{prompt}</span><span>{said}{time}</span></div>'
+
+
+def _delete() -> str:
+    return (
+        f'<button type="button" class="pl-round" data-delete aria-label="Delete this answer" title="Delete">{BIN}'
+        "</button>"
+    )
 
 
 def answer_row(one: Comparison) -> str:
@@ -97,13 +138,9 @@ def answer_row(one: Comparison) -> str:
         f'<button type="button" data-change="{name}" aria-pressed="{_is(one.outcome == name)}">{text}</button>'
         for name, text in OTHERS
     )
-    time = "" if one.created is None else f'<time data-time="{one.created:.0f}"></time>'
     return (
-        f'<li data-answer-id="{one.id}"><div class="pl-sides">{sides}</div>'
-        f'<div class="pl-name"><span class="pl-said">{escape(one.prompt) or "&nbsp;"}</span>{time}</div>'
-        f'<div class="pl-others" role="group" aria-label="Or">{others}</div>'
-        f'<button type="button" class="pl-round" data-delete aria-label="Delete this answer" title="Delete">{BIN}'
-        "</button></li>"
+        f'<li data-answer-id="{one.id}"><div class="pl-sides">{sides}</div>{_of_what(one)}'
+        f'<div class="pl-others" role="group" aria-label="Or">{others}</div>{_delete()}</li>'
     )
 
 
