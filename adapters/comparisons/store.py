@@ -40,7 +40,7 @@ from .rows import (
     to_comparison,
     to_offer,
 )
-from .vectors import KnownEncoder, known_encoders, read_vectors, write_vectors
+from .vectors import KnownEncoder, count_vectors, first_vectors, known_encoders, read_vectors, write_vectors
 
 __all__ = ["PreferenceStore"]
 
@@ -425,6 +425,16 @@ class PreferenceStore:
         """
         with self._database.read() as connection:
             return read_vectors(connection, encoder, ids)
+
+    def count_vectors(self, encoder: str) -> int:
+        """Return how many images have a cached vector of this encoder."""
+        with self._database.read() as connection:
+            return count_vectors(connection, encoder)
+
+    def first_vectors(self, encoder: str, count: int) -> npt.NDArray[np.float32]:
+        """Return up to `count` vectors (M, D) float32 of this encoder, those that were cached first."""
+        with self._database.read() as connection:
+            return first_vectors(connection, encoder, count)
 
     def put_vectors(self, encoder: str, vectors: Mapping[str, Any]) -> None:
         """Cache vectors (D,) by image id for one encoder, all or none; a cached one is replaced.

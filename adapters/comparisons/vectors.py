@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ..errors import ShapeError
 from .images import as_float32
 
-__all__ = ["KnownEncoder", "known_encoders", "read_vectors", "write_vectors"]
+__all__ = ["KnownEncoder", "count_vectors", "first_vectors", "known_encoders", "read_vectors", "write_vectors"]
 
 _BATCH = 500  # ids in one query; SQLite's oldest limit is 999
 _ON_DISK = "<f4"
@@ -39,6 +39,24 @@ def read_vectors(
                 if np.isfinite(vector).all():
                     found[image] = vector
     return {image: found[image] for image in wanted if image in found}
+
+
+def count_vectors(connection: sqlite3.Connection, encoder: str) -> int:
+    """Return how many images have a vector of this encoder."""
+    query = "SELECT count(*) FROM vectors WHERE encoder = (SELECT id FROM encoders WHERE identity = ?)"
+    return int(connection.execute(query, (encoder,)).fetchone()[0])
+
+
+def first_vectors(connection: sqlite3.Connection, encoder: str, count: int) -> npt.NDArray[np.float32]:
+    """Return up to `count` vectors (M, D) float32 of an encoder, those that were cached first, without damaged ones."""
+    query = (
+        "SELECT vector, width FROM vectors JOIN encoders ON encoders.id = vectors.encoder WHERE identity = ? "
+        "ORDER BY vectors.rowid LIMIT ?"
+    )
+    rows = [(blob, width) for blob, width in connection.execute(query, (encoder, count)) if len(blob) == 4 * width]
+    width = rows[0][1] if rows else 0
+    found = np.frombuffer(b"".join(blob for blob, _ in rows), _ON_DISK).reshape(len(rows), width)
+    return np.asarray(found[np.isfinite(found).all(axis=1)], dtype=np.float32)
 
 
 @dataclass(frozen=True)

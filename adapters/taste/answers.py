@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from PIL import Image
@@ -16,10 +16,12 @@ from torch import Tensor
 
 from ..comparisons import Comparison, PreferenceStore, Ranking
 from ..encoders import encode_readable
+from ..errors import ShapeError
 from .bradley_terry import BradleyTerry
 from .likelihood import Array
 from .observed import Observed, observe
 from .prior import Prior, evidence_prior
+from .subspace import Subspace, stored_subspace
 
 __all__ = ["TEACHING", "Answers", "Encoder", "read_answers"]
 
@@ -50,6 +52,7 @@ class Answers:
         left, right: (K, D) float64 vectors as shown.
         rankings: tiers of vectors (n, D), the best tier first, by the number of the ranking.
         half_life: days after which an answer counts half, > 0; None for never.
+        subspace: in which directions the encoder's images vary; None where that is not known.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -57,6 +60,11 @@ class Answers:
     right: Any
     rankings: Mapping[int, tuple[Array, ...]] = field(default_factory=dict)
     half_life: float | None = None
+    subspace: Subspace | None = None
+
+    def __post_init__(self) -> None:
+        if self.half_life is not None and not self.half_life > 0.0:
+            raise ShapeError(f"Cannot use half_life = {self.half_life}; expected days above 0, or None for no decay.")
 
     @property
     def given(self) -> int:
@@ -87,12 +95,12 @@ class Answers:
 
     def prior(self, count: int | None = None) -> Prior:
         """The prior that expected the first `count` comparisons best."""
-        return evidence_prior(self.observed(count))
+        return evidence_prior(self.observed(count), self.subspace)
 
     def fit(self, count: int | None = None, prior: Prior | None = None) -> BradleyTerry:
         """Learn from the first `count` comparisons; under the prior that expected them best if none is given."""
         observed = self.observed(count)
-        return (prior or evidence_prior(observed)).fit(observed)
+        return (prior or evidence_prior(observed, self.subspace)).fit(observed)
 
     def _weights(self, comparisons: tuple[Comparison, ...]) -> Array:
         """(K,) how often each counts; the newest counts once."""
@@ -102,7 +110,13 @@ class Answers:
         return np.asarray(0.5 ** ((created.max() - created) / (DAY * self.half_life)))
 
 
-def read_answers(store: PreferenceStore, encoder: Encoder, person: str, half_life: float | None = None) -> Answers:
+def read_answers(
+    store: PreferenceStore,
+    encoder: Encoder,
+    person: str,
+    half_life: float | None = None,
+    subspace: Subspace | Literal["auto"] | None = "auto",
+) -> Answers:
     """Read what `person` answered and encode the images that no one encoded before.
 
     "both_bad" is left out: it says that pictures lie below what the person would accept, and nothing about which of
@@ -110,6 +124,10 @@ def read_answers(store: PreferenceStore, encoder: Encoder, person: str, half_lif
     towards zero that the pictures happen to differ in. "skip" is no answer.
 
     Pictures that are gone or damaged are left out, and of a ranking the others still count.
+
+    Args:
+        half_life: as in `Answers`.
+        subspace: as in `Answers`; "auto" looks at all images of this encoder that the store holds.
     """
     found = [c for c in store.comparisons(person) if c.outcome in TEACHING]
     ids = list(dict.fromkeys(i for c in found for i in (c.left, c.right)))
@@ -125,7 +143,8 @@ def read_answers(store: PreferenceStore, encoder: Encoder, person: str, half_lif
     rankings = {}
     if any(c.ranking is not None for c in usable):
         rankings = {r.id: _tiers(r, vectors) for r in store.rankings(person) if r.id is not None}
-    return Answers(usable, left, right, rankings, half_life)
+    found_subspace = stored_subspace(store, encoder.identity) if subspace == "auto" else subspace
+    return Answers(usable, left, right, rankings, half_life, found_subspace)
 
 
 def _tiers(ranking: Ranking, vectors: Mapping[str, Array]) -> tuple[Array, ...]:

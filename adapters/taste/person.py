@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from .answers import TEACHING, Answers, Encoder, read_answers
 from .arrays import Matrix
 from .bradley_terry import BradleyTerry
 from .prior import Prior
+from .subspace import Subspace
 
 __all__ = ["TEACHING", "Answers", "Encoder", "Taste", "fit_taste", "read_answers"]
 
@@ -94,6 +96,8 @@ def fit_taste(
     person: str,
     prior_variance: float | None = None,
     base: str = "",
+    half_life: float | None = None,
+    subspace: Subspace | Literal["auto"] | None = "auto",
 ) -> Taste:
     """Learn one person's taste from the store.
 
@@ -103,11 +107,15 @@ def fit_taste(
         person: whose.
         prior_variance: of each weight, > 0; None picks the one that expected the answers best (`prior.py`).
         base: family of the image model, for the file.
+        half_life: days after which an answer counts half, > 0; None counts all alike.
+        subspace: in which directions the encoder's images vary; "auto" looks at all that the store holds, None takes
+            a prior that is the same in all directions, as a given prior_variance does.
 
     Raises:
+        ShapeError: prior_variance or half_life is not above 0.
         NotEnoughAnswersError: no answer yet that teaches anything.
     """
-    answers = read_answers(store, encoder, person)
+    answers = read_answers(store, encoder, person, half_life, subspace)
     if not answers.comparisons:
         raise NotEnoughAnswersError(_nothing(person, store.comparisons(person)))
     prior = answers.prior() if prior_variance is None else Prior(prior_variance)
