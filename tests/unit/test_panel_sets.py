@@ -3,6 +3,7 @@
 import runpy
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -323,3 +324,21 @@ def test_the_second_look_is_asked_for_over_http(ask, studio):
     assert "changed or deleted" in ask("second-look/answer", id=number, before="skip", outcome="tie")["error"]
     assert "changed or deleted" in ask("second-look/answer", id="x", before="skip", outcome="tie")["error"]
     assert isinstance(studio.store.comparisons("me")[0], Comparison)
+
+
+def test_who_waits_is_told_which_step_of_loading_it_is(tmp_path):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow():
+        begun.set()
+        go_on.wait(LONG)
+        return fakes.FakePainter()
+
+    studio = Studio(tmp_path / "store", replace(fakes.fake_tools(), painter=slow))
+    studio.warm()  # before anybody asks
+    assert begun.wait(LONG)
+    assert "Loading the model: step 2 of 3" in studio.loading.text
+    go_on.set()
+    assert studio.painter().name == "fake"
+    assert studio.loading.text == ""
+    studio.close()

@@ -146,7 +146,7 @@ def _state(studio: Studio, live: Live, session: Session, waiting: bool) -> dict[
     return {
         "pairs": [{"ticket": one.ticket, "images": one.images, "prompt": one.prompt} for one in pairs],
         "stopped": stopped,
-        "doing": source.doing if source else "",
+        "doing": studio.loading.text or (source.doing if source else ""),
         "broken": broken,
         "found": source.count if isinstance(source, FolderSource) else None,
         "wanted": asdict(session.wanted),

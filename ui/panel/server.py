@@ -87,6 +87,7 @@ class Panel:
 
     def run(self) -> None:
         """Serve until Ctrl-C or `stop`."""
+        self.studio.warm()
         try:
             self._server.run(sockets=[self._socket])
         finally:

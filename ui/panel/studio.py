@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from pathlib import Path
@@ -11,11 +12,12 @@ import torch
 
 from ...adapters.comparisons import PreferenceStore
 from ...adapters.comparisons.comparison import check_person
-from ...adapters.errors import NotEnoughAnswersError
+from ...adapters.errors import EncoderError, NotEnoughAnswersError
 from ...adapters.places import palate_home, safe_name, tastes_folder
 from ...adapters.taste import agreement
 from .brush import Brush
 from .fresh import Fresh
+from .loading import Loading
 from .progress import FIRST_LOOK
 from .session import Session
 from .tools import Tools
@@ -63,6 +65,7 @@ class Studio:
         self._painter: Brush | None = None
         self._encoder: Any = None
         self._lock = threading.RLock()
+        self.loading = Loading("the encoder", "the model")
         self._loading = {"painter": threading.Lock(), "encoder": threading.Lock()}
 
     # -- sessions
@@ -122,15 +125,30 @@ class Studio:
         """Return the model, loaded on first use, which paints for one caller at a time."""
         with self._loading["painter"]:
             if self._painter is None:
-                self._painter = Brush(self.tools.painter())
+                with contextlib.suppress(EncoderError):  # without one it paints, too; learning will say what is missing
+                    self.encoder()
+                with self.loading.step("the model"):
+                    self._painter = Brush(self.tools.painter())
             return self._painter
 
     def encoder(self) -> Any:
         """Return the encoder, loaded on first use."""
         with self._loading["encoder"]:
             if self._encoder is None:
-                self._encoder = self.tools.encoder()
+                with self.loading.step("the encoder"):
+                    self._encoder = self.tools.encoder()
             return self._encoder
+
+    def warm(self) -> None:
+        """Load in the background what the first pair will need, so that it comes sooner."""
+        threading.Thread(target=self._warm, name="palate-warm", daemon=True).start()
+
+    def _warm(self) -> None:
+        wished = self.wishes.of(self.person)
+        try:
+            self.encoder() if wished is not None and wished.folder else self.painter()
+        except Exception as error:  # whoever needs it is told
+            logger.debug("not loaded ahead: %s", error)
 
     def example_prompts(self) -> tuple[str, ...]:
         """Return prompts that suit the model, for somebody who has none of their own."""
