@@ -57,7 +57,7 @@ async def open_pairs(request: web.Request) -> web.Response:
 
 @_routes.post("/palate/people")
 async def people(request: web.Request) -> web.Response:
-    """{} -> {people: [{person, answers, last}]}, who was here last first."""
+    """{} -> {people: [{person, answers, waiting}]}, who was here last first."""
     return await _reply(request, lambda body: sidebar.people(open_store()))
 
 

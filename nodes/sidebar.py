@@ -102,8 +102,10 @@ class Learned:
 
 
 def people(store: PreferenceStore) -> dict[str, Any]:
-    """Everybody who answered, who was here last first."""
-    return {"people": [asdict(one) for one in store.people_answers()]}
+    """Everybody who answered, who was here last first, and then who was only asked, with how much waits for each."""
+    waiting = store.asked.waiting()
+    known = [asdict(one) | {"waiting": waiting.pop(one.person, 0)} for one in store.people_answers()]
+    return {"people": known + [{"person": one, "answers": 0, "waiting": count} for one, count in waiting.items()]}
 
 
 def seen(encoder: ImageTextEncoder) -> None:

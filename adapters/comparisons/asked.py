@@ -18,7 +18,8 @@ __all__ = ["Asked"]
 
 Answer = Comparison | Ranking
 _PANEL = "panel"
-_OPEN = f"person = :person AND comparison IS NULL AND substr(source, 1, {len(_PANEL)}) != '{_PANEL}'"
+_SHOWN = f"substr(source, 1, {len(_PANEL)}) != '{_PANEL}'"
+_OPEN = f"person = :person AND comparison IS NULL AND {_SHOWN}"
 
 
 class Asked:
@@ -33,6 +34,14 @@ class Asked:
             return int(
                 connection.execute(f"SELECT count(*) FROM offers WHERE {_OPEN}", {"person": person}).fetchone()[0]
             )
+
+    def waiting(self) -> dict[str, int]:
+        """How many questions each person has not decided; those who decided all are left out."""
+        query = (
+            f"SELECT person, count(*) FROM offers WHERE comparison IS NULL AND {_SHOWN} GROUP BY person ORDER BY person"
+        )
+        with self._database.read() as connection:
+            return dict(connection.execute(query).fetchall())
 
     def newest(self, person: str, count: int, before: str | None = None) -> list[Offer]:
         """Up to `count` undecided questions, newest first; with `before`, those older than the question of that id."""

@@ -26,6 +26,7 @@ def test_pages_go_from_the_newest_back_and_hold_every_open_question_once(store: 
         pages.append(page)
         before = page[-1]
     assert pages == [[made[6], made[5], made[4], made[2]], [made[1], made[0]]]
+    assert store.asked.waiting() == {"ann": 6, "bea": 1}
     assert store.asked.count("ann") == 6 and store.asked.newest("ann", 4, "no such offer") == []
 
 

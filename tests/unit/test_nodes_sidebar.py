@@ -71,7 +71,10 @@ def test_who_has_no_answers_or_no_vectors_is_unknown_and_no_error(store: Prefere
     for person, answers in (("bea", 1), ("nobody", 0)):
         told = sidebar.Learned().of(store, person)
         assert (told["answers"], told["accuracy"], told["curve"], told["encoder"]) == (answers, None, None, None)
-    assert [one["person"] for one in sidebar.people(store)["people"]] == ["bea", "ann"]
+    store.offer("ann", "x", "y", source="comfyui")
+    store.offer("carl", "x", "y", source="comfyui")
+    known = [(one["person"], one["answers"], one["waiting"]) for one in sidebar.people(store)["people"]]
+    assert known == [("bea", 1, 0), ("ann", 31, 1), ("carl", 0, 1)]
 
 
 def test_a_taste_and_answers_are_saved_under_names_that_leave_no_folder(store: PreferenceStore, tmp_path: Path) -> None:

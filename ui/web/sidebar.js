@@ -65,8 +65,8 @@ app.registerExtension({
   name: "palate.sidebar",
 
   settings: [
-    { id: BADGE, name: "Palate: number of waiting questions on the sidebar icon", type: "boolean", defaultValue: true, onChange: () => drawBadge() },
-    { id: HINTS, name: "Palate: keys beside the buttons", type: "boolean", defaultValue: true, onChange: () => drawHints() },
+    { id: BADGE, name: "Number of waiting questions on the sidebar icon", type: "boolean", defaultValue: true, onChange: () => drawBadge() },
+    { id: HINTS, name: "Keys beside the buttons", type: "boolean", defaultValue: true, onChange: () => drawHints() },
   ],
 
   commands: ANSWERS.map(([name, act, , label]) => ({ id: `Palate.${name}`, label, function: () => press(act) })),

@@ -31,7 +31,8 @@ export class Learned {
    * @param {number} answers that this person gave, the newest count
    */
   draw(learned, answers) {
-    this.learned = learned;
+    if (learned === this.learned && answers === this.answers) return;
+    Object.assign(this, { learned, answers });
     const known = learned?.accuracy ?? null;
     const counted = figure(String(answers), say("taste.answers", { count: answers }));
     this.figures.replaceChildren(counted);
@@ -53,8 +54,11 @@ export class Learned {
     this.plot.replaceChildren(drawCurve(curve, ceiling, width, { label, ceiling: say("taste.ceiling") }));
   }
 
-  stop() {
-    this.sizes.disconnect();
+  /** Texts in another language. */
+  translate() {
+    const { learned, answers } = this;
+    this.answers = null;
+    this.draw(learned, answers);
   }
 }
 

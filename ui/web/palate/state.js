@@ -10,6 +10,7 @@ const CHOSEN = "Palate.Person"; // in this browser's storage
 const SOMEBODY = "me"; // whose name the node has by default
 const FEW = 12; // questions left here when the next page is fetched
 const AGAIN = 1500; // milliseconds until a report that is still being computed is asked for again
+const LATER = 1000; // milliseconds after a run until others' questions are looked for
 const CALM = 200; // milliseconds: news that come together are followed once
 
 export class State extends EventTarget {
@@ -44,6 +45,7 @@ export class State extends EventTarget {
     on("palate.waiting", (wait) => this.paused(wait));
     on("palate.waited", ({ offers }) => this.released(offers));
     on("executed", ({ output }) => output?.palate_pairs?.length && this.asked(output));
+    on("status", () => this.soon("look", () => this.look(), LATER)); // a run, perhaps another page's, began or ended
     on("reconnected", () => this.refresh());
     return this.refresh();
   }
@@ -89,8 +91,17 @@ export class State extends EventTarget {
     return name;
   }
 
+  /** Whether others published questions. */
+  look() {
+    const before = this.waiting;
+    return this.guard(async () => {
+      await this.count();
+      if (this.waiting !== before) await this.refresh();
+    });
+  }
+
   hear(told) {
-    this.count_(told.person, told.open, told.answers);
+    this.note(told.person, told.open, told.answers);
     if (told.person !== this.person) return this.soon("people", () => this.findPeople());
     this.waits = [...this.waits.filter(({ person }) => person !== told.person), ...(told.waits ?? [])];
     if (told.withdrawn) {
@@ -148,8 +159,7 @@ export class State extends EventTarget {
   }
 
   async findPeople() {
-    const { people } = await post("/palate/people", {});
-    this.people = await Promise.all(people.map(async (one) => ({ ...one, waiting: one.waiting ?? (await openOf(one)) })));
+    this.people = (await post("/palate/people", {})).people;
     this.changed();
   }
 
@@ -167,11 +177,11 @@ export class State extends EventTarget {
     const told = await post("/palate/pairs", { person, offers: [] });
     if (person !== this.person) return;
     this.waits = [...this.waits.filter((wait) => wait.person !== person), ...(told.waits ?? [])];
-    this.count_(person, told.open, told.answers);
+    this.note(person, told.open, told.answers);
     this.behind = Math.max(0, told.open - this.deck.open.length - this.deck.underway);
   }
 
-  count_(person, waiting, answers) {
+  note(person, waiting, answers) {
     const known = this.people.find((one) => one.person === person);
     if (known) Object.assign(known, { waiting, answers });
   }
@@ -199,8 +209,4 @@ export class State extends EventTarget {
 
 function same(one, other) {
   return one.length === other.length && one.every((offer, place) => offer === other[place]);
-}
-
-async function openOf({ person }) {
-  return (await post("/palate/pairs", { person, offers: [] })).open;
 }

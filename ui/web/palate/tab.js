@@ -142,6 +142,8 @@ export class Tab {
     const here = wait?.person === person && wait?.offers.includes(deck.current?.offer);
     this.notice.classList.toggle("palate-hidden", !wait || here);
     if (!wait || here) return;
+    if (this.notice.dataset.for === `${person} ${wait.person} ${wait.offers}`) return;
+    this.notice.dataset.for = `${person} ${wait.person} ${wait.offers}`;
     const own = wait.person === person;
     const text = own ? say("tab.graph_next") : say("tab.graph_waits", { person: wait.person });
     const go = this.button(say("tab.answer"), () => (own ? this.state.paused(wait) : this.state.choose(wait.person)));
@@ -175,6 +177,9 @@ export class Tab {
     const { people, person } = this.state;
     const others = people.filter((one) => one.person !== person);
     this.people.classList.toggle("palate-hidden", !others.length);
+    const told = JSON.stringify([person, people]);
+    if (this.list.dataset.told === told) return; // whoever is on a button stays there
+    this.list.dataset.told = told;
     this.list.replaceChildren(...people.map((one) => this.personButton(one)));
   }
 
@@ -207,6 +212,7 @@ export class Tab {
   translate() {
     delete this.nothing.dataset.for;
     this.answering.translate();
+    this.learned.translate();
     this.build();
   }
 
