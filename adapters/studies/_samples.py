@@ -33,7 +33,8 @@ class Sample:
         difference: (T, D) left minus right of the pairs to test on.
         text: (T, D) embedding of each pair's caption; zeros where there is none.
         left: (T,) whether left was chosen.
-        truth: (T,) true utility of left minus right; None for real people.
+        truth: (T,) true log-odds of left over right; None for real people.
+        given: (S,) true log-odds of chosen over rejected, below 0 where the person erred; None for real people.
     """
 
     person: str
@@ -43,6 +44,7 @@ class Sample:
     text: Array
     left: Any
     truth: Array | None = None
+    given: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,10 @@ def _answer(person: Person, learn: Pool, test: Pool, support: int, tests: int, s
     caption, left, right, won = sides["learn"].T
     first, second = learn.vectors[caption, left], learn.vectors[caption, right]
     flip = (won == 0)[:, None]
+    gap = _utilities(person, learn)
+    given = np.where(won == 1, 1.0, -1.0) * (gap[caption, left] - gap[caption, right]) / person.noise
     caption, left, right, answers = sides["test"].T
-    utility = np.array([[person.utility(view) for view in views] for views in test.measured])
+    utility = _utilities(person, test)
     return Sample(
         person.name,
         np.where(flip, second, first),
@@ -111,13 +115,19 @@ def _answer(person: Person, learn: Pool, test: Pool, support: int, tests: int, s
         test.vectors[caption, left] - test.vectors[caption, right],
         test.texts[caption],
         answers.astype(bool),
-        utility[caption, left] - utility[caption, right],
+        (utility[caption, left] - utility[caption, right]) / person.noise,
+        given,
     )
+
+
+def _utilities(person: Person, pool: Pool) -> Array:
+    """(K, V) of the pool's pictures."""
+    return np.array([[person.utility(view) for view in views] for views in pool.measured])
 
 
 def calibrated(person: Person, pool: Pool) -> Person:
     """The person with the noise at which true utility agrees with AGREEMENT of the answers within captions."""
-    utility = np.array([[person.utility(view) for view in views] for views in pool.measured])
+    utility = _utilities(person, pool)
     first, second = np.triu_indices(VIEWS, 1)
     gaps = np.abs(utility[:, first] - utility[:, second]).reshape(-1)
     return replace(person, noise=noise_of(gaps))

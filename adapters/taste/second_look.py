@@ -29,7 +29,7 @@ from .person import Encoder, read_answers
 __all__ = ["Suspect", "left_out", "mistake_probabilities", "second_look"]
 
 FEWEST = 10  # answers below which nothing is a surprise
-LIKELY = 0.25  # probability of a mistake from which an answer is worth a second look
+LIKELY = 0.15  # probability of a mistake from which an answer is worth a second look
 _RATE, _COUNTS = 0.1, 10.0  # rate expected of anyone, and how many answers that guess counts
 
 
