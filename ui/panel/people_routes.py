@@ -56,6 +56,5 @@ def _known(studio: Studio, person: str) -> str:
     report = studio.reports.latest(person)
     if report is None or report.accuracy is None:
         return ""
-    if not report.better_than_coin:
-        return "taste not known yet"
-    return f"{100 * report.accuracy:.0f}\u00a0% foreseen"
+    foreseen = f"{100 * report.accuracy:.0f}\u00a0% foreseen"  # the same number as under Taste
+    return foreseen if report.better_than_coin else f"{foreseen}, maybe by chance"

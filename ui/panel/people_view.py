@@ -60,11 +60,11 @@ def alike_table(names: Sequence[str], shares: Any) -> str:
     """
     if len(names) < 2:
         return ""
-    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    heads = "".join(f'<th scope="col" title="{escape(name)}">{escape(name)}</th>' for name in names)
     rows = ""
     for i, (name, row) in enumerate(zip(names, shares, strict=True)):
         cells = "".join(_cell(float(share), i == j) for j, share in enumerate(row))
-        rows += f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>'
+        rows += f'<tr><th scope="row" title="{escape(name)}">{escape(name)}</th>{cells}</tr>'
     return (
         '<h2 id="palate-alike-title">How alike</h2><div class="pl-scroll"><table aria-labelledby="palate-alike-title">'
         f"<thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
@@ -79,6 +79,7 @@ def _cell(share: float, same: bool) -> str:
 
 
 def _row(one: Someone, current: bool) -> str:
+    who = escape(one.name)
     answers = f"{one.answers} answer{'' if one.answers == 1 else 's'}"
     last, acts = "", [_act("use", "Switch", "to", one)]
     if current:
@@ -87,7 +88,7 @@ def _row(one: Someone, current: bool) -> str:
         last = f'<time data-time="{one.last:.0f}"></time>'
         acts += [_act("rename", "Rename", "", one), _act("forget", "Delete", "the answers of", one)]
     return (
-        f'<li{CURRENT if current else ""}><div class="pl-name"><strong>{escape(one.name)}</strong>'
+        f'<li{CURRENT if current else ""}><div class="pl-name"><strong title="{who}">{who}</strong>'
         f'<span>{answers}{last}</span></div><span class="pl-known">{escape(one.accuracy)}</span>'
         f'<div class="pl-acts">{"".join(acts)}</div></li>'
     )

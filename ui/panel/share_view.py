@@ -40,7 +40,7 @@ _PAGE = """
   <h2 id="pl-page-title">A page to show</h2>
   <p class="pl-lead">What was learned, as one file that any browser opens: words, pictures, how good it is, a map.
   Small copies of the pictures are inside; nothing is fetched from anywhere.</p>
-  <div class="pl-actions">
+  <div class="pl-actions pl-apart">
     <button type="button" class="pl-button pl-strong" data-act="save-page">Save the page</button>
     <label class="pl-check"><input type="checkbox" data-part="page-named"> with my name</label>
     <label class="pl-check"><input type="checkbox" data-part="page-prompts"> with the prompts</label>
