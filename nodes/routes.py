@@ -99,9 +99,9 @@ def _answer(body: dict[str, Any]) -> dict[str, Any]:
     store, offer, seconds = open_store(), text(body, "offer"), body.get("seconds")
     tiers = body.get("tiers")
     if tiers is None:
-        asked = store.find_offer(offer)
         outcome = text(body, "outcome")
-        many = asked is not None and asked.others and outcome in ("both_bad", "skip")
+        asked = store.find_offer(offer) if outcome in ("both_bad", "skip") else None
+        many = asked is not None and asked.others
         answered = store.rank(offer, (), outcome, seconds) if many else store.answer(offer, outcome, seconds)
     else:
         answered = store.rank(offer, _tiers(tiers), body.get("outcome") or "ranked", seconds)

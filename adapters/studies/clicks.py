@@ -1,0 +1,208 @@
+"""How few answers a taste needs: ways to choose what to ask, kinds of questions, mistakes, and what is known of others.
+
+Everybody is asked one thing after another about the same pictures; what is learned is tested on random pairs of other
+pictures. Every question is one answer, whether two pictures are compared, the best of four is picked or four are put
+in order. The yardstick is what random pairs, with nothing known of other people, need 100 answers for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..encoders import load_encoder
+from ._asking import KINDS, PriorOf, World, accuracy_by_answers, draw_world, plain_prior
+from ._population import population_of
+from ._strategies import STRATEGIES, make_ask
+from ._tables import Array, bootstrap_interval, markdown, provenance
+
+__all__ = ["YARDSTICK", "reached", "run"]
+
+YARDSTICK = 100  # answers of random pairs
+PRIORS = ("none", "population")
+_AIMS = {
+    ("pairs", "none"): 35,
+    ("pairs", "population"): 20,
+    ("best of four", "none"): 20,
+    ("ordered fours", "none"): 12,
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to ask: kind of question, what is known of others, and who chooses what to show."""
+
+    kind: str
+    prior: str
+    strategy: str
+
+    @property
+    def title(self) -> str:
+        """In the table."""
+        return f"{self.kind}, {'population prior' if self.prior == 'population' else 'no prior'}, {self.strategy}"
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the study and print its tables; returns the exit status."""
+    options = _options(argv)
+    start = time.perf_counter()
+    encoder = load_encoder(options.encoder)
+    cache = None if options.cache is None else Path(options.cache)
+    world = draw_world(encoder, options.people, options.pictures, options.seed, options.shared, 0, cache)
+    others = draw_world(encoder, options.others, options.pictures, options.seed, options.shared, options.people, cache)
+    sizes = sorted({*options.answers, YARDSTICK} if max(options.answers) >= YARDSTICK else set(options.answers))
+    sys.stdout.write(_opening(options, world, encoder.name))
+    for mistakes in options.mistakes:
+        priors: dict[str, PriorOf] = {"none": plain_prior}
+        if "population" in options.priors:
+            priors["population"] = population_of(others, options.others_answers, mistakes, options.seed)
+        accuracy = {
+            Arm(kind, prior, strategy): _people(world, kind, strategy, priors[prior], sizes, mistakes, options.seed)
+            for kind in options.kinds
+            for prior in options.priors
+            for strategy in options.strategies
+        }
+        sys.stdout.write(_tables(accuracy, sizes, mistakes, world.ceiling(), options.seed))
+        sys.stdout.flush()
+    sys.stdout.write(f"{time.perf_counter() - start:.0f} seconds. " + provenance("clicks", argv, options.seed))
+    return 0
+
+
+def _people(
+    world: World, kind: str, strategy: str, prior: PriorOf, sizes: Sequence[int], mistakes: float, seed: int
+) -> Array:
+    """(C, P) accuracy of everybody."""
+    people = range(len(world.utility))
+    return np.array(
+        [accuracy_by_answers(world, p, kind, make_ask(strategy), prior, sizes, mistakes, seed) for p in people]
+    ).T
+
+
+def reached(curve: Array, sizes: Sequence[int], level: float) -> float:
+    """After how many answers a curve (C,) reaches a level, a straight line between two numbers; infinity for never."""
+    above = np.flatnonzero(curve >= level)
+    if not len(above):
+        return float("inf")
+    k = int(above[0])
+    if k == 0:
+        return float(sizes[0])
+    share = (level - curve[k - 1]) / (curve[k] - curve[k - 1])
+    return float(sizes[k - 1] + share * (sizes[k] - sizes[k - 1]))
+
+
+def _reached(accuracy: Array, yardstick: Array, sizes: Sequence[int], seed: int) -> str:
+    """How many answers it took, with interval over people; the yardstick's people are drawn along."""
+    at = list(sizes).index(YARDSTICK)
+    generator = np.random.default_rng(seed)
+    drawn = generator.integers(0, accuracy.shape[1], (1000, accuracy.shape[1]))
+    found = [reached(accuracy[:, some].mean(axis=1), sizes, float(yardstick[at, some].mean())) for some in drawn]
+    middle = reached(accuracy.mean(axis=1), sizes, float(yardstick[at].mean()))
+    low, high = np.percentile(found, [2.5, 97.5], method="nearest")
+    return f"{_number(middle)} ({_number(low)} to {_number(high)})"
+
+
+def _number(value: float) -> str:
+    return "never" if np.isinf(value) else f"{value:.0f}"
+
+
+def _worse(accuracy: Array, random: Array, sizes: Sequence[int], seed: int) -> str:
+    """After how many answers it is worse than random pairs or fours of the same kind, the same people compared."""
+    worse = [
+        str(count)
+        for count, ours, theirs in zip(sizes, accuracy, random, strict=True)
+        if bootstrap_interval(ours - theirs, seed)[1] < 0.0
+    ]
+    return ", ".join(worse) or "nowhere"
+
+
+def _tables(accuracy: dict[Arm, Array], sizes: Sequence[int], mistakes: float, ceiling: float, seed: int) -> str:
+    yardstick = accuracy.get(Arm("pairs", "none", "random"))
+    known = yardstick is not None and YARDSTICK in sizes
+    rows, shares = [], []
+    for arm, found in accuracy.items():
+        cells = []
+        for by_person in found:
+            low, high = bootstrap_interval(by_person, seed)
+            cells.append(f"{100 * by_person.mean():.1f} ± {50 * (high - low):.1f}")
+        random = accuracy.get(Arm(arm.kind, arm.prior, "random"))
+        answers = _reached(found, yardstick, sizes, seed) if yardstick is not None and known else "–"
+        aim = _AIMS.get((arm.kind, arm.prior)) if arm.strategy == "ours" else None
+        worse = "–" if random is None or arm.strategy == "random" else _worse(found, random, sizes, seed)
+        rows.append([arm.title, *cells, answers, str(aim or "–"), worse])
+        shares.append([arm.title, *(f"{100 * (value - 0.5) / (ceiling - 0.5):.0f}" for value in found.mean(axis=1))])
+    header = ["answers", *map(str, sizes)]
+    return "\n".join(
+        [
+            f"**{100 * mistakes:.0f} % mistakes.** Accuracy in % (± half the width of its 95 % interval over people); "
+            f"after how many answers it knows as much as after {YARDSTICK} random pairs with no prior; the aim; and "
+            "where it is worse than random of its kind (its interval of the difference lies below 0):\n",
+            markdown([*header, f"as {YARDSTICK} random pairs", "aim", "worse than random"], rows),
+            "(accuracy - 50) / (ceiling - 50) in %:\n",
+            markdown(header, shares),
+            "",
+        ]
+    )
+
+
+def _opening(options: argparse.Namespace, world: World, encoder: str) -> str:
+    return (
+        f"{len(world.utility)} simulated people, {len(world.vectors)} drawn postcards to ask about, tested on "
+        f"{world.difference.shape[0]} random pairs of others; encoder {encoder}, {world.vectors.shape[1]} dimensions; "
+        f"true utility predicts {100 * world.ceiling():.1f} % (the ceiling); population prior from {options.others} "
+        f"others with {options.others_answers} answers to random pairs each; {100 * options.shared:.0f} % of the "
+        "variance of everybody's utility common to all.\n\n"
+    )
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="palate study clicks", description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--people", type=_positive, default=40, help="simulated people to test (40)")
+    parser.add_argument("--others", type=_positive, default=40, help="others, for the population prior (40)")
+    parser.add_argument("--others-answers", type=_positive, default=100, help="answers of each of them (100)")
+    parser.add_argument("--pictures", type=_positive, default=2000, help="drawn postcards to ask about (2000)")
+    parser.add_argument("--shared", type=float, default=0.0, help="of the variance of utility, common to all (0)")
+    parser.add_argument("--answers", type=_numbers, default=[5, 10, 12, 20, 35, 40, 60, 100, 200], help="5,10,...")
+    parser.add_argument("--mistakes", type=_shares, default=[0.0, 0.1, 0.2], help="shares of mistakes (0,0.1,0.2)")
+    for name, values in (("kinds", tuple(KINDS)), ("priors", PRIORS), ("strategies", STRATEGIES)):
+        parser.add_argument(f"--{name}", type=_some_of(values), default=list(values), help=", ".join(values))
+    parser.add_argument("--cache", default=None, help="folder to keep drawn and encoded pictures in between runs")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--encoder", "--model", default="playground", help="playground, a CLIP folder or file, ...")
+    return parser.parse_args(list(argv))
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value}; expected 1 or more")
+    return value
+
+
+def _numbers(text: str) -> list[int]:
+    return sorted({_positive(part) for part in text.split(",")})
+
+
+def _shares(text: str) -> list[float]:
+    values = [float(part) for part in text.split(",")]
+    if not all(0.0 <= value < 1.0 for value in values):
+        raise argparse.ArgumentTypeError(f"{text}; expected shares from 0 to below 1")
+    return values
+
+
+class _some_of:  # noqa: N801 - a type, as argparse has it
+    """One or several of these values, with commas between them."""
+
+    def __init__(self, values: Sequence[str]) -> None:
+        self.values = values
+
+    def __call__(self, text: str) -> list[str]:
+        found = [part.strip() for part in text.split(",")]
+        if unknown := [part for part in found if part not in self.values]:
+            raise argparse.ArgumentTypeError(f"{unknown[0]}; expected some of: {', '.join(self.values)}")
+        return found
