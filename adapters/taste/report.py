@@ -18,9 +18,10 @@ from .replay import group_answers, learning_curve, replay
 from .shares import wilson_interval
 from .stranger import others_weights, stranger_accuracy
 
-__all__ = ["LearningReport", "learned_report", "wilson_interval"]
+__all__ = ["UNCOUNTED", "LearningReport", "learned_report", "wilson_interval"]
 
 COIN = math.log(2.0)  # log-loss of a coin, in nats
+UNCOUNTED = ("panel", "panel:generate")  # sources whose pairs were picked for what they teach, or that aren't alike
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class LearningReport:
 
 
 def learned_report(
-    store: PreferenceStore, encoder: Encoder, person: str, uncounted: Collection[str] = ()
+    store: PreferenceStore, encoder: Encoder, person: str, uncounted: Collection[str] = UNCOUNTED
 ) -> LearningReport:
     """Replay the answers in order, predicting each from those before it (prequential, Dawid 1984).
 
@@ -111,7 +112,7 @@ def learned_report(
     hits = [prediction.hit for prediction in predictions]
     count, correct = len(hits), float(sum(hits))
     ceiling, bias = ceiling_of(answers.comparisons, uncounted), side_bias(answers.comparisons)
-    others = others_weights(store, encoder, person) if count else None
+    others = others_weights(store, encoder, person, answers.subspace) if count else None
     given = sum(1 for _ in group_answers(answers.comparisons))
     advice = _advice(answers, given)
     return LearningReport(

@@ -10,6 +10,7 @@ from ..comparisons import PreferenceStore
 from .likelihood import Array
 from .person import Answers, Encoder, read_answers
 from .replay import Prediction, hit_of
+from .subspace import Subspace
 
 __all__ = ["others_weights", "stranger_accuracy"]
 
@@ -17,10 +18,15 @@ FEWEST = 5  # answers of somebody to count as another taste
 MOST = 30  # people asked, those with most answers
 
 
-def others_weights(store: PreferenceStore, encoder: Encoder, person: str) -> Array | None:
+def others_weights(
+    store: PreferenceStore, encoder: Encoder, person: str, subspace: Subspace | None = None
+) -> Array | None:
     """Return the mean direction (D,) of the others' tastes in this store; None where nobody else answered enough.
 
     Everybody counts the same: each taste has length 1 before the mean.
+
+    Args:
+        subspace: in which directions the encoder's images vary, as for the person's own taste.
     """
     others = sorted(
         (one for one in store.people_answers() if one.person != person and one.answers >= FEWEST),
@@ -28,7 +34,7 @@ def others_weights(store: PreferenceStore, encoder: Encoder, person: str) -> Arr
     )
     directions = []
     for other in others[:MOST]:
-        answers = read_answers(store, encoder, other.person)
+        answers = read_answers(store, encoder, other.person, subspace=subspace)
         if len(answers.comparisons) < FEWEST:
             continue
         weights = answers.fit().weights_

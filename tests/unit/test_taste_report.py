@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from palate.adapters.comparisons import Comparison, PreferenceStore
+from palate.adapters.comparisons import Comparison, PreferenceStore, Ranking
 from palate.adapters.taste import BradleyTerry, learned_report, second_look
 from palate.adapters.taste.enough import advise, expected_accuracy, expected_course
 from palate.adapters.taste.replay import Prediction, learning_curve
@@ -176,3 +176,33 @@ def test_consistent_answers_hold_few_mistakes():
 
 def test_second_look_on_nothing(store):
     assert second_look(store, Numbers(), "mara") == ()
+
+
+def test_a_ranking_is_one_answer_and_one_prediction(store):
+    """Best of four after ten pairs: eleven answers, one more prediction, the mean over its three pairs."""
+    answers(store, 10, LIKES)
+    pictures = np.random.default_rng(7).standard_normal((4, 4))
+    store.put_vectors("numbers", {f"r{i}": vector for i, vector in enumerate(pictures)})
+    before = learned_report(store, Numbers(), "mara")
+    best = int(np.argmax(pictures @ LIKES))
+    rest = tuple(f"r{i}" for i in range(4) if i != best)
+    store.add_ranking(Ranking("mara", tuple(f"r{i}" for i in range(4)), ((f"r{best}",), rest), source="panel:random"))
+    report = learned_report(store, Numbers(), "mara")
+    assert (report.answers, report.predicted) == (11, before.predicted + 1)
+    assert report.hits[-1] in (0.0, pytest.approx(1 / 3), pytest.approx(2 / 3), 1.0)
+    assert report.left_share == before.left_share
+
+
+def test_pairs_that_were_picked_teach_and_do_not_count(store):
+    answers(store, 20, LIKES, source="panel")
+    assert learned_report(store, Numbers(), "mara").predicted == 0
+    assert learned_report(store, Numbers(), "mara", uncounted=()).predicted == 19
+
+
+def test_repeats_raise_no_accuracy_and_give_the_ceiling(store):
+    for c in answers(store, 20, LIKES)[:6]:
+        swapped = {"left": "right", "right": "left"}[c.outcome]
+        store.add(Comparison("mara", c.right, c.left, swapped, source="panel:repeat"))
+    report = learned_report(store, Numbers(), "mara")
+    assert (report.predicted, report.repeats, report.ceiling) == (19, 6, 1.0)
+    assert report.ceiling_interval[0] < 0.8
