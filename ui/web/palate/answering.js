@@ -81,6 +81,7 @@ export class Answering {
     this.placed = []; // ids of a batch that is being put in order, best first
     this.expected = true; // whether somebody asked for the next question
     this.shown = null; // the question whose pictures are on the screen
+    this.entry = null; // these pictures
     this.since = 0; // when it came, milliseconds
     this.deafUntil = 0;
     this.pictures = new Pictures();
@@ -145,13 +146,14 @@ export class Answering {
     if (!this.asking) return;
     if (name === "rest") return this.rank([...this.placed.map((id) => [id]), this.unplaced()]);
     if (this.isBatch && !["both_bad", "skip"].includes(name)) return;
+    if (this.entry.broken && name !== "skip") return;
     this.send({ outcome: name });
   }
 
   /** Choose a picture by its place: the preferred of two, the best, or the next best. */
   pick(index) {
     const images = this.deck.current?.images;
-    if (!this.asking || !images?.[index]) return;
+    if (!this.asking || !images?.[index] || this.entry.broken) return;
     if (!this.isBatch) return this.send({ outcome: index ? "right" : "left" });
     const id = images[index];
     if (!this.ordered()) return this.rank([[id], images.filter((other) => other !== id)]);
@@ -211,7 +213,7 @@ export class Answering {
     if (this.shown && !deck.questions.includes(this.shown)) this.clear();
     const wanted = deck.current ?? this.shown ?? deck.questions.at(-1) ?? null;
     for (const question of deck.open.slice(0, AHEAD + 1)) this.pictures.load(question);
-    if (wanted && wanted !== this.shown) this.bring(wanted);
+    if (wanted && (wanted !== this.shown || this.pictures.load(wanted) !== this.entry)) this.bring(wanted);
     this.mark();
     this.drawHead();
     this.drawButtons();
@@ -219,7 +221,7 @@ export class Answering {
   }
 
   clear() {
-    this.shown = null;
+    this.shown = this.entry = null;
     this.grid.replaceChildren();
   }
 
@@ -229,8 +231,8 @@ export class Answering {
     if (!entry.ready) return void entry.done.then(() => this.draw());
     this.since = performance.now();
     if (this.shown && !this.expected) this.deafUntil = this.since + SETTLE;
-    Object.assign(this, { shown: question, placed: [], broken: entry.broken, expected: false });
-    this.pictures.keep([question, ...this.deck.open.slice(0, AHEAD + 1)]);
+    this.pictures.keep([this.shown, question, ...this.deck.open.slice(0, AHEAD + 1)]);
+    Object.assign(this, { shown: question, entry, placed: [], expected: false });
     const cells = entry.images.map((image, index) => this.cell(image, index, question));
     this.grid.replaceChildren(...cells);
     this.layOut();
@@ -268,8 +270,8 @@ export class Answering {
     const open = shown !== null && shown === this.deck.current;
     this.images.classList.toggle("palate-asking", open);
     this.images.setAttribute("aria-busy", String(Boolean(this.deck.current) && !open));
-    this.note.classList.toggle("palate-hidden", Boolean(shown) && !this.broken);
-    this.note.textContent = this.broken ? say("answer.missing") : this.empty();
+    this.note.classList.toggle("palate-hidden", Boolean(shown) && !this.entry?.broken);
+    this.note.textContent = this.entry?.broken ? say("answer.missing") : this.empty();
     const best = shown?.tiers?.[0] ?? [{ left: shown?.images[0], right: shown?.images[1] }[shown?.outcome]];
     [...this.grid.children].forEach((cell, index) => {
       const button = cell.firstChild;

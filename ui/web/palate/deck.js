@@ -163,18 +163,11 @@ export class Deck {
 
   /** An answer failed: perhaps it arrived all the same, perhaps its question is gone. */
   async look(question, error) {
-    const before = this.wrong;
-    const found = (await this.fetch([question])).find(({ offer }) => offer === question.offer);
-    this.wrong = before;
-    if (!found) {
-      this.questions = this.questions.filter((other) => other !== question);
-    } else if (found !== question && found.outcome) {
-      Object.assign(question, found);
-      return;
-    } else {
-      Object.assign(question, { outcome: null, tiers: null });
-    }
-    this.wrong = error.message;
+    const told = await post("/palate/pairs", { person: this.who(), offers: [question.offer] }).catch(() => null);
+    Object.assign(question, { outcome: null, tiers: null });
+    if (told) this.take(told);
+    if (told && !told.pairs.length) this.questions = this.questions.filter((other) => other !== question);
+    if (!question.outcome) this.wrong = error.message;
   }
 
   take(told) {

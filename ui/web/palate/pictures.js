@@ -2,18 +2,21 @@
 
 import { imageURL } from "./server.js";
 
+const AGAIN = 2000; // milliseconds until pictures that couldn't be had are asked for again
+
 /** The pictures of questions, loaded and decoded ahead of time. */
 export class Pictures {
   constructor() {
-    this.kept = new Map(); // offer -> {images, ready, broken, done}
+    this.kept = new Map(); // offer -> {images, since, ready, broken, done}
   }
 
   /** Load a question's pictures; `done` resolves when all are there, or can't be had. */
   load(question) {
     const known = this.kept.get(question.offer);
-    if (known && !known.broken) return known;
+    const now = performance.now();
+    if (known && !(known.broken && now > known.since + AGAIN)) return known;
     const images = question.images.map((id) => Object.assign(new Image(), { src: imageURL(id), draggable: false }));
-    const entry = { images, ready: false, broken: false };
+    const entry = { images, since: now, ready: false, broken: false };
     entry.done = Promise.allSettled(images.map((image) => image.decode())).then((results) => {
       entry.ready = true;
       entry.broken = results.some((result) => result.status === "rejected");
