@@ -92,12 +92,15 @@ export class State extends EventTarget {
   }
 
   /** Whether others published questions. */
-  look() {
+  async look() {
     const before = this.waiting;
-    return this.guard(async () => {
+    try {
       await this.count();
-      if (this.waiting !== before) await this.refresh();
-    });
+    } catch {
+      return; // nobody asked for it; whoever answers is told
+    }
+    if (this.waiting !== before) await this.refresh();
+    this.changed();
   }
 
   hear(told) {

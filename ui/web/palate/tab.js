@@ -116,7 +116,8 @@ export class Tab {
     if (this.opened && current) this.focus();
     this.drawProgress();
     this.drawNothing();
-    this.wrong.textContent = state.wrong ?? (this.asks(current) ? "" : (wrong ?? "")); // else the question's own line says it
+    const own = this.asks(current) ? wrong : null; // the question's own line says it
+    this.wrong.textContent = (state.wrong === own ? null : state.wrong) ?? (own ? null : wrong) ?? "";
     this.wrong.classList.toggle("palate-hidden", !this.wrong.textContent);
     this.learned.draw(state.learned, answers);
     this.drawPeople();
