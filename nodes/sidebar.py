@@ -27,6 +27,7 @@ __all__ = ["FOLDER", "Learned", "export", "people", "seen"]
 
 FOLDER = "palate"  # in ComfyUI's output folder
 _FORMATS = {"taste": ".safetensors", "answers": ".jsonl"}
+_UNKNOWN = ("accuracy", "low", "high", "curve", "enough", "advice", "encoder", "counted")
 _SEEN: weakref.WeakValueDictionary[str, ImageTextEncoder] = weakref.WeakValueDictionary()
 
 
@@ -89,6 +90,8 @@ class Learned:
         """
         counts = {"person": person, "answers": store.count(person), "waiting": store.asked.count(person)}
         encoders = store.encoders(person)
+        if not encoders:
+            return dict.fromkeys(_UNKNOWN) | counts | {"fresh": True}
         mark = store.revision(person), tuple(encoders)
         known = self._known.get(person)
         due = known is None or (known.mark != mark and time.monotonic() >= known.again)
@@ -158,16 +161,14 @@ def _encoder(store: PreferenceStore, person: str) -> StoredEncoder | None:
 
 def _compute(store: PreferenceStore, person: str, mark: object) -> _Known:
     began = time.monotonic()
-    report = _report(store, person, _encoder(store, person))
+    encoder = _encoder(store, person)
+    report = dict.fromkeys(_UNKNOWN) if encoder is None else _report(store, person, encoder)
     now = time.monotonic()
     return _Known(mark, report, now + 9.0 * (now - began))
 
 
-def _report(store: PreferenceStore, person: str, encoder: StoredEncoder | None) -> dict[str, Any]:
-    nothing = dict.fromkeys(("accuracy", "low", "high", "curve", "enough", "advice", "encoder", "counted"))
-    if encoder is None:
-        return nothing
+def _report(store: PreferenceStore, person: str, encoder: StoredEncoder) -> dict[str, Any]:
     report = learned_report(_NoPictures(store, encoder), encoder, person)  # type: ignore[arg-type]
     found = {name: value for name, value in asdict(report).items() if name not in ("hits", "answers", "person")}
     low, high = report.interval if report.accuracy is not None else (None, None)
-    return nothing | found | {"low": low, "high": high, "counted": report.answers, "encoder": encoder.name}
+    return found | {"low": low, "high": high, "counted": report.answers, "encoder": encoder.name}

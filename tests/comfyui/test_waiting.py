@@ -156,6 +156,17 @@ def test_when_one_of_two_is_cancelled_both_are_released(host: Host) -> None:
     assert host.request("/palate/pairs", {"person": "wolf"})["waits"] == []
 
 
+def test_a_question_that_is_withdrawn_is_not_waited_for(host: Host) -> None:
+    graph: Graph = {}
+    graph["collect"] = wait(colours(graph, "two", 0x1D0000, 0x2D0000), "wren")
+    graph["probe"] = probe(["collect", 0], "wren")
+    run = host.queue(graph)
+    (pair,) = waiting(host, "wren")
+    host.request("/palate/withdraw", {"offer": pair["offer"]})
+    assert host.wait(run)["collect"]["palate_pairs"] == []
+    assert shade(host.probe("wren")) == [0x1D0000, 0x2D0000]
+
+
 def test_two_runs_in_the_queue_are_asked_one_after_the_other(host: Host) -> None:
     runs = []
     for number in range(2):
