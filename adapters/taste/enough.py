@@ -36,12 +36,14 @@ class Advice:
         text: one plain sentence.
         more: how many more answers are worth it, about; 0 when enough, None when there are too few to say.
         gain: expected gain of accuracy by the next `AHEAD` answers, in [0, 0.5]; None likewise.
+        accuracy: expected of the taste as it is, in [0.5, 1]; None likewise.
     """
 
     enough: bool
     text: str
     more: int | None = None
     gain: float | None = None
+    accuracy: float | None = None
 
 
 def expected_accuracy(mean: Array, variance: Array, later: Array) -> float:
@@ -110,9 +112,11 @@ def advise(model: BradleyTerry | None, vectors: Array, answers: int) -> Advice:
         return Advice(False, f"Too few answers to say how many are enough: give {missing} more first.")
     accuracy = expected_course(model, vectors)
     ahead = np.interp(np.asarray(STEPS) + AHEAD, STEPS, accuracy) - accuracy
-    gain = float(ahead[0])
+    now, gain = float(accuracy[0]), float(ahead[0])
     if gain < WORTH:
-        return Advice(True, "Good enough: more clicks will hardly change it.", 0, gain)
+        return Advice(True, "Good enough: more clicks will hardly change it.", 0, gain, now)
     last = STEPS[-1] - AHEAD
     more = next((step for step, left in zip(STEPS, ahead, strict=True) if left < WORTH and step <= last), last)
-    return Advice(False, f"About {more} more answers are worth it: 100 would add {100 * gain:.0f} points.", more, gain)
+    points = 100.0 * (float(np.interp(more, STEPS, accuracy)) - now)
+    text = f"About {more} more answers are worth it: they would add about {points:.0f} points of accuracy."
+    return Advice(False, text, more, gain, now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from .stranger import others_weights, stranger_accuracy
 __all__ = ["UNCOUNTED", "LearningReport", "learned_report", "wilson_interval"]
 
 COIN = math.log(2.0)  # log-loss of a coin, in nats
+CLEAR = 0.57  # accuracy expected of a taste below which there is none to speak of
 UNCOUNTED = ("panel", "panel:generate")  # sources whose pairs were picked for what they teach, or that aren't alike
 
 
@@ -48,7 +49,7 @@ class LearningReport:
         stranger_accuracy: how well the mean of other people's tastes predicts the same answers; None without others.
         enough: more clicks will hardly change the accuracy.
         advice: that, or about how many more are worth it, in one plain sentence.
-        worth: that number; 0 when enough, None when there are too few answers to say.
+        worth: that number; 0 when no more are, None when there are too few answers to say.
     """
 
     person: str
@@ -114,14 +115,15 @@ def learned_report(
     ceiling, bias = ceiling_of(answers.comparisons, uncounted), side_bias(answers.comparisons)
     others = others_weights(store, encoder, person, answers.subspace) if count else None
     given = sum(1 for _ in group_answers(answers.comparisons))
-    advice = _advice(answers, given)
+    interval = wilson_interval(correct, count)
+    advice = _advice(answers, given, better_than_coin=interval[0] > 0.5)
     return LearningReport(
         person=person,
         answers=given,
         predicted=count,
         correct=correct,
         accuracy=correct / count if count else None,
-        interval=wilson_interval(correct, count),
+        interval=interval,
         log_loss=float(np.mean([prediction.log_loss for prediction in predictions])) if count else None,
         recent_accuracy=float(np.mean(hits[-20:])) if count else None,
         hits=tuple(hits),
@@ -138,10 +140,16 @@ def learned_report(
     )
 
 
-def _advice(answers: Answers, given: int) -> Advice:
+def _advice(answers: Answers, given: int, better_than_coin: bool) -> Advice:
     if not given:
         return advise(None, np.zeros((0, 0)), 0)
-    return advise(answers.fit(), _pictures(answers), given)
+    found = advise(answers.fit(), _pictures(answers), given)
+    if found.enough and not better_than_coin and (found.accuracy or 0.0) < CLEAR:
+        # Answers that contradict each other teach nothing, and that isn't a taste that is good enough.
+        return replace(
+            found, enough=False, text="No clear taste shows yet, and more such answers would not change that."
+        )
+    return found
 
 
 def _pictures(answers: Answers) -> Array:

@@ -8,6 +8,7 @@ import torch
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.taste.bias import side_bias
 from palate.adapters.taste.ceiling import REPEAT, accuracy_ceiling, ceiling_of, equal_accuracy, pair_to_repeat
+from palate.adapters.taste.shares import wilson_interval
 from PIL import Image
 
 
@@ -37,6 +38,17 @@ def test_the_ceiling_lies_two_thirds_up_by_hand():
 def test_the_ceiling_of_bradley_terry_answers_is_near_the_true_one(spread):
     p = 1.0 / (1.0 + np.exp(-spread * np.abs(np.random.default_rng(0).standard_normal(200_000))))
     assert accuracy_ceiling(float((p**2 + (1 - p) ** 2).mean())) == pytest.approx(p.mean(), abs=0.008)
+
+
+@pytest.mark.parametrize("mistakes", [0.0, 0.2])
+def test_the_interval_of_the_ceiling_holds_the_true_one(mistakes):
+    """Two thousand people who answer twenty pairs twice: it should hold for about 95 % of them."""
+    generator = np.random.default_rng(0)
+    surer = (1.0 - mistakes) * np.tanh(2.0 * np.abs(generator.standard_normal((2000, 20))))
+    agreed = (generator.random((2000, 20)) < (1.0 + surer**2) / 2.0).sum(axis=1)
+    ends = np.array([[accuracy_ceiling(end) for end in wilson_interval(count, 20)] for count in range(21)])[agreed]
+    true = 0.5 + 0.5 * surer.mean()
+    assert 0.92 < ((ends[:, 0] <= true) & (true <= ends[:, 1])).mean() < 0.99
 
 
 def test_ten_repeats_nine_alike():

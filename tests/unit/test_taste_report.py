@@ -127,7 +127,8 @@ def test_advice_comes_to_an_end():
     assert (last.text, last.more) == ("Good enough: more clicks will hardly change it.", 0)
     early = advise(*_advised(12))
     assert not early.enough
-    assert early.text.startswith(f"About {early.more} more answers are worth it")
+    assert early.text.startswith(f"About {early.more} more answers are worth it: they would add about ")
+    assert early.accuracy < last.accuracy
 
 
 def _advised(count):
@@ -206,3 +207,12 @@ def test_repeats_raise_no_accuracy_and_give_the_ceiling(store):
     report = learned_report(store, Numbers(), "mara")
     assert (report.predicted, report.repeats, report.ceiling) == (19, 6, 1.0)
     assert report.ceiling_interval[0] < 0.8
+
+
+def test_a_coin_has_no_taste_that_is_good_enough(store):
+    """Every pair once for each side: nothing to learn, and nothing more would help."""
+    for index, one in enumerate(answers(store, 150, LIKES)):
+        store.change(one.id, "left" if index % 2 else "right")
+    report = learned_report(store, Numbers(), "mara")
+    assert not report.enough
+    assert report.advice
