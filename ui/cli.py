@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..adapters.errors import PreferenceError
 
@@ -76,7 +76,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 a mistake that the message explains, 130 interrupted."""
     from . import commands
 
-    run = {name: getattr(commands, name) for name in ("panel", "show", "people", "export", "study")}
+    run: dict[str, Callable[[argparse.Namespace], int]] = {
+        "panel": commands.panel,
+        "show": commands.show,
+        "people": commands.people,
+        "export": commands.export,
+        "study": commands.study,
+    }
     try:
         arguments = parser().parse_args(argv)
         return run[arguments.command](arguments)

@@ -8,6 +8,7 @@
   let soon = 0;
   let latest = 0; // number of the request whose answer is the one to show
   let subject = ""; // the prompt that it is about, "": everything
+  let shown = ""; // the one that is on the page
   let accuracy = null; // as told last
   const running = new Map(); // ids of jobs by what they are for
 
@@ -65,10 +66,13 @@
       const told = await worked("taste", { subject }, part("looking"));
       if (number !== latest) return;
       if (!told) {
-        if (!part("about")) place.innerHTML = '<div class="pl-nothing"><p>Stopped.</p><button type="button" class="pl-main" data-act="look-again">Go on</button></div>';
+        subject = shown;
+        if (part("about")) byId("palate-subject").value = shown;
+        else place.innerHTML = '<div class="pl-nothing"><p>Stopped.</p><button type="button" class="pl-main" data-act="look-again">Go on</button></div>';
         return;
       }
       place.innerHTML = told.html; // escaped by the panel
+      shown = subject;
       if (kept === "palate-subject") byId(kept)?.focus();
       for (const map of place.querySelectorAll("[data-map]")) window.palateMap(map);
       window.palate.count(told.answers);
@@ -160,10 +164,13 @@
     about(byId("palate-subject").value.trim());
   });
   document.addEventListener("change", (event) => asked(event) && about(byId("palate-subject").value.trim()));
+  document.addEventListener("input", (event) => {
+    if (asked(event) && event.inputType === "insertReplacementText") about(event.target.value.trim()); // picked from the list
+  });
   addEventListener("resize", curve);
   document.addEventListener("palate:person", () => {
     latest += 1; // what is on its way was asked for somebody else
-    [subject, accuracy] = ["", null];
+    [subject, shown, accuracy] = ["", "", null];
     for (const job of running.values()) ask(`jobs/${job}/stop`, {}).catch(() => {});
     byId("palate-learned").replaceChildren();
     byId("palate-answers").replaceChildren();
