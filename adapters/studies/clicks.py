@@ -57,14 +57,15 @@ def run(argv: Sequence[str]) -> int:
     world = draw_world(encoder, options.people, options.pictures, options.seed, options.shared, 0, cache)
     others = draw_world(encoder, options.others, options.pictures, options.seed, options.shared, options.people, cache)
     sizes = sorted({*options.answers, YARDSTICK} if max(options.answers) >= YARDSTICK else set(options.answers))
+    fours = [size for size in sizes if size <= (options.fours or max(sizes))]
     sys.stdout.write(_opening(options, world, encoder.name))
     for mistakes in options.mistakes:
         priors: dict[str, PriorOf] = {"none": plain_prior}
         if "population" in options.priors:
             priors["population"] = population_of(others, options.others_answers, mistakes, options.seed)
         accuracy = {
-            Arm(kind, prior, strategy): _people(world, kind, strategy, priors[prior], sizes, mistakes, options.seed)
-            for kind in options.kinds
+            Arm(kind, prior, strategy): _people(world, kind, strategy, priors[prior], upto, mistakes, options.seed)
+            for kind, upto in ((kind, sizes if kind == "pairs" else fours) for kind in options.kinds)
             for prior in options.priors
             for strategy in options.strategies
         }
@@ -97,7 +98,7 @@ def reached(curve: Array, sizes: Sequence[int], level: float) -> float:
 
 
 def _reached(accuracy: Array, yardstick: Array, sizes: Sequence[int], seed: int) -> str:
-    """How many answers it took, with interval over people; the yardstick's people are drawn along."""
+    """How many answers it took, with interval over people; the same people of the yardstick are drawn."""
     at = list(sizes).index(YARDSTICK)
     generator = np.random.default_rng(seed)
     drawn = generator.integers(0, accuracy.shape[1], (1000, accuracy.shape[1]))
@@ -115,7 +116,7 @@ def _worse(accuracy: Array, random: Array, sizes: Sequence[int], seed: int) -> s
     """After how many answers it is worse than random pairs or fours of the same kind, the same people compared."""
     worse = [
         str(count)
-        for count, ours, theirs in zip(sizes, accuracy, random, strict=True)
+        for count, ours, theirs in zip(sizes[: len(accuracy)], accuracy, random, strict=True)
         if bootstrap_interval(ours - theirs, seed)[1] < 0.0
     ]
     return ", ".join(worse) or "nowhere"
@@ -130,12 +131,14 @@ def _tables(accuracy: dict[Arm, Array], sizes: Sequence[int], mistakes: float, c
         for by_person in found:
             low, high = bootstrap_interval(by_person, seed)
             cells.append(f"{100 * by_person.mean():.1f} ± {50 * (high - low):.1f}")
+        cells += ["–"] * (len(sizes) - len(cells))
         random = accuracy.get(Arm(arm.kind, arm.prior, "random"))
         answers = _reached(found, yardstick, sizes, seed) if yardstick is not None and known else "–"
         aim = _AIMS.get((arm.kind, arm.prior)) if arm.strategy == "ours" else None
         worse = "–" if random is None or arm.strategy == "random" else _worse(found, random, sizes, seed)
         rows.append([arm.title, *cells, answers, str(aim or "–"), worse])
-        shares.append([arm.title, *(f"{100 * (value - 0.5) / (ceiling - 0.5):.0f}" for value in found.mean(axis=1))])
+        share = [f"{100 * (value - 0.5) / (ceiling - 0.5):.0f}" for value in found.mean(axis=1)]
+        shares.append([arm.title, *share, *["–"] * (len(sizes) - len(share))])
     header = ["answers", *map(str, sizes)]
     return "\n".join(
         [
@@ -168,6 +171,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--pictures", type=_positive, default=2000, help="drawn postcards to ask about (2000)")
     parser.add_argument("--shared", type=float, default=0.0, help="of the variance of utility, common to all (0)")
     parser.add_argument("--answers", type=_numbers, default=[5, 10, 12, 20, 35, 40, 60, 100, 200], help="5,10,...")
+    parser.add_argument("--fours", type=_positive, default=None, help="answers about fours, at most; as for pairs")
     parser.add_argument("--mistakes", type=_shares, default=[0.0, 0.1, 0.2], help="shares of mistakes (0,0.1,0.2)")
     for name, values in (("kinds", tuple(KINDS)), ("priors", PRIORS), ("strategies", STRATEGIES)):
         parser.add_argument(f"--{name}", type=_some_of(values), default=list(values), help=", ".join(values))

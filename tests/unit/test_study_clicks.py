@@ -32,7 +32,7 @@ def linear_world(people=6, pictures=150, width=10, seed=0, stretch=1.0):
 
 
 SMALL = ["--people", "2", "--others", "2", "--others-answers", "4", "--pictures", "20", "--answers", "2,4"]
-KINDS_OF = ["--kinds", "pairs,ordered fours", "--strategies", "random,ours"]
+KINDS_OF = ["--kinds", "pairs,ordered fours", "--strategies", "random,ours", "--fours", "2"]
 
 
 def test_the_same_seed_prints_the_same_tables_with_a_row_for_every_arm(monkeypatch, capsys, tmp_path):
