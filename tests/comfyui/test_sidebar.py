@@ -103,9 +103,16 @@ def test_keys_answer_what_earlier_runs_left_open(host: Host, browser: Any) -> No
     assert outcomes(host, "sid", offers) == ["left", "skip", "right"]
     page.evaluate(TOGGLE)  # closed: the command has nothing to press
     page.keyboard.press("Alt+Shift+Backspace")
+    (fourth,) = ask(host, "sid", 1)
     page.reload(wait_until="domcontentloaded")
-    show_tab(page)
-    state(page, waiting=0, answers=2)
+    tabs = "window.app?.extensionManager?.getSidebarTabs?.()"
+    page.wait_for_function(f"{tabs}.some(({{ id, iconBadge }}) => id === 'palate' && iconBadge === '1')", timeout=WAIT)
+    show_tab(page)  # what is known already can be answered at once
+    shown(page, fourth)
+    page.wait_for_function("() => document.activeElement.matches('.palate-tab .palate-pairs')", timeout=WAIT)
+    page.keyboard.press("t")
+    state(page, waiting=0, answers=3)
+    assert outcomes(host, "sid", [fourth]) == ["tie"]
     assert page.wrong == []
     page.close()
 
@@ -142,6 +149,7 @@ def test_people_and_files(host: Host, browser: Any) -> None:  # noqa: F811
     assert "3 answered" in row.inner_text() and "1 waiting" in row.inner_text()
     row.click()
     state(page, person="paul", waiting=1, answers=3)
+    page.locator(".palate-progress", has_text="0 of 1").wait_for(timeout=WAIT)
     page.get_by_role("button", name="Save answers").click()
     page.wait_for_function("() => /palate\\/paul\\.jsonl/.test(document.querySelector('.palate-files').innerText)")
     saved = host.folder / "output" / "palate" / "paul.jsonl"

@@ -26,7 +26,7 @@ export class State extends EventTarget {
     this.learned = null; // what /palate/state told; null until then
     this.waits = []; // runs that wait for somebody: {offers, person, deadline, ...}
     this.wrong = null; // one sentence
-    this.ready = false;
+    this.ready = false; // whether this person's questions were fetched
   }
 
   /** Undecided questions of this person. */
@@ -55,6 +55,7 @@ export class State extends EventTarget {
     if (person === this.person) return;
     localStorage.setItem(CHOSEN, person);
     this.person = person;
+    this.ready = false;
     this.behind = 0;
     this.learned = null;
     this.deck.clear();

@@ -27,6 +27,7 @@ const STYLE = `
 .palate-progress i { display: block; width: 0; height: 100%; border-radius: 2px; background: var(--palate-accent);
   transition: width 0.2s; }
 .palate-ask .palate-pairs { height: clamp(230px, calc(54cqw + 76px), 70vh); margin: 0 -4px; width: auto; }
+.palate-ask .palate-pairs:has(.palate-cell:nth-child(3)) { height: clamp(300px, calc(100cqw + 40px), 80vh); }
 .palate-ask .palate-count { display: none; }
 .palate-ask footer { display: flex; justify-content: flex-end; min-height: 26px; }
 .palate-ask footer .palate-button { min-height: 24px; padding: 2px 6px; font-size: 12px; }
@@ -102,6 +103,7 @@ export class Tab {
     place.replaceChildren(this.root);
     this.opened = true;
     this.draw();
+    requestAnimationFrame(() => this.draw()); // now it is on the page, and can have the focus
   }
 
   draw() {
@@ -109,11 +111,11 @@ export class Tab {
     const { state } = this;
     const { current, answers, wrong } = state.deck;
     if (this.start?.person !== state.person && state.ready) this.start = { person: state.person, answers };
-    this.who.textContent = state.ready ? state.person : "";
+    this.who.textContent = state.person ?? "";
     this.drawNotice();
     this.answering.root.classList.toggle("palate-hidden", !this.asks(current));
-    this.foot.classList.toggle("palate-hidden", !current);
-    if (this.opened && current) this.focus();
+    this.foot.classList.toggle("palate-hidden", !current || current.waiting);
+    if (this.opened && current && this.root.isConnected) this.focus();
     this.drawProgress();
     this.drawNothing();
     const own = this.asks(current) ? wrong : null; // the question's own line says it
