@@ -8,12 +8,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from palate.adapters.errors import ComparisonError, EncoderError, EncoderMismatchError, FileFormatError, SteeringError
 from palate.adapters.steering.portable import PortableEmbedding
 from palate.ui.panel.blends import Part
 from palate.ui.panel.jobs import Job, Jobs
 from palate.ui.panel.rooms import Rooms
 from palate.ui.panel.studio import Studio
+from palate.ui.panel.variety import beside_plain, in_words, most_different, variety
 from palate.ui.panel.wish import Wish
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
@@ -40,6 +42,42 @@ def paint(rooms, job=None, **wish):
     job = job or Job()
     job.run(lambda job: rooms.easel.paint(Wish.read({"prompt": "a cat", "tastes": [ME]} | wish), "me", job))
     return job.state()
+
+
+def test_surprise_paints_more_seeds_plainly_and_takes_those_that_differ_most(rooms, painter):
+    state = paint(rooms, seeds=[3, 4], surprise=1.0)
+    seeds = list(dict.fromkeys(int(frame["seed"]) for frame in state["frames"]))
+    assert {seed for _, seed in painter.asked} == {3, 4, 5, 6, 7, 8}
+    images = dict(zip(range(3, 9), [painter._paint("a cat", seed, 0) for seed in range(3, 9)], strict=True))
+    vectors = rooms.studio.encoder().encode_images(list(images.values()))
+    farthest = 3 + int((vectors - vectors[0]).norm(dim=1).argmax())
+    assert seeds == [3, farthest]
+    assert len(rooms.gallery.shots()) == 4  # what was not taken is not kept
+    assert painter.asked.count(("a cat", 3)) == 5  # plain once, though it was painted to choose from: 0, 0.5, 1, 1.5, 2
+
+
+def test_no_surprise_and_one_picture_paint_what_was_asked_for(rooms):
+    assert Wish(prompt="a", seeds=(1, 2)).candidates() == (1, 2)
+    assert Wish(prompt="a", seeds=(1,), surprise=1.0).candidates() == (1,)
+    assert Wish(prompt="a", seeds=(2**64 - 1, 5), surprise=0.5).candidates() == (2**64 - 1, 5, 0, 1)
+    assert paint(rooms, seeds=[3], surprise=1.0)["variety"] == ""
+
+
+def test_it_is_said_how_varied_pictures_with_a_taste_are(rooms):
+    assert paint(rooms, seeds=[3, 4])["variety"].startswith("With taste they are ")
+    assert paint(rooms, seeds=[3, 4], tastes=[])["variety"] == ""
+    assert beside_plain(1.0) == "With taste they are as varied as without (100\u00a0%)"
+    assert beside_plain(0.5) == "With taste they are clearly less varied than without (50\u00a0%)"
+    assert [in_words(share) for share in (0.9, 0.5, 0.0)] == ["very varied", "rather alike", "nearly the same"]
+
+
+def test_the_most_different_of_four_points_on_a_line_are_its_ends():
+    """Rows 0, 1, 2, 10: from the first one, 10 is farthest; then 2, which is 2 from the nearest, 1 is 1."""
+    line = torch.tensor([[0.0], [1.0], [2.0], [10.0]])
+    assert most_different(line, 2) == (0, 3)
+    assert most_different(line, 3) == (0, 2, 3)
+    assert variety(list(line[:2] + 1), list(line)) == 0.0  # on one side of the origin: the same direction
+    assert variety([], list(line)) == 1.0
 
 
 def foreign(rooms, tmp_path, **changes):

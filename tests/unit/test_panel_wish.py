@@ -45,6 +45,7 @@ def test_strengths_are_painted_plain_first_then_the_one_asked_for():
         ({"prompt": None}, "prompt is None; expected text"),
         ({"prompt": "x" * 100_001}, "over 100,000 characters"),
         ({"strength": -5}, "strength -5.0; expected 0 to 2"),
+        ({"surprise": 1.5}, "surprise 1.5; expected 0 to 1"),
         ({"strength": 100}, "strength 100.0; expected 0 to 2"),
         ({"strength": "much"}, "strength is 'much'"),
         ({"strength": float("nan")}, "strength is nan"),

@@ -73,6 +73,7 @@
       on("acts").hidden = wanted.length === 0;
       on("marks").replaceChildren(...wanted.map(([strength]) => make("option", { value: strength })));
       on("thumbs").replaceChildren(...Object.keys(shown.frames ?? {}).map(thumb));
+      on("variety").textContent = shown.variety || "\u00a0";
       on("thumbs").hidden = Object.keys(shown.frames ?? {}).length < 2;
       flip();
     };
@@ -113,8 +114,9 @@
         shown.frames[frame.seed][frame.strength] = { id: frame.id, shape: frame.width / frame.height };
       }
       if (state.degrees?.length) shown.degrees = state.degrees;
+      if (state.variety) shown.variety = state.variety;
       work(state);
-      const count = JSON.stringify(shown.frames);
+      const count = JSON.stringify([shown.frames, shown.variety]);
       if (count !== take.seen) lay();
       else flip();
       take.seen = count;

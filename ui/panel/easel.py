@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ...adapters.errors import CancelledError, SteeringError
+from ...adapters.errors import CancelledError, EncoderError, SteeringError
 from ...adapters.steering.placement import ran_out_of_memory
+from ...adapters.taste import diversity
 from .blends import PERSON
 from .brush import Brush
 from .gallery import Gallery, Shot, Used
 from .jobs import Job
+from .variety import beside_plain, most_different
 from .wish import Wish
 
 if TYPE_CHECKING:
@@ -69,13 +71,13 @@ class Easel:
         """Paint a wish, telling the job of every picture.
 
         The job's `frames` get one entry a picture: seed, strength, and the id in the gallery; its `degrees` get the
-        turn of the prompt at strengths 0, 0.05, ... 2.
+        turn of the prompt at strengths 0, 0.05, ... 2, and `variety` what the taste does to how varied they are.
 
         Raises:
             CancelledError: the job was stopped; pictures that are done stay.
             PreferenceError: model, tastes and settings don't fit.
         """
-        job.found.update({"frames": [], "degrees": [], "asked": False})
+        job.found.update({"frames": [], "degrees": [], "asked": False, "variety": ""})
         job.tell(0.0, "Loading the model…")
         painter = self._studio.painter()
         job.tell(0.0, "Reading the tastes…")
@@ -84,10 +86,12 @@ class Easel:
         if job.cancelled():
             raise CancelledError("Stopped.")
         brushwork = _Brushwork(self._studio, self._gallery, painter, wish, person, tastes, job)
+        wish = brushwork.surprised()
         asked = list(_asked(wish, bool(tastes)))
         for number, (seed, strength) in enumerate(asked):
             brushwork.frame(seed, strength, False, number, len(asked), f"Painting {_pictures(len(asked))}…")
         job.found["asked"] = True
+        job.found["variety"] = brushwork.variety()
         if not tastes:
             return
         between = [strength for strength in wish.strengths() if strength not in (0.0, wish.settings.strength)]
@@ -120,21 +124,58 @@ class _Brushwork:
         self._wish, self._person, self._tastes, self._job = wish, person, tastes, job
         self._facts = studio.tools.facts(painter.painter)
         self._fingerprint = _fingerprint(tastes)
+        self._painted_ahead: dict[int, tuple[Image.Image, float]] = {}  # plainly, by seed, with the seconds it took
+        self._asked: dict[tuple[int, float], Image.Image] = {}
+
+    def surprised(self) -> Wish:
+        """Return the wish with the seeds whose plain pictures differ most, where it leaves something to surprise."""
+        candidates, count = self._wish.candidates(), len(self._wish.seeds)
+        try:
+            encoder = self._studio.encoder() if len(candidates) > count else None
+        except EncoderError:  # nobody can tell which differ
+            encoder = None
+        if encoder is None:
+            return self._wish
+        for number, seed in enumerate(candidates):
+            self._job.tell(number / len(candidates), f"Painting {_pictures(len(candidates))} to choose from…")
+            self._painted_ahead[seed] = self._timed(seed, 0.0, True, number, len(candidates))
+        vectors = encoder.encode_images([image for image, _ in self._painted_ahead.values()])
+        self._wish = replace(self._wish, seeds=tuple(candidates[index] for index in most_different(vectors, count)))
+        return self._wish
+
+    def variety(self) -> str:
+        """Return in words how varied the pictures with the tastes are, beside those without; "" where nobody knows."""
+        strength = self._wish.settings.strength
+        both = [
+            [self._asked[seed, one] for seed in self._wish.seeds if (seed, one) in self._asked]
+            for one in (strength, 0.0)
+        ]
+        if strength == 0 or min(map(len, both)) < 2:
+            return ""
+        try:
+            steered, plain = (self._studio.encoder().encode_images(images) for images in both)
+        except EncoderError:
+            return ""
+        return beside_plain(diversity(steered, plain))
 
     def frame(self, seed: int, strength: float, between: bool, number: int, count: int, text: str) -> None:
         """Paint one picture, keep it, and tell of it."""
         self._job.tell(number / count, text)
-
-        def on_step(step: int, steps: int) -> None:
-            self._job.tell((number + step / max(steps, 1)) / count)
-
-        started = time.monotonic()
-        image = self._painted(seed, strength, not between, on_step)
-        seconds = time.monotonic() - started
+        ready = self._painted_ahead.get(seed) if strength == 0 else None
+        image, seconds = ready or self._timed(seed, strength, not between, number, count)
+        if not between:
+            self._asked[seed, strength] = image
         if strength > 0 and not self._job.found["degrees"]:
             self._job.found["degrees"] = self._degrees()
         shot = self._gallery.add(image, self._used(seed, strength, image), seconds, between)
         self._job.found["frames"] = [*self._job.found["frames"], _frame(seed, strength, shot)]
+
+    def _timed(self, seed: int, strength: float, urgent: bool, number: int, count: int) -> tuple[Image.Image, float]:
+        def on_step(step: int, steps: int) -> None:
+            self._job.tell((number + step / max(steps, 1)) / count)
+
+        started = time.monotonic()
+        return self._painted(seed, strength, urgent, on_step), time.monotonic() - started
 
     def _painted(self, seed: int, strength: float, urgent: bool, on_step: Callable[[int, int], None]) -> Image.Image:
         wish = self._wish

@@ -3,8 +3,8 @@
   const kit = window.palateKit;
   const { make, part } = kit;
   const WAYS = { auto: "what suits the model", encoder: "all of the prompt", token_input: "its words", eos_token: "its end only", pooled: "its summary (SDXL)" };
-  const FIELDS = ["prompt", "negative", "seed", "number", "method", "objective", "steps", "guidance", "width", "height", "limit"];
-  const DEFAULTS = { negative: "", seed: "1", number: "2", method: "auto", objective: "bradley_terry", limit: "60" };
+  const FIELDS = ["prompt", "negative", "seed", "number", "method", "objective", "steps", "guidance", "width", "height", "limit", "surprise"];
+  const DEFAULTS = { negative: "", seed: "1", number: "2", method: "auto", objective: "bradley_terry", limit: "60", surprise: "0" };
 
   kit.when("#palate-generate-page", (page) => {
     const form = part(page, "wish");
@@ -128,6 +128,7 @@
         steps: number("steps"),
         guidance: number("guidance"),
         limit: number("limit") ?? 60,
+        surprise: number("surprise") ?? 0,
         size,
       };
     };
@@ -139,6 +140,7 @@
         negative: shot.negative,
         seed: shot.seed,
         number: field("number").value,
+        surprise: 0, // this seed and no other
         method: shot.method || "auto",
         objective: shot.objective || "bradley_terry",
         steps: shot.steps,

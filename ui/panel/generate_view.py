@@ -38,6 +38,8 @@ _WISH = """
     <ul data-part="parts"></ul>
     <select class="pl-input pl-add" data-part="add" aria-label="Add a taste"></select>
   </fieldset>
+  <label class="pl-label pl-surprise" title="More seeds are painted, and those that differ most are shown">
+    <span>Surprise me</span><input type="range" min="0" max="1" step="0.1" value="0" data-part="surprise"></label>
   <details class="pl-details" data-part="advanced"><summary>Advanced</summary>
     <div class="pl-fields">
       <label class="pl-label pl-broad">Moves <select class="pl-input" data-part="method"></select></label>
@@ -80,6 +82,7 @@ _EASEL = """
   </div>
   <p class="pl-turned" data-part="turned" role="status">&nbsp;</p>
   <div class="pl-thumbs" data-part="thumbs" role="group" aria-label="Seeds"></div>
+  <p class="pl-turned" data-part="variety" role="status">&nbsp;</p>
   <div class="pl-actions pl-centre" data-part="acts" hidden>
     <button type="button" class="pl-button pl-strong" data-act="prefer">I prefer this one<kbd>P</kbd></button>
     <button type="button" class="pl-button" data-act="undo-prefer" hidden>Undo</button>

@@ -17,6 +17,7 @@ MOST_SEEDS = 8
 LARGEST_SEED = 2**64 - 1
 LONGEST_PROMPT = 100_000  # characters, as the store takes
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)  # that the slider has pictures of
+EXTRA = 2  # times as many seeds again that full surprise chooses from
 LARGEST_SIDE, MOST_STEPS, MOST_GUIDANCE = 2048, 200, 50.0
 
 
@@ -30,6 +31,8 @@ class Wish:
         parts: Tastes with weights; none paints plainly.
         settings: How to steer; its strength is the one asked for.
         steps, guidance, size: None takes the model's own; size is (width, height) in pixels.
+        surprise: 0 paints these seeds; above, more are painted plainly, up to three times as many at 1, and those that
+            differ most are taken, the first seed among them.
 
     Raises:
         SteeringError: something can't be used; all faults are named.
@@ -43,6 +46,7 @@ class Wish:
     steps: int | None = None
     guidance: float | None = None
     size: tuple[int, int] | None = None
+    surprise: float = 0.0
 
     def __post_init__(self) -> None:
         faults = []
@@ -60,6 +64,8 @@ class Wish:
             faults.append(f"guidance {self.guidance:g}; expected 0 to {MOST_GUIDANCE:g}")
         if self.size is not None and any(side % 8 or not 8 <= side <= LARGEST_SIDE for side in self.size):
             faults.append(f"{self.size[0]}x{self.size[1]} pixels; expected multiples of 8 up to {LARGEST_SIDE}")
+        if not 0 <= self.surprise <= 1:
+            faults.append(f"surprise {self.surprise:g}; expected 0 to 1")
         if faults:
             raise SteeringError(f"Cannot generate: {'; '.join(faults)}. Change it and try again.")
 
@@ -91,7 +97,14 @@ class Wish:
             steps=None if body.get("steps") is None else _whole(body, "steps"),
             guidance=_number(body, "guidance"),
             size=None if size is None else _size(size),
+            surprise=_number(body, "surprise", 0.0) or 0.0,
         )
+
+    def candidates(self) -> tuple[int, ...]:
+        """Seeds to choose from: those asked for, and as many that follow as the wish for surprise allows."""
+        extra = round(EXTRA * self.surprise * len(self.seeds)) if len(self.seeds) > 1 else 0
+        follow = ((max(self.seeds) + 1 + number) % (LARGEST_SEED + 1) for number in range(extra))
+        return tuple(dict.fromkeys((*self.seeds, *follow)))
 
     def strengths(self) -> tuple[float, ...]:
         """Strengths to paint, in this order: none, the one asked for, then those between for the slider."""
