@@ -11,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from palate.adapters.comparisons import Ranking
+from palate.adapters.errors import StoreError
 from palate.ui.panel.compare_routes import compare_routes
 from palate.ui.panel.people_routes import people_routes
 from palate.ui.panel.rooms import Rooms
@@ -231,3 +232,26 @@ def test_a_ranking_is_listed_deleted_and_brought_back_as_a_whole(ask, studio):
     assert (studio.store.count("Ada"), studio.store.rankings("Ada")) == (1, [])
     ask("answers/restore")
     assert (studio.store.count("Ada"), [one.images for one in studio.store.rankings("Ada")]) == (2, [images])
+
+
+def test_who_waits_for_a_long_test_can_leave_and_find_it_done(ask, rooms, monkeypatch):
+    fakes.answer_some(rooms.studio.store, person="Ada")
+    gate, real = threading.Event(), rooms.studio.reports.of
+    monkeypatch.setattr(rooms.studio.reports, "of", lambda person: gate.wait(LONG) and real(person))
+    told = ask("taste/accuracy")
+    assert told["text"] == "Testing the taste on every answer…"
+    job = rooms.jobs.get(told["job"])
+    job.stop()
+    assert job.wait(LONG) and job.state()["state"] == "stopped"
+    gate.set()
+    assert "foreseen" in ask("taste/accuracy")["html"]
+
+
+def test_a_test_that_fails_is_told(ask, rooms, monkeypatch):
+    fakes.answer_some(rooms.studio.store, person="Ada")
+
+    def broken(person):
+        raise StoreError("Cannot read the store.")
+
+    monkeypatch.setattr(rooms.studio.reports, "of", broken)
+    assert ask("taste/accuracy")["error"] == "Cannot read the store."

@@ -10,6 +10,7 @@
   let subject = ""; // the prompt that it is about, "": everything
   let shown = ""; // the one that is on the page
   let accuracy = null; // as told last
+  let page = ""; // what was learned, as it is on the page
   const running = new Map(); // ids of jobs by what they are for
 
   /** Follow a job in a place of the page. Gives how it ended. */
@@ -47,7 +48,11 @@
     try {
       const wait = accuracy ? part("looking") : place;
       const told = await worked("taste/accuracy", {}, wait);
-      if (number !== latest || !told) return;
+      if (number !== latest) return;
+      if (!told) {
+        if (!accuracy) place.innerHTML = '<p class="pl-soft">Not tested. <button type="button" class="pl-inline" data-act="look-again">Test it now</button></p>';
+        return;
+      }
       accuracy = told;
       part("accuracy").innerHTML = told.html; // escaped by the panel
       curve();
@@ -71,10 +76,12 @@
         else place.innerHTML = '<div class="pl-nothing"><p>Stopped.</p><button type="button" class="pl-main" data-act="look-again">Go on</button></div>';
         return;
       }
-      place.innerHTML = told.html; // escaped by the panel
       shown = subject;
-      if (kept === "palate-subject") byId(kept)?.focus();
-      for (const map of place.querySelectorAll("[data-map]")) window.palateMap(map);
+      if (told.html !== page || !part("about")) {
+        place.innerHTML = page = told.html; // escaped by the panel
+        if (kept === "palate-subject") byId(kept)?.focus();
+        for (const map of place.querySelectorAll("[data-map]")) window.palateMap(map);
+      }
       window.palate.count(told.answers);
       document.querySelector(".pl-answered").hidden = !byId("palate-answers").firstElementChild;
       measured(number);
@@ -175,6 +182,9 @@
     byId("palate-learned").replaceChildren();
     byId("palate-answers").replaceChildren();
     document.querySelector(".pl-answered").hidden = true;
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden && window.palate.shown() === "taste" && byId("palate-learned")?.firstElementChild) learnSoon(); // answers may have come from elsewhere
   });
   document.addEventListener("palate:front", (event) => event.detail === "taste" && refresh());
 })();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ __all__ = ["taste_routes"]
 
 PAGE = 20  # answers
 WAIT = 0.4  # s that a request waits for work; what takes longer is followed, and can be stopped
+POLL = 0.02  # s between two looks whether somebody still waits
 LONGEST = 2000  # characters of a prompt to look at
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # an id's picture never changes
 
@@ -113,8 +115,24 @@ def _look(rooms: Rooms, person: str, subject: str, job: Job) -> None:
 
 
 def _test(rooms: Rooms, person: str, job: Job) -> None:
+    """Work the report out in a thread of its own: it can't be stopped, but who waits can be let go."""
     job.tell(0.0, "Testing the taste on every answer…")
-    rooms.studio.reports.of(person)
+    over, wrong = threading.Event(), []
+
+    def test() -> None:
+        try:
+            rooms.studio.reports.of(person)
+        except Exception as error:  # told by whoever waits
+            wrong.append(error)
+        finally:
+            over.set()
+
+    threading.Thread(target=test, name="palate-report", daemon=True).start()
+    while not over.wait(POLL):
+        if job.cancelled():
+            raise CancelledError("Stopped.")
+    if wrong:
+        raise wrong[0]
 
 
 def _answers(api: APIRouter, studio: Studio) -> None:
