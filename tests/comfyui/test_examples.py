@@ -64,3 +64,32 @@ def test_a_workflow_of_the_playground_runs(name: str, host: Host, page: Any) -> 
     pictures = [output["images"] for output in outputs.values() if "images" in output]
     assert asked and all(asked)
     assert pictures or name == "teach_and_steer"  # which shows nothing before the first answer
+
+
+WIRE = """workflow => window.app.loadGraphData(workflow).then(() => {
+  const graph = window.app.graph, block = graph.nodes[0];
+  const add = type => { const node = LiteGraph.createNode(type); graph.add(node); return node; };
+  const link = (from, out, input) => from.connect(
+    from.outputs.findIndex(o => o.name === out), block, block.inputs.findIndex(i => i.name === input));
+  const playground = add("PalateLoadPlayground");
+  link(add("PalateProbeImages"), "IMAGE", "images");
+  link(playground, "encoder", "encoder");
+  link(playground, "CLIP", "clip");
+  block.connect(0, add("PreviewImage"), 0);
+  block.widgets.find(widget => widget.name.endsWith("person")).value = "block";
+  return [block.title, block.widgets.map(widget => widget.name.replace(/^\\d+: /, ""))];
+})"""
+
+
+def test_the_ready_made_block_asks(host: Host, page: Any) -> None:
+    (found,) = [k for k, entry in host.request("/global_subgraphs").items() if entry["name"] == "Teach my taste"]
+    workflow = json.loads(host.request(f"/global_subgraphs/{found}")["data"])
+    title, widgets = page.evaluate(WIRE, workflow)
+    assert title == "Teach my taste" and {"person", "mode", "show", "strength", "palate_pairs"} <= set(widgets)
+    prompt = page.evaluate("() => window.app.graphToPrompt().then(found => found.output)")
+    outputs = host.run(prompt)
+    (asked,) = [one["palate_pairs"] for one in outputs.values() if "palate_pairs" in one]
+    told = [host.request("/palate/answer", {"offer": pair["offer"], "outcome": "left"}) for pair in asked]
+    assert [one["answers"] for one in told] == [1, 2]
+    # The images that went in come out again, for whatever follows.
+    assert len(next(one["images"] for one in outputs.values() if "images" in one)) == 4
