@@ -198,15 +198,21 @@ def test_what_goes_wrong_is_one_sentence_and_the_click_can_be_made_again(host: H
 
 
 def test_a_graph_that_waits_is_answered_in_the_sidebar(host: Host, browser: Any) -> None:  # noqa: F811
+    ask(host, "somebody", 1)
     page = open_tab(host, browser, "somebody")
-    state(page, person="somebody", waiting=0)
+    state(page, person="somebody", waiting=1)
     graph: Graph = {f"{n}": node("EmptyImage", width=64, height=64, batch_size=1, color=99 + n) for n in range(2)}
     graph["two"] = node("ImageBatch", image1=["0", 0], image2=["1", 0])
     graph["collect"] = node("PalateCollectPairs", images=["two", 0], person="waltraud", mode="wait")
     run = host.queue(graph)
+    notice = page.locator(".palate-notice", has_text="waltraud")
+    notice.wait_for(timeout=WAIT)
+    page.reload(wait_until="domcontentloaded")  # in the middle of it
+    show_tab(page)
+    notice.get_by_role("button").click(timeout=WAIT)
     state(page, person="waltraud", waiting=1)
-    assert page.locator(".palate-tab .palate-waiting").count() == 1
-    assert "graph" in page.evaluate(BADGE.replace("iconBadge", "tooltip"))
+    page.locator(".palate-tab .palate-waiting").wait_for(timeout=WAIT)
+    page.wait_for_function(f"() => ({BADGE.replace('iconBadge', 'tooltip')})().includes('graph')", timeout=WAIT)
     page.wait_for_timeout(500)
     page.locator(".palate-tab .palate-picture").nth(1).click()
     (pair,) = host.wait(run)["collect"]["palate_pairs"]
@@ -229,6 +235,8 @@ def test_the_tab_speaks_comfyuis_language_and_english_where_a_text_is_missing(ho
         show_tab(page)
         page.locator(".palate-tab", has_text="모두 답했습니다").wait_for(timeout=WAIT)
         assert english["palate"]["tab"]["taste"] in page.locator(".palate-tab").inner_text()
+        page.evaluate("() => window.app.extensionManager.setting.set('Comfy.Locale', 'en')")
+        page.locator(".palate-tab", has_text=english["palate"]["tab"]["all_answered"]).wait_for(timeout=WAIT)
         assert page.wrong == []
         page.close()
     finally:

@@ -33,7 +33,7 @@ let tab = null;
 /** Press a button of the question under the pointer, else of the one with the focus, else of the open sidebar's. */
 function press(act) {
   const asked = (rest) => document.querySelector(`.palate-pairs${rest}`);
-  const question = asked(":hover") ?? asked(":focus-within") ?? asked(":focus") ?? document.querySelector(".palate-tab .palate-pairs");
+  const question = asked(":hover") ?? asked(":focus-within") ?? document.querySelector(".palate-tab .palate-pairs");
   question?.querySelector(`[data-act="${act}"]`)?.click();
 }
 
@@ -52,7 +52,7 @@ function drawBadge() {
   const { waiting, wait } = state;
   const count = waiting > MOST ? `${MOST}+` : waiting ? String(waiting) : wait ? "!" : "";
   const badge = setting(BADGE) ? count : "";
-  const tooltip = wait ? say("tab.tooltip_graph") : waiting ? say("tab.tooltip_waiting", { count: waiting }) : say("tab.tooltip");
+  const tooltip = say(wait ? "tab.tooltip_graph" : waiting ? "tab.tooltip_waiting" : "tab.tooltip", { count: waiting });
   if (shown.iconBadge !== badge) shown.iconBadge = badge;
   if (shown.tooltip !== tooltip) shown.tooltip = tooltip;
 }
@@ -65,7 +65,13 @@ app.registerExtension({
   name: "palate.sidebar",
 
   settings: [
-    { id: BADGE, name: "Number of waiting questions on the sidebar icon", type: "boolean", defaultValue: true, onChange: () => drawBadge() },
+    {
+      id: BADGE,
+      name: "Number of waiting questions on the sidebar icon",
+      type: "boolean",
+      defaultValue: true,
+      onChange: () => drawBadge(),
+    },
     { id: HINTS, name: "Keys beside the buttons", type: "boolean", defaultValue: true, onChange: () => drawHints() },
   ],
 

@@ -1,4 +1,4 @@
-/** What was learned of a person, for the sidebar: how often they were predicted, how sure that is, and what to do next. */
+/** What was learned of a person, for the sidebar: how often they were predicted, how sure that is, what to do next. */
 
 import { element } from "./dom.js";
 import { STYLE as PLOT_STYLE, drawCurve, percent } from "./plot.js";
@@ -69,7 +69,7 @@ function figure(number, label) {
 /** How sure the accuracy is, and how much is possible at all. */
 function sureness({ low, high, ceiling }) {
   const sure = say("taste.sure", { low: percent(low), high: percent(high) });
-  return ceiling === null || ceiling === undefined ? sure : `${sure} ${say("taste.possible", { share: percent(ceiling) })}`;
+  return (ceiling ?? null) === null ? sure : `${sure} ${say("taste.possible", { share: percent(ceiling) })}`;
 }
 
 function advice(learned, answers) {

@@ -36,9 +36,10 @@ export function drawCurve(curve, ceiling, width, says) {
   const x = (answers) => INSIDE.left + ((right - INSIDE.left) * answers) / most;
   const y = (share) => bottom - ((bottom - INSIDE.top) * (share - least)) / (1 - least);
   const line = (share, name) => part("line", name, { x1: INSIDE.left, x2: right, y1: y(share), y2: y(share) });
-  const path = (points) => points.map(([answers, share]) => `${x(answers).toFixed(1)},${y(share).toFixed(1)}`).join(" ");
+  const path = (points) => points.map(([n, share]) => `${x(n).toFixed(1)},${y(share).toFixed(1)}`).join(" ");
 
-  const picture = part("svg", "palate-plot", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": says.label });
+  const viewBox = `0 0 ${width} ${HEIGHT}`;
+  const picture = part("svg", "palate-plot", { viewBox, role: "img", "aria-label": says.label });
   for (const share of [1, COIN]) {
     picture.append(line(share, `palate-grid${share === COIN ? " palate-dashed" : ""}`));
     picture.append(text(INSIDE.left - 6, y(share) + 3, "end", percent(share)));
@@ -48,8 +49,9 @@ export function drawCurve(curve, ceiling, width, says) {
   const [answers, accuracy] = curve.at(-1);
   picture.append(part("polyline", "palate-curve", { points: path(curve) }));
   picture.append(part("circle", "palate-now", { cx: x(answers), cy: y(accuracy), r: 3.5 }));
-  if (ceiling !== null && ceiling !== undefined) {
-    picture.append(line(ceiling, "palate-ceiling"), text(right, y(ceiling) + (ceiling > HIGH ? 12 : -4), "end", says.ceiling));
+  if ((ceiling ?? null) !== null) {
+    const beside = y(ceiling) + (ceiling > HIGH ? 12 : -4);
+    picture.append(line(ceiling, "palate-ceiling"), text(right, beside, "end", says.ceiling));
   }
   picture.append(text(INSIDE.left, HEIGHT - 5, "start", "0"), text(right, HEIGHT - 5, "end", String(most)));
   return picture;

@@ -103,6 +103,7 @@ export class Tab {
     place.replaceChildren(this.root);
     this.opened = true;
     this.draw();
+    if (!this.state.ready) this.state.refresh(); // the server was away before
     requestAnimationFrame(() => this.draw()); // now it is on the page, and can have the focus
   }
 
@@ -189,8 +190,9 @@ export class Tab {
   personButton({ person, answers, waiting }) {
     const made = this.button("", () => this.state.choose(person), "palate-person");
     made.append(element("span", "", { textContent: person }));
-    made.append(element("small", "", { textContent: say("answer.answered", { count: answers }) }));
-    if (waiting) made.append(element("small", "palate-many", { textContent: say("answer.waiting", { count: waiting }) }));
+    const small = (name, textContent) => element("small", name, { textContent });
+    made.append(small("", say("answer.answered", { count: answers })));
+    if (waiting) made.append(small("palate-many", say("answer.waiting", { count: waiting })));
     made.setAttribute("aria-current", String(person === this.state.person));
     return made;
   }
