@@ -6,9 +6,11 @@ images; images that it doesn't know are left out until a graph with Fit Taste ha
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import weakref
+from concurrent import futures
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +27,7 @@ from ..adapters.taste import fit_taste, learned_report
 
 __all__ = ["FOLDER", "Learned", "export", "people", "seen"]
 
+PATIENCE = 2.0  # seconds
 FOLDER = "palate"  # in ComfyUI's output folder
 _FORMATS = {"taste": ".safetensors", "answers": ".jsonl"}
 _UNKNOWN = ("accuracy", "low", "high", "curve", "enough", "advice", "encoder", "counted")
@@ -75,18 +78,19 @@ class _Known:
 class Learned:
     """What was learned of each person, computed again when their answers or vectors change. Safe from any thread.
 
-    With 5,000 answers that takes seconds, beside images that are being made. So it is done once at a time, and takes no
-    more than a tenth of the time.
+    With 5,000 answers that takes seconds, beside images that are being made. So it is done in a thread, for one person
+    at once, and takes no more than a tenth of the time; and nobody waits for it longer than `PATIENCE`.
     """
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
-        self._computing = threading.Lock()
+        self._job: tuple[str, futures.Future[None]] | None = None
+        self._lock = threading.Lock()
 
     def of(self, store: PreferenceStore, person: str) -> dict[str, Any]:
         """Answers, undecided questions, and the fields of `LearningReport`, None where unknown.
 
-        Until it is computed for new answers, the one before comes with `fresh` = False.
+        Until it is computed for new answers, what was known before comes with `fresh` = False.
         """
         counts = {"person": person, "answers": store.count(person), "waiting": store.asked.count(person)}
         encoders = store.encoders(person)
@@ -94,14 +98,32 @@ class Learned:
             return dict.fromkeys(_UNKNOWN) | counts | {"fresh": True}
         mark = store.revision(person), tuple(encoders)
         known = self._known.get(person)
-        due = known is None or (known.mark != mark and time.monotonic() >= known.again)
-        if due and self._computing.acquire(blocking=known is None):
+        if known is None or (known.mark != mark and time.monotonic() >= known.again):
+            job = self._begin(store, person, mark)
+            with contextlib.suppress(futures.TimeoutError):
+                if job is not None:
+                    job.result(PATIENCE)
+            known = self._known.get(person)
+        report = dict.fromkeys(_UNKNOWN) if known is None else known.report
+        return report | counts | {"fresh": known is not None and known.mark == mark}
+
+    def _begin(self, store: PreferenceStore, person: str, mark: object) -> futures.Future[None] | None:
+        """Compute in a thread of its own; None while another person's turn lasts."""
+        with self._lock:
+            if self._job is not None and not self._job[1].done():
+                return self._job[1] if self._job[0] == person else None
+            job: futures.Future[None] = futures.Future()
+            self._job = person, job
+
+        def work() -> None:
             try:
-                known = self._known[person] = _compute(store, person, mark)
-            finally:
-                self._computing.release()
-        assert known is not None
-        return known.report | counts | {"fresh": known.mark == mark}
+                self._known[person] = _compute(store, person, mark)
+                job.set_result(None)
+            except Exception as error:
+                job.set_exception(error)
+
+        threading.Thread(target=work, name="palate-learned", daemon=True).start()
+        return job
 
 
 def people(store: PreferenceStore) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ..adapters.taste import Taste as LearnedTaste
 from ..adapters.taste import fit_taste
 from ..adapters.taste.person import TEACHING
 from .sockets import (
+    ADVANCED,
     CATEGORY,
     TASTES,
     Encoder,
@@ -72,6 +73,16 @@ class PalateFitTaste(io.ComfyNode):
                     tooltip="What happens while this person has no answers yet: stop with a message; leave out the "
                     "nodes that need the taste; or start with a taste that prefers nothing, for Choose Pair.",
                 ),
+                io.Float.Input(
+                    "half_life",
+                    optional=True,
+                    default=0.0,
+                    min=0.0,
+                    max=36500.0,
+                    step=1.0,
+                    tooltip="For a taste that changes: after so many days an answer counts half. 0 counts all alike.",
+                    extra_dict=ADVANCED,
+                ),
             ],
             outputs=[
                 Taste.Output(display_name="taste", tooltip="For Adapt Conditioning, Rank Images and Save Taste."),
@@ -81,19 +92,27 @@ class PalateFitTaste(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, person: str | None = None, **_: Any) -> tuple[tuple[str, int], ...]:
-        # A linked name isn't known here: then everybody's answers count.
+        # A linked name isn't known here: then everybody's answers count. ComfyUI asks before a run, so a choice that is
+        # made during it is in this fit, and makes the next run fit once more.
         store = open_store()
         return tuple((name, store.revision(name)) for name in ([person] if person else store.people()))
 
     @classmethod
     def execute(
-        cls, person: str, encoder: ImageTextEncoder, prior_variance: float = 0.0, without_answers: str = _STOP
+        cls,
+        person: str,
+        encoder: ImageTextEncoder,
+        prior_variance: float = 0.0,
+        without_answers: str = _STOP,
+        half_life: float = 0.0,
     ) -> io.NodeOutput:
         store = open_store()
         _encode_new_images(store, encoder, person)
         try:
             with torch.inference_mode(False):
-                taste = fit_taste(store, encoder, person, prior_variance=prior_variance or None)
+                taste = fit_taste(
+                    store, encoder, person, prior_variance=prior_variance or None, half_life=half_life or None
+                )
         except NotEnoughAnswersError:
             if without_answers == _STOP:
                 raise

@@ -296,3 +296,31 @@ def test_a_fit_behind_a_choice_learns_from_it_in_the_same_run(host: Host) -> Non
     answer(host, pair, "left")  # nothing in the graph is new but the click
     host.run(graph)
     assert shade(host.probe("finn best"))[0] == 0x1C0000
+
+
+def test_after_a_choice_nothing_runs_again_but_for_a_click(host: Host) -> None:
+    graph = playground()
+    graph["collect"] = wait(colours(graph, "two", 0x1E0000, 0x00FE00), "flo")
+    taste = fit(graph, "flo", ["load", 3])
+    graph["fit"]["inputs"]["person"] = ["collect", 1]
+    graph["rank"] = node("PalateRankImages", images=["two 1", 0], taste=taste, encoder=["load", 3])
+    graph["show"] = node("PreviewImage", images=["rank", 0])
+    run = host.queue(graph)
+    (pair,) = waiting(host, "flo")
+    answer(host, pair, "left")
+    host.wait(run)
+    host.run(graph)  # the fit once more: the click came after ComfyUI had looked at it
+    too = {"c": image(0x1F0000), "d": image(0x2F0000)}
+    too["ask"] = node("PalateCollectPairs", images=["c", 0], images_b=["d", 0], person="flo", mode="record")
+    (undecided,) = host.run(graph | too)["ask"]["palate_pairs"]
+    assert cached(host, graph) >= {"collect", "fit", "rank"}
+    answer(host, undecided, "left")
+    assert not cached(host, graph) & {"fit", "rank"}
+
+
+def cached(host: Host, graph: Graph) -> set[str]:
+    """Run; which nodes didn't."""
+    run = host.queue(graph)
+    host.wait(run)
+    messages = host.request(f"/history/{run}")[run]["status"]["messages"]
+    return set(next(message["nodes"] for kind, message in messages if kind == "execution_cached"))

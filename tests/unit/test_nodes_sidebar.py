@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from palate.adapters.comparisons import Comparison, PreferenceStore
-from palate.adapters.errors import ComparisonError, NotEnoughAnswersError
+from palate.adapters.errors import ComparisonError, NotEnoughAnswersError, StoreError
 from palate.adapters.files import load_taste
 
 _spec = importlib.util.spec_from_file_location("node_modules", Path(__file__).with_name("node_modules.py"))
@@ -33,8 +36,15 @@ def store(tmp_path: Path) -> Iterator[PreferenceStore]:
         yield one
 
 
+def settled(learned: Any, store: PreferenceStore) -> dict[str, Any]:
+    """What is told once it is computed."""
+    while not (told := learned.of(store, "ann"))["fresh"]:
+        time.sleep(0.01)
+    return told
+
+
 def test_what_was_learned_comes_from_vectors_that_are_there(store: PreferenceStore) -> None:
-    told = sidebar.Learned().of(store, "ann")
+    told = settled(sidebar.Learned(), store)
     assert (told["answers"], told["counted"], told["waiting"], told["fresh"]) == (31, 30, 0, True)
     assert 0.5 < told["low"] < told["accuracy"] <= told["high"] <= 1
     assert told["curve"] and isinstance(told["advice"], str) and told["encoder"].startswith("encoder enc")
@@ -45,25 +55,38 @@ def test_it_is_computed_once_for_the_same_answers(store: PreferenceStore, monkey
     learned, computed, report = sidebar.Learned(), [], sidebar.learned_report
     monkeypatch.setattr(sidebar, "learned_report", lambda *args: computed.append(1) or report(*args))
     for _ in range(3):
-        learned.of(store, "ann")
+        settled(learned, store)
     assert len(computed) == 1
     store.undo("ann")
     store.offer("ann", "b1", "b2")
     now = sidebar.time.monotonic()
     monkeypatch.setattr(sidebar.time, "monotonic", lambda: now + 3600)
-    told = learned.of(store, "ann")
+    told = settled(learned, store)
     assert len(computed) == 2 and (told["answers"], told["waiting"]) == (30, 1)
 
 
-def test_until_it_is_computed_again_the_counts_are_new_and_the_rest_is_old(store: PreferenceStore) -> None:
-    learned = sidebar.Learned()
-    before = learned.of(store, "ann")
-    store.undo("ann")
-    store.undo("ann")
-    with learned._computing:
-        told = learned.of(store, "ann")
-    assert (told["answers"], told["counted"], told["fresh"]) == (29, 30, False)
+def test_nobody_waits_for_a_long_computation(store: PreferenceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    learned, report, go = sidebar.Learned(), sidebar.learned_report, threading.Event()
+    monkeypatch.setattr(sidebar, "learned_report", lambda *args: go.wait(60) and report(*args))
+    monkeypatch.setattr(sidebar, "PATIENCE", 0.01)
+    told = learned.of(store, "ann")
+    assert (told["answers"], told["accuracy"], told["fresh"]) == (31, None, False)
+    go.set()
+    before = settled(learned, store)
+    store.undo("ann")  # too soon after a computation: counts are new, the rest is old
+    learned._known["ann"] = sidebar.replace(learned._known["ann"], again=float("inf"))
+    told = learned.of(store, "ann")
+    assert (told["answers"], told["counted"], told["fresh"]) == (30, 30, False)
     assert told["accuracy"] == before["accuracy"]
+
+
+def test_what_goes_wrong_is_said_to_who_asked(store: PreferenceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise StoreError("the disk is gone")
+
+    monkeypatch.setattr(sidebar, "learned_report", broken)
+    with pytest.raises(StoreError, match="the disk is gone"):
+        sidebar.Learned().of(store, "ann")
 
 
 def test_who_has_no_answers_or_no_vectors_is_unknown_and_no_error(store: PreferenceStore) -> None:
