@@ -267,6 +267,16 @@ def test_a_taste_of_another_encoder_is_named_with_what_would_fit(rooms, tmp_path
         rooms.blends.of([Part(f"file:{name}", 1.0)])
 
 
+def test_a_taste_for_the_other_tower_of_sdxl_says_what_to_start_with(rooms, tmp_path):
+    changes = {"encoder": "0ther" * 6, "encoder_name": "open_clip ViT-bigG-14/laion2b_s39b_b160k"}
+    name = rooms.files.add("theirs.safetensors", foreign(rooms, tmp_path, **changes)).name
+    with pytest.raises(
+        EncoderMismatchError,
+        match="SDXL takes both: --encoder PATH/TO/fake --encoder open_clip:ViT-bigG-14/laion2b_s39b_b160k",
+    ):
+        rooms.blends.of([Part(f"file:{name}", 1.0)])
+
+
 def test_without_an_encoder_taste_files_still_steer_and_people_cannot(rooms, tmp_path):
     name = rooms.files.add("theirs.safetensors", foreign(rooms, tmp_path, encoder="0ther" * 6)).name
 

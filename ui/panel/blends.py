@@ -113,7 +113,8 @@ class Blends:
         file = f"Use {others[0]!r}" if others else f"Ask for {whose} learned with {encoders[0].name}"
         return (
             f"It was learned with {name or 'another encoder'} ({encoder[:12]}); this model is steered with {known}. "
-            f"{file}, or open the panel with --encoder for the first."
+            f"{file}, or open the panel with --encoder {_spec(name)}; SDXL takes both: "
+            f"--encoder {_spec(encoders[0].name)} --encoder {_spec(name)}."
         )
 
     def _encoders_for(self, files: Iterable[Taste], people: bool) -> Sequence[Any]:
@@ -143,6 +144,13 @@ class Blends:
             with self._lock:
                 self._fitted[key] = kept
         return kept[1]
+
+
+def _spec(name: str) -> str:
+    """An encoder as `--encoder` takes it, from its name for people; of a file's name only the path is missing."""
+    if name.startswith("open_clip "):
+        return name.replace(" ", ":", 1)
+    return name if "/" in name else f"PATH/TO/{name or 'ITS-ENCODER'}"
 
 
 @dataclass(frozen=True)
