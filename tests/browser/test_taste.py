@@ -92,7 +92,11 @@ def test_a_strip_of_any_prompt_is_painted_on_demand(taste, panel):
     taste.get_by_role("button", name="Paint some of it").click()
     strip = taste.locator(".pl-strip button")
     expect(strip).to_have_count(8, timeout=driving.WAIT)
-    strip.first.click()
+    strip.first.focus()
+    taste.keyboard.press("ArrowRight")
+    expect(strip.nth(1)).to_be_focused()
+    taste.keyboard.press("Home")
+    taste.keyboard.press("Enter")
     expect(taste.locator("dialog.pl-large p")).to_contain_text("a red kite · 1 of 8 from not me to me")
     taste.keyboard.press("Escape")
     assert panel.store.count(ODD) == 30  # painted, not answered

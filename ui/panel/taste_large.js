@@ -1,4 +1,5 @@
-// A picture at full size: any inside of [data-pictures], by click or Enter; arrows go to its neighbours, Escape closes.
+// Rows of pictures by keys, and any picture inside of [data-pictures] at full size: by click or Enter, arrows go to its
+// neighbours, Escape closes.
 (() => {
   const one = (name, className, text = "") => Object.assign(document.createElement(name), { className, textContent: text });
   let dialog = null;
@@ -40,6 +41,18 @@
     show();
     dialog.showModal();
   };
+
+  // A row is one stop of the tab key; arrows go from picture to picture.
+  document.addEventListener("keydown", (event) => {
+    const element = event.target instanceof Element ? event.target.closest("[data-pictures] > button") : null;
+    const row = element ? [...element.parentElement.children] : [];
+    const here = row.indexOf(element);
+    const to = { ArrowLeft: here - 1, ArrowRight: here + 1, Home: 0, End: row.length - 1 }[event.key];
+    if (to === undefined || !row[to]) return;
+    event.preventDefault();
+    row.forEach((one, index) => (one.tabIndex = index === to ? 0 : -1));
+    row[to].focus();
+  });
 
   document.addEventListener("click", (event) => {
     const element = event.target instanceof Element ? event.target.closest("[data-pictures] > button[data-large]") : null;

@@ -129,20 +129,26 @@ def row_of(title: str, images: Sequence[str], pictures: Pictures) -> str:
     if not images:
         return ""
     shown = "".join(
-        _picture(image, f"{title}, {number} of {len(images)}", pictures) for number, image in enumerate(images, start=1)
+        _picture(image, f"{title}, {number} of {len(images)}", pictures, number == 1)
+        for number, image in enumerate(images, start=1)
     )
-    return f'<h2>{escape(title)}</h2><div class="pl-row" data-pictures>{shown}</div>'
+    name = escape(title)
+    return f'<h2>{name}</h2><div class="pl-row" data-pictures role="group" aria-label="{name}">{shown}</div>'
 
 
 def strip_of(images: Sequence[str], pictures: Pictures) -> str:
     """Return pictures from what is liked least to what is liked most, over a scale; "" for fewer than two."""
     if len(images) < 2:
         return ""
-    last = len(images) - 1
+    count = len(images)
     shown = "".join(
-        _picture(image, f"{number} of {last + 1} from not me to me", pictures) for number, image in enumerate(images, 1)
+        _picture(image, f"{number} of {count} from not me to me", pictures, number == 1)
+        for number, image in enumerate(images, start=1)
     )
-    return f'<div class="pl-strip" data-pictures tabindex="-1" style="--count:{last + 1}">{shown}</div>{ENDS}'
+    return (
+        '<div class="pl-strip" data-pictures role="group" aria-label="From not me to me" '
+        f'style="--count:{count}">{shown}</div>{ENDS}'
+    )
 
 
 def map_of(places: Sequence[Place], pictures: Pictures) -> str:
@@ -177,9 +183,11 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f}\u00a0%"
 
 
-def _picture(image: str, label: str, pictures: Pictures) -> str:
+def _picture(image: str, label: str, pictures: Pictures, first: bool) -> str:
+    """Return one picture of a row; a row is one stop of the tab key, its arrows go on from there."""
+    stop = "" if first else ' tabindex="-1"'
     return (
-        f'<button type="button" class="pl-picked" aria-label="{escape(label)}" {_large(image, pictures)}>'
+        f'<button type="button" class="pl-picked"{stop} aria-label="{escape(label)}" {_large(image, pictures)}>'
         f'<img src="{escape(pictures.small(image))}" alt="" loading="lazy"></button>'
     )
 
