@@ -1,4 +1,4 @@
-"""The command line: `palate panel`, `palate show PERSON`, `palate people`, `palate export embedding`, `palate study`.
+"""The command line: `palate panel`, `show PERSON`, `people`, `export embedding`, `train lora` and `study NAME`.
 
 Every error that Palate raises on purpose ends as one line on the error stream and exit code 2, so that scripts can
 tell it from a crash. Commands live in `commands.py` and are imported when one is run: `palate --version` must not
@@ -16,6 +16,7 @@ from ..adapters.errors import PreferenceError
 __all__ = ["main", "parser"]
 
 DEFAULT_PORT = 7861
+LOSSES = "dpo (the default), sft, cdpo, rdpo, ipo, kto, mapo, rpo or adaptive_dpo"
 
 
 def version() -> str:
@@ -69,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     _store_option(people)
     _show(commands.add_parser("show", help="what was learned of a person, in words or as a page to share"))
     _export(commands.add_parser("export", help="make a file for other tools"))
+    _train(commands.add_parser("train", help="train a model on a person's answers"))
     return top
 
 
@@ -82,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "people": commands.people,
         "export": commands.export,
         "study": commands.study,
+        "train": commands.train,
     }
     try:
         arguments = parser().parse_args(argv)
@@ -103,6 +106,28 @@ def _show(show: argparse.ArgumentParser) -> None:
     show.add_argument("--encoder", action="append", metavar="SPEC", help="or this one, as in `palate panel`")
     show.add_argument("--device", default=None, help="cpu, cuda, mps (default: the best there is)")
     _store_option(show)
+
+
+def _train(train: argparse.ArgumentParser) -> None:
+    kinds = train.add_subparsers(dest="kind", metavar="KIND", required=True)
+    lora = kinds.add_parser("lora", help="a LoRA that loads in ComfyUI, A1111, Forge and diffusers")
+    lora.add_argument("--person", default="me", metavar="NAME", help="whose answers (default: me)")
+    lora.add_argument("--model", default="playground", metavar="FOLDER|FILE", help="what it is for")
+    lora.add_argument("--loss", default="dpo", metavar="NAME", help=LOSSES)
+    lora.add_argument("--beta", type=float, default=None, help="pull to the model as it is (default: the paper's)")
+    lora.add_argument("--rank", type=int, default=None, help="of the LoRA (default: by the number of answers)")
+    lora.add_argument("--learning-rate", type=float, default=None, help="(default: 1e-4)")
+    lora.add_argument("--steps", type=int, default=None, help="(default: by the number of answers)")
+    lora.add_argument("--batch", type=int, default=None, help="pairs at a time (default: up to 8)")
+    lora.add_argument("--accumulate", type=int, default=None, help="batches per step (default: 1)")
+    lora.add_argument("--size", type=int, default=None, help="side of the pictures in pixels (default: the model's)")
+    lora.add_argument("--seed", type=int, default=None, help="(default: 0)")
+    lora.add_argument("--encoder", default=None, metavar="SPEC", help="for rpo: what tells how alike pictures are")
+    lora.add_argument("--name", default=None, metavar="NAME", help="of the training and the file")
+    lora.add_argument("-o", "--output", default=None, metavar="FILE", help="default: in PALATE_HOME/loras")
+    lora.add_argument("--private", action="store_true", help="don't write into the file whose answers they were")
+    lora.add_argument("--device", default=None, help="cpu, cuda (default: the best there is)")
+    _store_option(lora)
 
 
 def _export(export: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from typing import cast
 
 from ..adapters.errors import PreferenceError
 
-__all__ = ["export", "panel", "people", "show", "store_folder", "studies", "study"]
+__all__ = ["export", "panel", "people", "show", "store_folder", "studies", "study", "train"]
 
 
 class CommandError(PreferenceError, ValueError):
@@ -105,3 +105,10 @@ def study(arguments: argparse.Namespace) -> int:
     if run is None:
         raise CommandError(f"Cannot run the study {name!r}: it has no run(argv); expected one of: {listed}.")
     return cast("Callable[[list[str]], int]", run)(list(arguments.arguments))
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train a LoRA on a person's answers."""
+    from .train import train_lora_command
+
+    return train_lora_command(arguments, store_folder(arguments.store))

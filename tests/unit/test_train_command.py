@@ -1,0 +1,58 @@
+"""`palate train lora`, from a store to a file."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+from palate.adapters.comparisons import Comparison, PreferenceStore
+from palate.adapters.files.lora_file import load_lora_file
+from palate.ui.cli import main
+from PIL import Image
+
+_spec = importlib.util.spec_from_file_location("steering_models", Path(__file__).with_name("steering_models.py"))
+tiny = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(tiny)
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A training on eight answers that takes a moment."""
+    monkeypatch.setenv("PALATE_HOME", str(tmp_path / "home"))
+    with PreferenceStore(tmp_path / "home" / "store") as store:
+        for k in range(8):
+            light, dark = (store.add_image(Image.new("RGB", (16, 16), (c + k, c, c))) for c in (200, 40))
+            store.add(Comparison("mara", light, dark, "left", prompt="a red star"))
+    model = tiny.write_pipeline(tmp_path / "tiny")
+    quick = ["--steps", "4", "--batch", "2", "--rank", "2", "--size", "16", "--device", "cpu"]
+    return ["train", "lora", "--person", "mara", "--model", str(model), *quick]
+
+
+@pytest.mark.parametrize("loss", ["mapo", "adaptive_dpo"])
+def test_answers_become_a_lora_and_it_says_how_good_it_is(loss: str, command: list[str], tmp_path, capsys) -> None:
+    assert main([*command, "--loss", loss, "-o", str(tmp_path / "mine")]) == 0
+    told = capsys.readouterr()
+    assert "comparisons it did not see" in told.out and "Load LoRA" in told.out
+    assert f"8 comparisons of 'mara', loss {loss}." in told.err and "step 4/4" in told.err
+    _, about = load_lora_file(tmp_path / "mine.safetensors")
+    assert about["palate.loss"] == loss and about["palate.person"] == "mara"
+
+
+def test_private_leaves_the_name_out_and_a_second_run_is_at_once(command: list[str], tmp_path, capsys) -> None:
+    for _ in range(2):
+        assert main([*command, "--private"]) == 0
+    (file,) = (tmp_path / "home" / "loras").glob("*.safetensors")
+    assert "palate.person" not in load_lora_file(file)[1]
+    assert "step 4/4" not in capsys.readouterr().err.split("comparisons of")[2]
+
+
+def test_mistakes_are_one_sentence(command: list[str], monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    assert main([*command, "--loss", "dop"]) == 2
+    assert "loss 'dop'; expected one of" in capsys.readouterr().err
+    assert main([*command, "--person", "nobody"]) == 2
+    assert "'nobody': found none" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "peft", None)
+    assert main(command) == 2
+    assert "python install.py train" in capsys.readouterr().err
