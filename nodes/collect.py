@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
-import comfy.model_management
 import comfy.utils
 import torch
 from comfy_api.v0_0_2 import io
 from comfy_execution.graph_utils import ExecutionBlocker
-from comfy_execution.utils import get_executing_context
-from server import PromptServer
 
 from ..adapters.comparisons import PreferenceStore
 from ..adapters.errors import ComparisonError
 from .asking import SENT_ON, Question, ask, decide
 from .pairs import told
-from .questions import PAIRS, SHOWS, Choice, forced, going_on, groups
+from .pause import ON_TIMEOUT, SKIP, pause
+from .questions import PAIRS, SHOWS, forced, going_on, groups
 from .sockets import ADVANCED, CATEGORY, open_store, person_input, schema
-from .waiting import WAITS, Wait, until
 
 _MODES = RECORD, WAIT = "record", "wait"
-_ON_TIMEOUT = _SKIP, _TIE, _STOP = "skip", "tie", "stop"
 
 
 class PalateCollectPairs(io.ComfyNode):
@@ -78,7 +73,7 @@ class PalateCollectPairs(io.ComfyNode):
         prompt: str | None = None,
         show: str = PAIRS,
         timeout: float = 0.0,
-        on_timeout: str = _SKIP,
+        on_timeout: str = SKIP,
         forced_choice: str = "",
     ) -> io.NodeOutput:
         pictures = _in_turn(images, images_b)
@@ -91,7 +86,7 @@ class PalateCollectPairs(io.ComfyNode):
             if choice := forced(forced_choice, len(question.places)):
                 decide(store, question, choice)
         if mode == WAIT:
-            await _wait(store, person, questions, timeout, on_timeout)
+            await pause(store, person, questions, timeout, on_timeout)
         found = {offer.id: (offer, answer) for offer, answer in store.asked.answers([q.offer for q in questions])}
         out = _all(images, images_b) if mode == RECORD else _chosen(store, person, pictures, questions)
         shown = [told(*found[question.offer]) for question in questions if question.offer in found]
@@ -143,8 +138,8 @@ def _inputs() -> list[Any]:
         io.Combo.Input(
             "on_timeout",
             optional=True,
-            options=list(_ON_TIMEOUT),
-            default=_SKIP,
+            options=list(ON_TIMEOUT),
+            default=SKIP,
             tooltip="wait, when the time is over. skip: send all images on, as record does; you may still answer "
             "later. tie: count it as 'equally good' and send all on. stop: end the run.",
             extra_dict=ADVANCED,
@@ -159,56 +154,6 @@ def _inputs() -> list[Any]:
             extra_dict=ADVANCED,
         ),
     ]
-
-
-async def _wait(
-    store: PreferenceStore, person: str, questions: Sequence[Question], timeout: float, on_timeout: str
-) -> None:
-    """Return when all questions are decided, or the time is over and the policy lets the run go on.
-
-    Raises:
-        InterruptProcessingException: the run was cancelled.
-        ComparisonError: the time is over and the policy is to stop.
-    """
-    context = get_executing_context()
-    server = PromptServer.instance
-    deadline = time.time() + timeout if timeout > 0 else None
-    offers = tuple(question.offer for question in questions)
-
-    def undecided() -> list[str]:
-        # One that was deleted meanwhile will never be answered: nobody waits for it.
-        return [offer.id for offer, answer in store.asked.answers(offers) if answer is None]
-
-    if not undecided():
-        return
-    wait = Wait(
-        node="" if context is None else context.node_id,
-        prompt_id="" if context is None else context.prompt_id,
-        index=0 if context is None else context.list_index or 0,
-        client=server.client_id,
-        person=person,
-        offers=offers,
-        deadline=deadline,
-    )
-    with WAITS.during(wait):
-        shown = [told(offer, answer, [wait]) for offer, answer in store.asked.answers(offers)]
-        server.send_sync("palate.waiting", wait.told() | {"pairs": shown})
-        try:
-            look = comfy.model_management.throw_exception_if_processing_interrupted
-            answered = await until(lambda: not undecided(), deadline, look)
-        finally:
-            server.send_sync("palate.waited", {"offers": list(offers), "person": person})
-    if answered or on_timeout == _SKIP:
-        return
-    if on_timeout == _STOP:
-        raise ComparisonError(
-            f"Cannot go on: nobody chose within {timeout:g} s; expected a choice. Queue again to be asked again, or "
-            "set on_timeout to skip."
-        )
-    left = set(undecided())
-    for question in questions:
-        if question.offer in left:
-            decide(store, question, Choice.tie(len(question.places)))
 
 
 def _in_turn(images: torch.Tensor, images_b: torch.Tensor | None) -> list[torch.Tensor]:

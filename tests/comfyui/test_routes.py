@@ -136,8 +136,8 @@ def test_a_body_of_ten_megabytes_is_refused(host: Host) -> None:
     try:
         with pytest.raises(urllib.error.HTTPError, match="400"):
             host.request("/palate/answer", {"offer": "x" * 10_000_000})
-    except urllib.error.URLError as error:  # refused while it was still being sent
-        assert isinstance(error.reason, ConnectionError)
+    except (urllib.error.URLError, ConnectionError) as error:  # refused while it was still being sent
+        assert isinstance(getattr(error, "reason", error), ConnectionError)
     assert host.request("/palate/people", {})["people"] is not None
 
 
