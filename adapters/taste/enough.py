@@ -5,6 +5,9 @@ minus that. After more answers the variance is smaller, s'^2, and the mean has m
 accuracy then is the mean over m' of sigmoid(|m'| / sqrt(1 + pi s'^2 / 8)), MacKay's probit approximation. The variance
 needs no answers, only how informative they would be: so many more random pairs among the person's own pictures.
 
+A posterior expects that people are what the model says, with a utility linear in the vectors. Of simulated people, half
+of whom are not, 40 to 80 % of the gain that it expected came true; so `advise` counts 70 % of it.
+
 Source: MacKay 1992, "The evidence framework applied to classification networks", equation 10 for the approximation.
 """
 
@@ -22,6 +25,7 @@ __all__ = ["Advice", "advise", "expected_accuracy", "expected_course"]
 AHEAD = 100  # answers looked ahead
 WORTH = 0.02  # of accuracy that so many more answers should add to be worth it
 STEPS = (0, 10, 20, 40, 60, 80, 100, 150, 200, 300, 400, 600)  # more answers looked at
+COMES_TRUE = 0.7  # of the gain that a posterior expects, on people other than those of the study `stop`
 FEWEST = 10  # answers before anything is said
 _PAIRS = 200  # looked at
 _NODES = 15
@@ -110,7 +114,8 @@ def advise(model: BradleyTerry | None, vectors: Array, answers: int) -> Advice:
     if model is None or answers < FEWEST or len(vectors) < 4:
         missing = max(1, FEWEST - answers)
         return Advice(False, f"Too few answers to say how many are enough: give {missing} more first.")
-    accuracy = expected_course(model, vectors)
+    expected = expected_course(model, vectors)
+    accuracy = expected[0] + COMES_TRUE * (expected - expected[0])
     ahead = np.interp(np.asarray(STEPS) + AHEAD, STEPS, accuracy) - accuracy
     now, gain = float(accuracy[0]), float(ahead[0])
     if gain < WORTH:
