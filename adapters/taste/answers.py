@@ -6,8 +6,8 @@ Shapes: K comparisons, D width, n images of one tier.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -20,10 +20,11 @@ from ..errors import ShapeError
 from .bradley_terry import BradleyTerry
 from .likelihood import Array
 from .observed import Observed, observe
+from .population import Population, stored_population
 from .prior import Prior, evidence_prior
 from .subspace import Subspace, stored_subspace
 
-__all__ = ["TEACHING", "Answers", "Encoder", "read_answers"]
+__all__ = ["TEACHING", "Answers", "Encoder", "known_answers", "read_answers"]
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Answers:
         rankings: tiers of vectors (n, D), the best tier first, by the number of the ranking.
         half_life: days after which an answer counts half, > 0; None for never.
         subspace: in which directions the encoder's images vary; None where that is not known.
+        population: what other people's tastes have in common; None where that is not known.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -61,6 +63,7 @@ class Answers:
     rankings: Mapping[int, tuple[Array, ...]] = field(default_factory=dict)
     half_life: float | None = None
     subspace: Subspace | None = None
+    population: Population | None = None
 
     def __post_init__(self) -> None:
         if self.half_life is not None and not self.half_life > 0.0:
@@ -95,12 +98,15 @@ class Answers:
 
     def prior(self, count: int | None = None) -> Prior:
         """The prior that expected the first `count` comparisons best."""
-        return evidence_prior(self.observed(count), self.subspace)
+        return evidence_prior(self.observed(count), self.subspace, self.population)
 
     def fit(self, count: int | None = None, prior: Prior | None = None) -> BradleyTerry:
         """Learn from the first `count` comparisons; under the prior that expected them best if none is given."""
-        observed = self.observed(count)
-        return (prior or evidence_prior(observed, self.subspace)).fit(observed)
+        return (prior or self.prior(count)).fit(self.observed(count))
+
+    def first(self, count: int) -> Answers:
+        """The first `count` comparisons alone."""
+        return replace(self, comparisons=self.comparisons[:count], left=self.left[:count], right=self.right[:count])
 
     def _weights(self, comparisons: tuple[Comparison, ...]) -> Array:
         """(K,) how often each counts; the newest counts once."""
@@ -116,6 +122,7 @@ def read_answers(
     person: str,
     half_life: float | None = None,
     subspace: Subspace | Literal["auto"] | None = "auto",
+    population: bool = True,
 ) -> Answers:
     """Read what `person` answered and encode the images that no one encoded before.
 
@@ -128,23 +135,42 @@ def read_answers(
     Args:
         half_life: as in `Answers`.
         subspace: as in `Answers`; "auto" looks at all images of this encoder that the store holds.
+        population: whether to expect what the other people of the store have in common.
     """
     found = [c for c in store.comparisons(person) if c.outcome in TEACHING]
     ids = list(dict.fromkeys(i for c in found for i in (c.left, c.right)))
-    vectors = {i: v.numpy().astype(np.float64) for i, v in encode_readable(store, encoder, ids).items()}
+    vectors = {i: v.numpy() for i, v in encode_readable(store, encoder, ids).items()}
+    answers = _answers(store, person, found, vectors, encoder.dim)
+    missing = len(found) - len(answers.comparisons)
+    if missing:
+        _log.warning("%d answers of %s are left out: their pictures are gone or damaged", missing, ascii(person))
+    return replace(
+        answers,
+        half_life=half_life,
+        subspace=stored_subspace(store, encoder.identity) if subspace == "auto" else subspace,
+        population=stored_population(store, encoder.identity, person) if population else None,
+    )
+
+
+def known_answers(store: PreferenceStore, encoder: str, person: str) -> Answers:
+    """Read those of a person's answers whose pictures have a cached vector of this encoder, given by its identity."""
+    found = [c for c in store.comparisons(person) if c.outcome in TEACHING]
+    vectors = store.vectors(encoder, [i for c in found for i in (c.left, c.right)])
+    return _answers(store, person, found, vectors, 0)
+
+
+def _answers(
+    store: PreferenceStore, person: str, found: Sequence[Comparison], known: Mapping[str, Any], width: int
+) -> Answers:
+    vectors = {i: v.astype(np.float64) for i, v in known.items()}
     usable = tuple(c for c in found if c.left in vectors and c.right in vectors)
-    if len(usable) < len(found):
-        _log.warning(
-            "%d answers of %s are left out: their pictures are gone or damaged", len(found) - len(usable), ascii(person)
-        )
-    empty = np.zeros((0, encoder.dim))
+    empty = np.zeros((0, width))
     left = np.stack([vectors[c.left] for c in usable]) if usable else empty
     right = np.stack([vectors[c.right] for c in usable]) if usable else empty
     rankings = {}
     if any(c.ranking is not None for c in usable):
         rankings = {r.id: _tiers(r, vectors) for r in store.rankings(person) if r.id is not None}
-    found_subspace = stored_subspace(store, encoder.identity) if subspace == "auto" else subspace
-    return Answers(usable, left, right, rankings, half_life, found_subspace)
+    return Answers(usable, left, right, rankings)
 
 
 def _tiers(ranking: Ranking, vectors: Mapping[str, Array]) -> tuple[Array, ...]:

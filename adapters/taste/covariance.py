@@ -39,6 +39,17 @@ class Stretch:
         """rows (M, D) times the symmetric factor of the covariance at variance 1."""
         return np.asarray(rows + ((rows @ self.directions.T) * (np.sqrt(self.shares) - 1.0)) @ self.directions)
 
+    def after(self, other: Stretch) -> Stretch:
+        """The covariance factor @ other's covariance @ factor with this one's symmetric factor.
+
+        I - H H' with H = [directions' sqrt(1 - shares), factor other.directions' sqrt(1 - other.shares)], both
+        factors at variance 1: the left singular vectors of H are its directions.
+        """
+        own = self.directions.T * np.sqrt(1.0 - self.shares)
+        others = self.relative(other.directions).T * np.sqrt(1.0 - other.shares)
+        directions, sizes, _ = np.linalg.svd(np.concatenate([own, others], axis=1), full_matrices=False)
+        return Stretch(self.variance * other.variance, directions.T, np.maximum(1.0 - sizes**2, 1e-12))
+
 
 Factor = float | Array | Stretch
 

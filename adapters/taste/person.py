@@ -96,6 +96,7 @@ def fit_taste(
     person: str,
     prior_variance: float | None = None,
     base: str = "",
+    population: bool = True,
     half_life: float | None = None,
     subspace: Subspace | Literal["auto"] | None = "auto",
 ) -> Taste:
@@ -107,6 +108,7 @@ def fit_taste(
         person: whose.
         prior_variance: of each weight, > 0; None picks the one that expected the answers best (`prior.py`).
         base: family of the image model, for the file.
+        population: whether to expect what the other people of the store have in common, if there is any such thing.
         half_life: days after which an answer counts half, > 0; None counts all alike.
         subspace: in which directions the encoder's images vary; "auto" looks at all that the store holds, None takes
             a prior that is the same in all directions, as a given prior_variance does.
@@ -115,7 +117,7 @@ def fit_taste(
         ShapeError: prior_variance or half_life is not above 0.
         NotEnoughAnswersError: no answer yet that teaches anything.
     """
-    answers = read_answers(store, encoder, person, half_life, subspace)
+    answers = read_answers(store, encoder, person, half_life, subspace, population and prior_variance is None)
     if not answers.comparisons:
         raise NotEnoughAnswersError(_nothing(person, store.comparisons(person)))
     prior = answers.prior() if prior_variance is None else Prior(prior_variance)

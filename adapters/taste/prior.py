@@ -12,7 +12,6 @@ standard deviation. Answers that contradict each other pull s down, consistent o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +20,7 @@ from .bradley_terry import BradleyTerry
 from .covariance import Stretch
 from .likelihood import Array
 from .observed import Observed, observe
+from .population import Population
 from .subspace import Subspace
 
 __all__ = ["SPREADS", "Prior", "evidence_prior", "evidence_prior_variance"]
@@ -29,6 +29,7 @@ SPREADS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # nats
 _EXPECTED = 2.0  # nats
 EXPONENTS = (0.0, -0.25, -0.5, -0.75)
 _USUAL, _VARIES = -0.25, 0.4  # exponent before any answer, and its standard deviation
+_UNLIKE_OTHERS = 2.0  # nats by which answers must speak against what other people have in common
 _NEWEST = 200  # answers of a kind that are looked at; more make the choice no better and the click slower
 
 
@@ -39,38 +40,78 @@ class Prior:
     Attributes:
         variance: of each weight, > 0; where there is a stretch, across all other directions.
         stretch: the covariance where it is not the same in all directions.
+        mean: (D,) expected weights; None for zero.
     """
 
     variance: float
     stretch: Stretch | None = None
+    mean: Array | None = None
 
     def times(self, factor: float) -> Prior:
-        """The prior with so many times the variance."""
+        """The prior of a taste that is sqrt(factor) times as strong."""
         stretch = None if self.stretch is None else replace(self.stretch, variance=factor * self.stretch.variance)
-        return Prior(factor * self.variance, stretch)
+        return Prior(factor * self.variance, stretch, None if self.mean is None else math.sqrt(factor) * self.mean)
 
     def fit(self, observed: Observed) -> BradleyTerry:
         """Learn from answers under this prior."""
-        return BradleyTerry(self.variance).fit(**observed.arguments, prior_covariance=self.stretch)
+        model = BradleyTerry(self.variance)
+        return model.fit(**observed.arguments, prior_mean=self.mean, prior_covariance=self.stretch)
 
 
-def evidence_prior(observed: Observed, subspace: Subspace | None = None) -> Prior:
-    """Return the prior that expected these answers best: first its spread, then its stretch at that spread.
+def evidence_prior(observed: Observed, subspace: Subspace | None = None, population: Population | None = None) -> Prior:
+    """Return the prior that expected these answers best.
+
+    First its spread, then its stretch at that spread; or what other people have in common, unless the answers speak
+    against it.
 
     Args:
         observed: Answers.
         subspace: In which directions images vary; None for a prior that is the same in all.
+        population: What other people have in common; None where nothing is known of others.
     """
     newest = observed.newest(_NEWEST)
     differences = newest.differences
     if not np.square(differences).sum() > 0.0:
         return Prior(_EXPECTED**2)
     usual = _scaled(1.0, differences, subspace, _USUAL)
-    spread = _best([(value, usual.times(value**2), _odds(value)) for value in SPREADS], newest)
-    if subspace is None:
-        return usual.times(spread**2)
-    priors = {exponent: _scaled(spread, differences, subspace, exponent) for exponent in EXPONENTS}
-    return priors[_best([(e, prior, -0.5 * ((e - _USUAL) / _VARIES) ** 2) for e, prior in priors.items()], newest)]
+    spread, odds = _best_spread(usual, newest)
+    prior, odds = (usual.times(spread**2), odds) if subspace is None else _best_stretch(spread, newest, subspace)
+    if population is None:
+        return prior
+    like_others = _like_others(prior.times(spread**-2), _scaled(1.0, differences, None, 0.0), population)
+    spread, odds_like_others = _best_spread(like_others, newest)
+    return like_others.times(spread**2) if odds_like_others + _UNLIKE_OTHERS > odds else prior
+
+
+def _like_others(prior: Prior, plain: Prior, population: Population) -> Prior:
+    """The prior with what people have in common, which is in units of a prior that is the same in all directions."""
+    stretch = replace(population.covariance, variance=prior.variance)
+    if prior.stretch is not None:
+        stretch = prior.stretch.after(population.covariance)
+    return Prior(prior.variance, stretch, math.sqrt(plain.variance) * population.mean)
+
+
+def _best_stretch(spread: float, observed: Observed, subspace: Subspace) -> tuple[Prior, float]:
+    """The prior of this spread whose exponent expected the answers best, and how well in nats."""
+    priors = {exponent: _scaled(spread, observed.differences, subspace, exponent) for exponent in EXPONENTS}
+    odds = {e: _spread_odds(spread) - 0.5 * ((e - _USUAL) / _VARIES) ** 2 for e in EXPONENTS}
+    scores = {e: prior.fit(observed).log_evidence() + odds[e] for e, prior in priors.items()}
+    best = max(scores, key=lambda exponent: scores[exponent])
+    return priors[best], scores[best]
+
+
+def _best_spread(prior: Prior, observed: Observed) -> tuple[float, float]:
+    """How many times as strong a taste expected the answers best, and how well in nats."""
+    scores = [
+        (prior.times(spread**2).fit(observed).log_evidence() + _spread_odds(spread), spread) for spread in SPREADS
+    ]
+    odds, spread = max(scores)
+    return spread, odds
+
+
+def _spread_odds(spread: float) -> float:
+    """What speaks for a spread before any answer, in nats."""
+    return -0.5 * math.log(spread / _EXPECTED) ** 2
 
 
 def _scaled(spread: float, differences: Array, subspace: Subspace | None, exponent: float) -> Prior:
@@ -80,16 +121,6 @@ def _scaled(spread: float, differences: Array, subspace: Subspace | None, expone
     stretch = subspace.stretch(exponent)
     variance = float(spread**2 / np.square(stretch.relative(differences)).sum(axis=1).mean())
     return Prior(variance, replace(stretch, variance=variance))
-
-
-def _odds(spread: float) -> float:
-    """What speaks for a spread before any answer, in nats."""
-    return -0.5 * math.log(spread / _EXPECTED) ** 2
-
-
-def _best(settings: Sequence[tuple[float, Prior, float]], observed: Observed) -> float:
-    """The value whose prior expected the answers best; settings are (value, its prior, its odds in nats)."""
-    return max(settings, key=lambda one: one[1].fit(observed).log_evidence() + one[2])[0]
 
 
 def evidence_prior_variance(chosen: Array, rejected: Array, ties: tuple[Array, Array] | None = None) -> float:

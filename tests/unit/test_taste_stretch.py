@@ -55,6 +55,13 @@ def test_with_fewer_directions_less_seems_known():
         assert (told.utility_variance(asked) >= exact - 1e-9).all()
 
 
+def test_one_stretch_after_another_is_the_product():
+    first, second = stretch(9, 3), Stretch(3.0, np.linalg.qr(vectors(8, 9, 2))[0].T, np.array([0.2, 1.0]))
+    root = times_factor(np.eye(9), first)
+    np.testing.assert_allclose(dense(first.after(second)), root @ dense(second) @ root, atol=1e-12)
+    assert first.after(second).variance == 6.0
+
+
 def test_both_sides_of_the_factor():
     prior, rows = stretch(6, 2), vectors(0, 3, 6)
     for factor, matrix in ((prior, dense(prior)), (2.0, 4.0 * np.eye(6)), (np.linalg.cholesky(dense(prior)),) * 2):
