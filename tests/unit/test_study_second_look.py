@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
+from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.studies import second_look, stop
 from palate.adapters.studies._detectors import DETECTORS, SHIPPED, found_at
 from palate.adapters.studies._samples import Sample
+from PIL import Image
 
 
 class TinyEncoder:
@@ -111,3 +115,29 @@ def test_stop_prints_its_table(monkeypatch, capsys):
     assert rows[5] == "oracle: where needed"
     with pytest.raises(SystemExit):
         stop.run(["--most", "100"])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A store in which one person prefers the brighter of two plain pictures, 150 times."""
+    with PreferenceStore(tmp_path / "store") as store:
+        shades = [store.add_image(Image.new("RGB", (6, 6), (8 * i, 255 - 8 * i, 4 * i))) for i in range(30)]
+        for number, (first, second) in enumerate(itertools.islice(itertools.combinations(range(30), 2), 150)):
+            left, right = (first, second) if number % 2 else (second, first)
+            store.add(Comparison("mara", shades[left], shades[right], "left" if left > right else "right"))
+    return str(tmp_path / "store")
+
+
+def test_real_people_have_no_oracle(folder, monkeypatch, capsys):
+    monkeypatch.setattr(second_look, "load_encoder", lambda spec: TinyEncoder())
+    assert second_look.run(["--data", folder, "--support", "40", "--mistakes", "10", "--draws", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "oracle" not in printed
+    assert "1 people of the store" in printed
+    assert "against the true utility" not in printed
+
+
+def test_real_people_stop_by_their_held_out_answers(folder, monkeypatch, capsys):
+    monkeypatch.setattr(stop, "load_encoder", lambda spec: TinyEncoder())
+    assert stop.run(["--data", folder, "--most", "120", "--test-pairs", "25", "--mistakes", "0"]) == 0
+    assert "of 1 people of the store" in capsys.readouterr().out
