@@ -18,15 +18,28 @@ from ..playground.people import Person, features, make_people, noise_of
 from ..playground.world import draw, random_card
 from ..taste import BradleyTerry
 from ..taste.observed import Observed
-from ..taste.prior import evidence_prior
+from ..taste.population import Population, population_prior
+from ..taste.prior import Prior, evidence_prior
+from ..taste.subspace import Subspace, image_subspace
 from ._strategies import Ask
 from ._tables import Array
 
-__all__ = ["KINDS", "Fits", "PriorOf", "World", "accuracy_by_answers", "answers_of", "draw_world", "plain_prior"]
+__all__ = [
+    "KINDS",
+    "ByEvidence",
+    "Fits",
+    "PriorOf",
+    "World",
+    "accuracy_by_answers",
+    "draw_world",
+    "plain_prior",
+    "priors_of",
+]
 
 KINDS = {"pairs": 2, "best of four": 4, "ordered fours": 4}  # images shown at once
 TEST_PAIRS = 1000
 _CARDS = 16  # that invented people set their noise on; it is set again here
+_KNOWN = 64  # directions of what is known of others, as `fit_taste` looks at
 _GROWTH = 1.25  # the prior is set again whenever there are so many times the answers
 
 
@@ -40,9 +53,51 @@ class Fits(Protocol):
 PriorOf = Callable[[Observed], Fits]  # from the answers so far
 
 
-def plain_prior(observed: Observed) -> Fits:
-    """The prior of `fit_taste` for somebody alone in a store."""
-    return evidence_prior(observed)
+@dataclass(frozen=True)
+class ByEvidence:
+    """The prior of `fit_taste`: set by the answers, the pictures' own directions and what others have in common.
+
+    Attributes:
+        subspace: of the pictures. population: None for somebody alone in a store.
+    """
+
+    subspace: Subspace | None = None
+    population: Population | None = None
+
+    def __call__(self, observed: Observed) -> Fits:
+        """The prior after these answers."""
+        if not len(observed.sample_weight) and self.population is not None:
+            # Nothing to set its strength by yet, which no prediction depends on.
+            return Prior(1.0, self.population.covariance, self.population.mean)
+        return evidence_prior(observed, self.subspace, self.population)
+
+
+plain_prior = ByEvidence()
+
+
+def priors_of(world: World, others: World | None, answers: int, mistakes: float, seed: int) -> dict[str, PriorOf]:
+    """ "none": somebody alone; "population": somebody in a store with these others, who answered random pairs."""
+    subspace = image_subspace(world.vectors)
+    priors: dict[str, PriorOf] = {"none": ByEvidence(subspace)}
+    if others is not None:
+        tastes = [
+            _taste_of(answers_of(others, person, answers, mistakes, seed)) for person in range(len(others.utility))
+        ]
+        priors["population"] = ByEvidence(subspace, population_prior(tastes))
+    return priors
+
+
+@dataclass(frozen=True)
+class _LearnedTaste:
+    weights: Array
+    prior_variance: float
+    known: Array
+
+
+def _taste_of(observed: Observed) -> _LearnedTaste:
+    model = evidence_prior(observed).fit(observed)
+    known = np.asarray(model.posterior.leading_gain(_KNOWN), dtype=np.float64)
+    return _LearnedTaste(np.asarray(model.weights_), model.prior_variance, known)
 
 
 @dataclass(frozen=True)
@@ -174,7 +229,7 @@ def accuracy_by_answers(
         if count in sizes:
             found.append(world.accuracy(person, learned.model().weights_))
         if count < max(sizes):
-            known = count > 0 or prior_of is not plain_prior
+            known = count > 0 or not isinstance(prior_of, ByEvidence) or prior_of.population is not None
             shown = ask(learned.model if known else None, world.vectors, KINDS[kind], rng)
             learned.add(world.vectors[_answer(world.utility[person, shown], mistakes, rng, shown)])
     return found

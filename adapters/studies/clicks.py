@@ -2,7 +2,8 @@
 
 Everybody is asked one thing after another about the same pictures; what is learned is tested on random pairs of other
 pictures. Every question is one answer, whether two pictures are compared, the best of four is picked or four are put
-in order. The yardstick is what random pairs, with nothing known of other people, need 100 answers for.
+in order. The yardstick is what random pairs, with nothing known of other people, need 100 answers for. Where other
+people have nothing in common, by the evidence of their answers, the population prior is no prior, and so is its row.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..comparisons import PreferenceStore
 from ..encoders import load_encoder
-from ._asking import KINDS, PriorOf, World, accuracy_by_answers, draw_world, plain_prior
-from ._population import population_of
+from ..taste.subspace import image_subspace
+from ._asking import KINDS, ByEvidence, PriorOf, World, accuracy_by_answers, draw_world, priors_of
+from ._replay import replayed_accuracy
+from ._samples import stored_samples
 from ._strategies import STRATEGIES, make_ask
 from ._tables import Array, bootstrap_interval, markdown, provenance
 
@@ -51,38 +55,74 @@ class Arm:
 def run(argv: Sequence[str]) -> int:
     """Run the study and print its tables; returns the exit status."""
     options = _options(argv)
+    if options.data is not None:
+        return _run_on_answers(argv, options)
     start = time.perf_counter()
     encoder = load_encoder(options.encoder)
     cache = None if options.cache is None else Path(options.cache)
     world = draw_world(encoder, options.people, options.pictures, options.seed, options.shared, 0, cache)
-    others = draw_world(encoder, options.others, options.pictures, options.seed, options.shared, options.people, cache)
+    others = (
+        None
+        if options.priors == ["none"]
+        else draw_world(encoder, options.others, options.pictures, options.seed, options.shared, options.people, cache)
+    )
     sizes = sorted({*options.answers, YARDSTICK} if max(options.answers) >= YARDSTICK else set(options.answers))
     fours = [size for size in sizes if size <= (options.fours or max(sizes))]
     sys.stdout.write(_opening(options, world, encoder.name))
     for mistakes in options.mistakes:
-        priors: dict[str, PriorOf] = {"none": plain_prior}
-        if "population" in options.priors:
-            priors["population"] = population_of(others, options.others_answers, mistakes, options.seed)
-        accuracy = {
-            Arm(kind, prior, strategy): _people(world, kind, strategy, priors[prior], upto, mistakes, options.seed)
-            for kind, upto in ((kind, sizes if kind == "pairs" else fours) for kind in options.kinds)
-            for prior in options.priors
-            for strategy in options.strategies
-        }
+        priors = priors_of(world, others, options.others_answers, mistakes, options.seed)
+        accuracy: dict[Arm, Array] = {}
+        for arm in _arms(options):
+            upto = sizes if arm.kind == "pairs" else fours
+            alone = accuracy.get(Arm(arm.kind, "none", arm.strategy))
+            if arm.prior == "population" and priors["population"] == priors["none"] and alone is not None:
+                accuracy[arm] = alone
+            else:
+                accuracy[arm] = _people(world, arm, priors[arm.prior], upto, mistakes, options.seed)
         sys.stdout.write(_tables(accuracy, sizes, mistakes, world.ceiling(), options.seed))
         sys.stdout.flush()
     sys.stdout.write(f"{time.perf_counter() - start:.0f} seconds. " + provenance("clicks", argv, options.seed))
     return 0
 
 
-def _people(
-    world: World, kind: str, strategy: str, prior: PriorOf, sizes: Sequence[int], mistakes: float, seed: int
-) -> Array:
+def _run_on_answers(argv: Sequence[str], options: argparse.Namespace) -> int:
+    """The same for pairs of a store: what people answered, in the order that each strategy would have asked it."""
+    sizes: list[int] = options.answers
+    with PreferenceStore.existing(options.data) as store:
+        samples = stored_samples(store, load_encoder(options.encoder), 2 * max(sizes), 200, options.seed)
+    subspace = image_subspace(np.concatenate([side for s in samples for side in (s.chosen, s.rejected)]))
+    accuracy = {
+        Arm("pairs", "none", strategy): np.array(
+            [
+                replayed_accuracy(s, strategy, ByEvidence(subspace), sizes, options.seed + k)
+                for k, s in enumerate(samples)
+            ]
+        ).T
+        for strategy in options.strategies
+    }
+    sys.stdout.write(
+        f"{len(samples)} people of the store, each asked some of {2 * max(sizes)} pairs that they answered.\n\n"
+        + _tables(accuracy, sizes, None, None, options.seed)
+        + provenance("clicks", argv, options.seed)
+    )
+    return 0
+
+
+def _arms(options: argparse.Namespace) -> list[Arm]:
+    return [
+        Arm(kind, prior, strategy)
+        for kind in options.kinds
+        for prior in options.priors
+        for strategy in options.strategies
+        if prior == "none" or strategy != "uncertainty"
+    ]
+
+
+def _people(world: World, arm: Arm, prior: PriorOf, sizes: Sequence[int], mistakes: float, seed: int) -> Array:
     """(C, P) accuracy of everybody."""
     people = range(len(world.utility))
-    return np.array(
-        [accuracy_by_answers(world, p, kind, make_ask(strategy), prior, sizes, mistakes, seed) for p in people]
-    ).T
+    ask = [make_ask(arm.strategy) for _ in people]
+    return np.array([accuracy_by_answers(world, p, arm.kind, ask[p], prior, sizes, mistakes, seed) for p in people]).T
 
 
 def reached(curve: Array, sizes: Sequence[int], level: float) -> float:
@@ -122,7 +162,9 @@ def _worse(accuracy: Array, random: Array, sizes: Sequence[int], seed: int) -> s
     return ", ".join(worse) or "nowhere"
 
 
-def _tables(accuracy: dict[Arm, Array], sizes: Sequence[int], mistakes: float, ceiling: float, seed: int) -> str:
+def _tables(
+    accuracy: dict[Arm, Array], sizes: Sequence[int], mistakes: float | None, ceiling: float | None, seed: int
+) -> str:
     yardstick = accuracy.get(Arm("pairs", "none", "random"))
     known = yardstick is not None and YARDSTICK in sizes
     rows, shares = [], []
@@ -137,18 +179,18 @@ def _tables(accuracy: dict[Arm, Array], sizes: Sequence[int], mistakes: float, c
         aim = _AIMS.get((arm.kind, arm.prior)) if arm.strategy == "ours" else None
         worse = "–" if random is None or arm.strategy == "random" else _worse(found, random, sizes, seed)
         rows.append([arm.title, *cells, answers, str(aim or "–"), worse])
-        share = [f"{100 * (value - 0.5) / (ceiling - 0.5):.0f}" for value in found.mean(axis=1)]
+        share = [] if ceiling is None else [f"{100 * (v - 0.5) / (ceiling - 0.5):.0f}" for v in found.mean(axis=1)]
         shares.append([arm.title, *share, *["–"] * (len(sizes) - len(share))])
     header = ["answers", *map(str, sizes)]
+    planted = "" if mistakes is None else f"**{100 * mistakes:.0f} % mistakes.** "
+    known_ceiling = ["(accuracy - 50) / (ceiling - 50) in %:\n", markdown(header, shares), ""]
     return "\n".join(
         [
-            f"**{100 * mistakes:.0f} % mistakes.** Accuracy in % (± half the width of its 95 % interval over people); "
-            f"after how many answers it knows as much as after {YARDSTICK} random pairs with no prior; the aim; and "
-            "where it is worse than random of its kind (its interval of the difference lies below 0):\n",
+            f"{planted}Accuracy in % (± half the width of its 95 % interval over people); after how many answers it "
+            f"knows as much as after {YARDSTICK} random pairs with no prior; the aim; and where it is worse than "
+            "random of its kind (its interval of the difference lies below 0):\n",
             markdown([*header, f"as {YARDSTICK} random pairs", "aim", "worse than random"], rows),
-            "(accuracy - 50) / (ceiling - 50) in %:\n",
-            markdown(header, shares),
-            "",
+            *([""] if ceiling is None else known_ceiling),
         ]
     )
 
@@ -166,7 +208,7 @@ def _opening(options: argparse.Namespace, world: World, encoder: str) -> str:
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="palate study clicks", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--people", type=_positive, default=40, help="simulated people to test (40)")
-    parser.add_argument("--others", type=_positive, default=40, help="others, for the population prior (40)")
+    parser.add_argument("--others", type=_positive, default=16, help="others, for the population prior (16)")
     parser.add_argument("--others-answers", type=_positive, default=100, help="answers of each of them (100)")
     parser.add_argument("--pictures", type=_positive, default=2000, help="drawn postcards to ask about (2000)")
     parser.add_argument("--shared", type=float, default=0.0, help="of the variance of utility, common to all (0)")
@@ -177,6 +219,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=_some_of(values), default=list(values), help=", ".join(values))
     parser.add_argument("--cache", default=None, help="folder to keep drawn and encoded pictures in between runs")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", default=None, help="folder of a store: real people's answers instead, pairs only")
     parser.add_argument("--encoder", "--model", default="playground", help="playground, a CLIP folder or file, ...")
     return parser.parse_args(list(argv))
 

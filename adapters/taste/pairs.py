@@ -24,7 +24,7 @@ Indices = npt.NDArray[np.integer]
 STRATEGIES = ("information_gain", "random", "uncertainty")
 ALIKE = 0.1  # of the usual distance between two candidates: below, it is the same picture for whoever compares them
 
-_ALL_PAIRS = 200  # candidates, up to which every pair is looked at
+_ALL_PAIRS = 300  # candidates, up to which every pair is looked at
 _NEIGHBOURS = 8  # in order of utility, for "uncertainty"
 _TRIES = 1000  # at a random pair, before the pairs that are left are counted
 _SOME = 1024  # pairs: more are not looked at one by one

@@ -34,7 +34,7 @@ def others_weights(
     )
     directions = []
     for other in others[:MOST]:
-        answers = read_answers(store, encoder, other.person, subspace=subspace)
+        answers = read_answers(store, encoder, other.person, subspace=subspace, population=False)
         if len(answers.comparisons) < FEWEST:
             continue
         weights = answers.fit().weights_

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.studies import clicks
 from palate.adapters.studies._asking import KINDS, World, accuracy_by_answers, draw_world, plain_prior
-from palate.adapters.studies._population import find_population
+from palate.adapters.studies._replay import replayed_accuracy
+from palate.adapters.studies._samples import Sample
 from palate.adapters.studies._strategies import make_ask
-from palate.adapters.taste.observed import Observed
+from PIL import Image
 
 
 class TinyEncoder:
@@ -99,21 +101,40 @@ def test_a_level_is_reached_between_two_numbers_of_answers():
     assert clicks.reached(curve, sizes, 0.8) == float("inf")
 
 
-def given(seed, weights, count=60):
+def sample(seed, width=8):
+    """A hundred answers to learn from and two hundred to test on, by somebody who errs now and then."""
     rng = np.random.default_rng(seed)
-    left, right = rng.standard_normal((2, count, len(weights)))
-    won = (rng.random(count) < 1 / (1 + np.exp(-(left - right) @ weights)))[:, None]
-    empty = np.zeros((0, len(weights)))
-    sides = np.where(won, left, right), np.where(won, right, left)
-    return Observed(*sides, (empty, empty), (), (), np.ones(count))
+    taste = 2.0 * rng.standard_normal(width)
+    left, right, tests = (
+        rng.standard_normal((100, width)),
+        rng.standard_normal((100, width)),
+        rng.standard_normal((200, width)),
+    )
+    won = ((left - right) @ taste + rng.logistic(size=100) > 0)[:, None]
+    return Sample("p", np.where(won, left, right), np.where(won, right, left), tests, tests, tests @ taste > 0)
 
 
-def test_a_population_that_agrees_is_expected_of_a_stranger_and_one_that_does_not_is_not():
-    shared = np.array([2.0, 0.0, 0.0, 0.0])
-    alike = find_population([given(seed, shared) for seed in range(8)])
-    assert alike.mean @ shared / (np.linalg.norm(alike.mean) * 2.0) > 0.95
-    apart = find_population([given(seed, shared * (-1) ** (seed // 2)) for seed in range(8)])
-    assert np.linalg.norm(apart.mean) < 0.5 * np.linalg.norm(alike.mean)
+def test_real_answers_asked_in_a_better_order_teach_sooner():
+    mean = {
+        strategy: np.mean([replayed_accuracy(sample(seed), strategy, plain_prior, [15], seed) for seed in range(8)])
+        for strategy in ("random", "ours", "uncertainty")
+    }
+    assert mean["ours"] > mean["random"] + 0.01
+    everything = [replayed_accuracy(sample(0), strategy, plain_prior, [100], 0) for strategy in ("random", "ours")]
+    assert everything[0] == pytest.approx(everything[1], abs=0.02)
+
+
+def test_the_study_runs_on_the_answers_of_a_store(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(clicks, "load_encoder", lambda spec: TinyEncoder())
+    rng = np.random.default_rng(0)
+    with PreferenceStore(tmp_path / "store") as store:
+        images = [store.add_image(Image.fromarray(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8))) for _ in range(7)]
+        for k in range(12):
+            store.add(Comparison("mara", images[k % 7], images[(k + 1 + k // 7) % 7], "left"))
+    assert clicks.run(["--data", str(tmp_path / "store"), "--answers", "2,4"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 people of the store" in printed
+    assert "| pairs, no prior, ours |" in printed
 
 
 def test_what_people_share_is_worth_answers(tmp_path):
