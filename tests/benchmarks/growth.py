@@ -2,7 +2,9 @@
 
 Beside Palate, at the same objective and started from nothing like it:
 
-- scikit-learn's LogisticRegression on vectors (lbfgs, C = prior_variance, no intercept, differences made before);
+- scikit-learn's LogisticRegression on vectors (lbfgs, C = prior_variance, no intercept, differences made before, and a
+  tolerance, which it has on the mean over answers, that asks for a gradient as small as Palate's: the table says what
+  each reached);
 - choix's `opt_pairwise`, which knows items, not vectors: it gets as many items as there are dimensions, Palate the same
   items as one-hot vectors. Its penalty `alpha` is 1 / (2 prior_variance).
 """
@@ -22,7 +24,7 @@ from palate.adapters.taste import BradleyTerry, choose_pair
 from sklearn.linear_model import LogisticRegression
 
 PRIOR = 10.0
-TOLERANCE = 1e-6
+GRADIENT = 1e-6  # of the objective, by the weights
 MOST_ITEMS = 10_000  # answers about items: more take choix minutes
 CANDIDATES = 2000
 BUDGET = 3.0  # seconds for the repetitions of one number; one that takes longer is taken once
@@ -52,11 +54,18 @@ def peak_mb(function: Callable[[], Any]) -> float:
     return peak / 1e6
 
 
+def gradient(weights: np.ndarray, chosen: np.ndarray, rejected: np.ndarray) -> float:
+    """Norm of the objective's gradient."""
+    difference = chosen - rejected
+    share = 1.0 / (1.0 + np.exp(np.minimum(difference @ weights, 700.0)))
+    return float(np.linalg.norm(weights / PRIOR - share @ difference))
+
+
 def on_vectors(chosen: np.ndarray, rejected: np.ndarray, candidates: np.ndarray) -> list[float]:
-    """ms of a refit by Palate and by scikit-learn, ms of the next pair after it, and MB of refit and next pair."""
+    """ms of a refit by Palate and by scikit-learn, gradients of both; ms of posterior and next pair; MB of both."""
     sign = np.where(np.arange(len(chosen)) % 2, 1.0, -1.0)
     rows = (chosen - rejected) * sign[:, None]
-    other = LogisticRegression(C=PRIOR, fit_intercept=False, tol=TOLERANCE, max_iter=100_000)
+    other = LogisticRegression(C=PRIOR, fit_intercept=False, tol=GRADIENT / len(chosen), max_iter=100_000)
     model = BradleyTerry(PRIOR)
     ours, theirs = clock([lambda: model.fit(chosen, rejected), lambda: other.fit(rows, sign)])
     model.fit(chosen, rejected)
@@ -65,7 +74,8 @@ def on_vectors(chosen: np.ndarray, rejected: np.ndarray, candidates: np.ndarray)
     posterior = 1000.0 * (time.perf_counter() - start)
     (pair,) = clock([lambda: choose_pair(model, candidates)])
     refit = peak_mb(lambda: BradleyTerry(PRIOR).fit(chosen, rejected))
-    return [ours, theirs, posterior, pair, refit, peak_mb(lambda: choose_pair(model, candidates))]
+    left = [gradient(weights, chosen, rejected) for weights in (model.weights_, other.coef_[0])]
+    return [ours, theirs, *left, posterior, pair, refit, peak_mb(lambda: choose_pair(model, candidates))]
 
 
 def on_items(count: int, items: int, seed: int) -> list[float] | None:
@@ -102,19 +112,18 @@ def measure(
     """Print the tables; `answers` makes (chosen, rejected) of a kind, a count, a width and a seed."""
     for width in widths:
         print(f"\n{width} dimensions, {CANDIDATES} candidates for the next pair; medians in ms, memory in MB\n")
-        print(
-            "| answers | refit | scikit-learn | ratio | posterior | next pair | memory of refit | of next pair "
-            "| items: refit | choix | ratio | differ by |"
-        )
-        print("| --- " + "| ---: " * 11 + "|")
+        columns = ["answers", "refit", "gradient", "scikit-learn", "gradient", "ratio", "posterior", "next pair"]
+        columns += ["memory of refit", "of next pair", "items: refit", "choix", "ratio", "differ by"]
+        print("| " + " | ".join(columns) + " |")
+        print("| --- " + "| ---: " * 13 + "|")
         candidates = answers("clip-like", CANDIDATES, width, seed + 1)[0].astype(np.float32)
         table = []
         for size in sizes:
             found = on_vectors(*answers("clip-like", size, width, seed), candidates)
             table.append(found)
-            ours, theirs, posterior, pair, refit_mb, pair_mb = found
-            line = [f"{size:,}", f"{ours:.2f}", f"{theirs:.2f}", f"{theirs / ours:.1f}", f"{posterior:.1f}"]
-            line += [f"{pair:.1f}", f"{refit_mb:.1f}", f"{pair_mb:.1f}"]
+            ours, theirs, left, their_left, posterior, pair, refit_mb, pair_mb = found
+            line = [f"{size:,}", f"{ours:.2f}", f"{left:.0e}", f"{theirs:.2f}", f"{their_left:.0e}"]
+            line += [f"{theirs / ours:.1f}", f"{posterior:.1f}", f"{pair:.1f}", f"{refit_mb:.1f}", f"{pair_mb:.1f}"]
             items = on_items(size, width, seed)
             line += ["–"] * 4 if items is None else _items(items)
             print("| " + " | ".join(line) + " |", flush=True)
