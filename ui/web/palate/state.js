@@ -114,7 +114,7 @@ export class State extends EventTarget {
     }
     this.deck.hear(told);
     this.soon("learn", () => this.learn());
-    if (this.behind && this.deck.open.length < FEW) this.soon("more", () => this.fetchMore());
+    if (this.behind && this.deck.open.length < FEW) this.fetchMore();
     this.changed();
   }
 
@@ -172,13 +172,19 @@ export class State extends EventTarget {
     this.changed();
   }
 
+  /** The next page, before this one is at its end. */
   async fetchMore() {
+    if (this.fetching) return;
+    this.fetching = true;
     await this.guard(async () => {
-      const before = this.deck.questions.at(-1)?.offer;
-      const { pairs } = await post("/palate/pairs", { person: this.person, before });
-      this.deck.add(pairs.reverse());
+      const { person } = this;
+      const { pairs } = await post("/palate/pairs", { person, before: this.deck.questions.at(-1)?.offer });
+      if (person !== this.person) return;
+      if (pairs.length) this.deck.add(pairs.reverse());
+      else await this.deck.refresh(); // the last one here is gone
       await this.count();
     });
+    this.fetching = false;
   }
 
   async count() {

@@ -33,6 +33,7 @@ const STYLE = `
 .palate-ask footer .palate-button { min-height: 24px; padding: 2px 6px; font-size: 12px; }
 .palate-nothing { display: flex; flex-direction: column; align-items: flex-start; gap: 10px; }
 .palate-nothing p, .palate-files p { margin: 0; }
+.palate-pairs:not(.palate-hidden) ~ .palate-nothing { margin-top: 10px; }
 .palate-people { display: flex; flex-direction: column; gap: 2px; margin: 0 -6px; }
 .palate-person { justify-content: space-between; padding: 4px 6px; background: none; text-align: left; }
 .palate-person[aria-current="true"] { background: var(--palate-part); font-weight: 600; }
