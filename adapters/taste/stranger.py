@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ..comparisons import PreferenceStore
+from .answers import Answers, known_answers
 from .likelihood import Array
-from .person import Answers, Encoder, read_answers
 from .replay import Prediction, hit_of
 from .subspace import Subspace
 
@@ -18,14 +19,14 @@ FEWEST = 5  # answers of somebody to count as another taste
 MOST = 30  # people asked, those with most answers
 
 
-def others_weights(
-    store: PreferenceStore, encoder: Encoder, person: str, subspace: Subspace | None = None
-) -> Array | None:
+def others_weights(store: PreferenceStore, encoder: str, person: str, subspace: Subspace | None = None) -> Array | None:
     """Return the mean direction (D,) of the others' tastes in this store; None where nobody else answered enough.
 
-    Everybody counts the same: each taste has length 1 before the mean.
+    Everybody counts the same: each taste has length 1 before the mean. Nothing is encoded for it: answers about
+    pictures without a cached vector are left out.
 
     Args:
+        encoder: its identity.
         subspace: in which directions the encoder's images vary, as for the person's own taste.
     """
     others = sorted(
@@ -34,7 +35,8 @@ def others_weights(
     )
     directions = []
     for other in others[:MOST]:
-        answers = read_answers(store, encoder, other.person, subspace=subspace, population=False)
+        # Without what people have in common: the person's own answers are part of that.
+        answers = replace(known_answers(store, encoder, other.person), subspace=subspace)
         if len(answers.comparisons) < FEWEST:
             continue
         weights = answers.fit().weights_

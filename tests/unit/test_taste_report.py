@@ -9,6 +9,7 @@ from palate.adapters.taste import BradleyTerry, learned_report, second_look
 from palate.adapters.taste.enough import advise, expected_accuracy, expected_course
 from palate.adapters.taste.replay import Prediction, learning_curve
 from palate.adapters.taste.second_look import left_out, mistake_probabilities
+from palate.adapters.taste.stranger import others_weights
 
 
 class Numbers:
@@ -216,3 +217,14 @@ def test_a_coin_has_no_taste_that_is_good_enough(store):
     report = learned_report(store, Numbers(), "mara")
     assert not report.enough
     assert report.advice
+
+
+def test_a_stranger_knows_nothing_of_the_person(store):
+    """Whatever the person answers, the others' tastes stay what they are, and nobody's pictures are encoded for it."""
+    for index in range(4):
+        answers(store, 30, np.roll(LIKES, index), person=f"other {index}", seed=index + 1)
+    alone = others_weights(store, "numbers", "mara")
+    answers(store, 60, LIKES)
+    store.add(Comparison("other 0", "a" * 64, "b" * 64, "left"))
+    np.testing.assert_array_equal(others_weights(store, "numbers", "mara"), alone)
+    assert others_weights(store, "another encoder", "mara") is None
