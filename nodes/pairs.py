@@ -28,6 +28,7 @@ def state(
         before: Only undecided ones older than the question of this id: the next page.
     """
     waits = list(waits)
+    found: list[tuple[Offer, Comparison | Ranking | None]]
     if offer_ids is None:
         found = [(offer, None) for offer in reversed(store.asked.newest(person, MOST, before))]
     else:
