@@ -56,21 +56,19 @@ def second_look(store: PreferenceStore, encoder: Encoder, person: str, most: int
         most: how many at most.
     """
     answers = read_answers(store, encoder, person)
-    decided = [i for i, c in enumerate(answers.comparisons) if c.outcome != "tie"]
-    if len(decided) < FEWEST or most < 1:
+    decided = [c for c in answers.comparisons if c.outcome != "tie"]
+    pairs = [row for row, c in enumerate(decided) if c.ranking is None]
+    if len(pairs) < FEWEST or most < 1:
         return ()
     chosen, rejected = answers.preferences()
-    probabilities = mistake_probabilities(answers.fit(), chosen - rejected)
+    probabilities = mistake_probabilities(answers.fit(), (chosen - rejected)[pairs])
     asked: dict[frozenset[str], int] = {}
     for c in answers.comparisons:
         asked[frozenset((c.left, c.right))] = asked.get(frozenset((c.left, c.right)), 0) + 1
     suspects = [
         Suspect(c, float(probability))
-        for c, probability in zip((answers.comparisons[i] for i in decided), probabilities, strict=True)
-        if probability > LIKELY
-        and c.source != SECOND_LOOK
-        and c.ranking is None
-        and asked[frozenset((c.left, c.right))] == 1
+        for c, probability in zip((decided[row] for row in pairs), probabilities, strict=True)
+        if probability > LIKELY and c.source != SECOND_LOOK and asked[frozenset((c.left, c.right))] == 1
     ]
     return tuple(sorted(suspects, key=lambda one: -one.probability)[:most])
 

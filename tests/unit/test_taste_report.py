@@ -228,3 +228,12 @@ def test_a_stranger_knows_nothing_of_the_person(store):
     store.add(Comparison("other 0", "a" * 64, "b" * 64, "left"))
     np.testing.assert_array_equal(others_weights(store, "numbers", "mara"), alone)
     assert others_weights(store, "another encoder", "mara") is None
+
+
+def test_of_a_ranking_nothing_is_looked_at_again(store):
+    """The worst of three is called the best, among a hundred consistent pairs."""
+    answers(store, 100, LIKES)
+    pictures = np.array([LIKES, 0 * LIKES, -LIKES]) / np.linalg.norm(LIKES)
+    store.put_vectors("numbers", {f"r{i}": vector for i, vector in enumerate(pictures)})
+    store.add_ranking(Ranking("mara", ("r0", "r1", "r2"), (("r2",), ("r1",), ("r0",))))
+    assert all(one.comparison.ranking is None for one in second_look(store, Numbers(), "mara"))
