@@ -175,6 +175,13 @@ app.registerExtension({
         else questions.answering.draw();
       };
     }
-    setTimeout(() => questions.refresh(), 0); // once a saved workflow has filled in the node's own values
+    setTimeout(() => {
+      // A saved workflow has filled in the node's own values by now; its size may be of another version of the node.
+      const [width, height] = node.computeSize();
+      if (node.size[0] < width || node.size[1] < height) {
+        node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+      }
+      questions.refresh();
+    }, 0);
   },
 });

@@ -40,8 +40,7 @@ const STYLE = `
 .palate-clock { flex: none; height: 2px; margin: -3px 0; border-radius: 1px; overflow: hidden; }
 .palate-clock i { display: block; width: 0; height: 100%; background: var(--palate-accent); }
 .palate-images { position: relative; flex: 1 1 0; min-height: 110px; }
-.palate-grid { position: absolute; inset: 0; display: flex; flex-wrap: wrap; place-content: center; }
-.palate-cell { display: flex; flex: none; align-items: center; justify-content: center; }
+.palate-grid { position: absolute; inset: 0; display: grid; place-content: center; place-items: center; }
 .palate-picture { position: relative; padding: 0; border: 0; border-radius: 6px; background: none; cursor: pointer;
   outline: 2px solid transparent; outline-offset: -2px; overflow: hidden; font: inherit; }
 .palate-picture img { display: block; width: 100%; height: 100%; object-fit: contain; pointer-events: none;
@@ -64,7 +63,8 @@ const STYLE = `
 .palate-buttons .palate-button.palate-plain { flex: none; width: 30px; padding: 0; font-size: 15px; }
 .palate-buttons .palate-key { display: none; }
 @container (min-width: 520px) { .palate-buttons .palate-key { display: inline-block; } }
-@container (max-width: 300px) { .palate-buttons .palate-button { padding: 3px 2px; font-size: 11px; } }
+@container (max-width: 310px) { .palate-buttons .palate-button { padding: 3px 2px; } .palate-buttons span { display: none; }
+  .palate-buttons .palate-key { display: inline; border: 0; color: inherit; font-size: 12px; } .palate-count { display: none; } }
 @media (pointer: coarse) { .palate-buttons .palate-button { min-height: 36px; }
   .palate-buttons .palate-button.palate-plain { width: 36px; } }
 `;
@@ -233,12 +233,12 @@ export class Answering {
     if (this.shown && !this.expected) this.deafUntil = this.since + SETTLE;
     this.pictures.keep([this.shown, question, ...this.deck.open.slice(0, AHEAD + 1)]);
     Object.assign(this, { shown: question, entry, placed: [], expected: false });
-    const cells = entry.images.map((image, index) => this.cell(image, index, question));
-    this.grid.replaceChildren(...cells);
+    const buttons = entry.images.map((image, index) => this.picture(image, index, question));
+    this.grid.replaceChildren(...buttons);
     this.layOut();
   }
 
-  cell(image, index, question) {
+  picture(image, index, question) {
     const pair = question.images.length === 2;
     const name = pair ? say(index ? "answer.right_title" : "answer.left_title") : say("answer.pick", { place: index + 1 });
     image.alt = name;
@@ -246,21 +246,19 @@ export class Answering {
     button.dataset.index = index;
     button.setAttribute("aria-label", name);
     if (!pair) button.append(element("b", "", { textContent: index + 1 }));
-    return element("div", "palate-cell", {}, button);
+    return button;
   }
 
   layOut() {
     const { clientWidth, clientHeight } = this.images;
-    const cells = [...this.grid.children];
-    if (!cells.length || !clientWidth) return;
-    const images = cells.map((cell) => cell.querySelector("img"));
-    // The place may be a part of a pixel narrower than what it says, and then the last column would wrap.
-    const place = grid(cells.length, clientWidth - 1, clientHeight - 1, shape(images[0]), GAP);
-    this.grid.style.gap = `${GAP}px`;
-    cells.forEach((cell, index) => {
-      const size = fit(shape(images[index]), place.width, place.height);
-      Object.assign(cell.style, { width: `${place.width}px`, height: `${place.height}px` });
-      Object.assign(cell.firstChild.style, { width: `${size.width}px`, height: `${size.height}px` });
+    const buttons = [...this.grid.children];
+    if (!buttons.length || !clientWidth) return;
+    const shapes = buttons.map((button) => shape(button.querySelector("img")));
+    const place = grid(buttons.length, clientWidth, clientHeight, shapes[0], GAP);
+    Object.assign(this.grid.style, { gap: `${GAP}px`, gridTemplateColumns: `repeat(${place.columns}, auto)` });
+    buttons.forEach((button, index) => {
+      const size = fit(shapes[index], place.width, place.height);
+      Object.assign(button.style, { width: `${size.width}px`, height: `${size.height}px` });
     });
   }
 
@@ -273,8 +271,7 @@ export class Answering {
     this.note.classList.toggle("palate-hidden", Boolean(shown) && !this.entry?.broken);
     this.note.textContent = this.entry?.broken ? say("answer.missing") : this.empty();
     const best = shown?.tiers?.[0] ?? [{ left: shown?.images[0], right: shown?.images[1] }[shown?.outcome]];
-    [...this.grid.children].forEach((cell, index) => {
-      const button = cell.firstChild;
+    [...this.grid.children].forEach((button, index) => {
       const place = this.placed.indexOf(shown.images[index]);
       button.toggleAttribute("data-chosen", place >= 0 || (!open && best.includes(shown.images[index])));
       button.toggleAttribute("data-place", place >= 0);
