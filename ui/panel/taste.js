@@ -86,7 +86,11 @@
       document.querySelector(".pl-answered").hidden = !byId("palate-answers").firstElementChild;
       measured(number);
     } catch (error) {
-      if (number === latest) window.palateKit.say(error.message);
+      if (number !== latest) return;
+      if (part("about")) return window.palateKit.say(error.message);
+      const { make } = window.palateKit;
+      const again = make("button", { type: "button", className: "pl-main", textContent: "Try again", data: { act: "look-again" } });
+      place.replaceChildren(make("div", { className: "pl-nothing" }, make("h1", { textContent: "Your taste can't be worked out" }), make("p", { textContent: error.message }), again));
     } finally {
       if (number === latest) place.removeAttribute("aria-busy");
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -149,6 +150,7 @@ class _Loaded:
 
         with self._lock:
             if not self._encoders:
+                _import_tokenizer()
                 try:
                     found = [
                         load_encoder(spec, self._device or best_device()) for spec in self._specs or (self._model,)
@@ -164,13 +166,6 @@ class _Loaded:
             return self._encoders
 
     def painter(self) -> Painter:
-        from diffusers.utils import logging as diffusers_logging
-        from transformers.utils import logging as transformers_logging
-
-        from ...adapters.steering import Generator
-
-        diffusers_logging.disable_progress_bar()
-        transformers_logging.disable_progress_bar()
         encoders: list[Any] = []
         try:
             encoders = self._all()
@@ -179,6 +174,13 @@ class _Loaded:
                 raise
             # Without an encoder the model still makes pictures to compare; steering then says what is missing.
             logger.warning("%s comes without an encoder; give one with --encoder to learn and to steer", self._model)
+        from diffusers.utils import logging as diffusers_logging
+        from transformers.utils import logging as transformers_logging
+
+        from ...adapters.steering import Generator
+
+        diffusers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()
         encoder: Any = encoders if len(encoders) > 1 else next(iter(encoders), None)
         return Generator(self._model, self._device or best_device(), encoder, self._offload)
 
@@ -200,6 +202,15 @@ def _choose_set(model: Any, vectors: Any, size: int, diversity: float) -> Sequen
     from ...adapters.taste import choose_set
 
     return choose_set(model, vectors, size, diversity=diversity)
+
+
+def _import_tokenizer() -> None:
+    """Import what puts words to an encoder, before the model's thread imports of the same library.
+
+    transformers loads its parts on first use, and two threads at once find a part missing that is only half there.
+    """
+    with contextlib.suppress(ImportError):  # an encoder without words needs none
+        from transformers import CLIPTokenizer  # noqa: F401
 
 
 def _moved(painter: Any, prompt: str, taste: Any, strength: float, settings: Any) -> float | None:
