@@ -6,11 +6,13 @@ import json
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from comfy_host import Host, NodeError
 from graphs import Graph, fit, node, playground, probe
+from palate.adapters.comparisons import PreferenceStore
 
 ROUTES = ("answer", "undo", "withdraw", "pairs", "people", "state", "export")
 
@@ -153,6 +155,21 @@ def test_on_a_read_only_disk_a_click_is_one_sentence_and_the_queue_goes_on(host:
     finally:
         host.run({"on": node("PalateProbeReadOnly", on=False)})
     assert host.request("/palate/answer", {"offer": pair["offer"], "outcome": "left"})["answers"] == 1
+
+
+def test_two_hundred_answers_from_four_tabs_at_once_are_neither_lost_nor_doubled(host: Host) -> None:
+    with PreferenceStore(host.home / "store") as store:
+        offers = [store.offer("busy", f"l{number}", f"r{number}", source="comfyui").id for number in range(200)]
+
+    def click(number: int) -> None:
+        for outcome in ("left", "left", "right"):  # a double click, and a changed mind
+            host.request("/palate/answer", {"offer": offers[number], "outcome": outcome})
+
+    with ThreadPoolExecutor(4) as tabs:
+        list(tabs.map(click, range(200)))
+    told = host.request("/palate/pairs", {"person": "busy", "offers": offers})
+    assert (told["answers"], told["open"]) == (200, 0)
+    assert {pair["outcome"] for pair in told["pairs"]} == {"right"} and len(told["pairs"]) == 200
 
 
 def _fresh(host: Host, person: str) -> dict[str, Any]:
