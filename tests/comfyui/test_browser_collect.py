@@ -233,7 +233,8 @@ def test_a_graph_that_waits_says_so_and_goes_on(host: Host, browser: Any, vue: b
     assert "The graph waits for you 4:5" in page.locator(".palate-prompt").inner_text()
     saved = page.evaluate("() => window.app.graph.serialize()")
     page.reload(wait_until="domcontentloaded")  # in the middle
-    page.wait_for_function("() => window.app?.graph?.nodes.length", timeout=WAIT)  # ComfyUI has loaded something itself
+    page.wait_for_function("() => window.app?.graph && window.app?.extensionManager", timeout=WAIT)
+    page.wait_for_timeout(1500)  # ComfyUI loads something of its own first
     page.wrong.clear()  # of requests that were cut off
     page.evaluate("workflow => window.app.loadGraphData(workflow)", saved)
     page.wait_for_selector(".palate-waiting .palate-asking", timeout=WAIT)

@@ -17,6 +17,7 @@ const NODE = "PalateCollectPairs";
 const WIDTH = 400; // pixels, of a new node
 const HEIGHT = 275; // pixels, of a new node's images with all that is around them
 const LEAST = 260; // pixels of height
+const BELOW = 18; // pixels of a node's frame below its last widget
 const ORDER = "put in order";
 
 /** What one node shows. */
@@ -32,6 +33,7 @@ class NodeQuestions {
       this.element.addEventListener(name, (event) => event.button > 0 || event.stopPropagation(), { passive: true });
     }
     this.passOn();
+    new ResizeObserver(() => this.grow()).observe(this.element);
   }
 
   value(name) {
@@ -85,6 +87,19 @@ class NodeQuestions {
     if (this.element.isConnected || app.canvas.graph !== this.node.graph) return;
     const there = document.querySelector(`[data-node-id="${this.node.id}"] .palate-pairs`);
     if (there && ![...shown].some((other) => other.element === there)) there.replaceWith(this.element);
+  }
+
+  /** A Vue renderer that gives an element its least height only: take what the node, as it was resized, has left. */
+  grow() {
+    const rows = this.element.closest(".lg-node-widgets");
+    const frame = this.element.closest("[data-node-id]");
+    if (!rows || !frame || rows.style.gridTemplateRows.includes("auto")) {
+      this.element.style.minHeight = "";
+      return;
+    }
+    const [inner, outer] = [this.element.getBoundingClientRect(), frame.getBoundingClientRect()];
+    const above = ((inner.top - outer.top) * frame.offsetWidth) / (outer.width || 1); // without the graph's zoom
+    this.element.style.minHeight = `max(${LEAST - 20}px, calc(var(--node-height) - ${Math.round(above) + BELOW}px))`;
   }
 
   /** After a reload: what this person has not decided, what a run waits for here first. */
