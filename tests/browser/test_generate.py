@@ -254,14 +254,45 @@ def test_what_was_painted_is_there_after_a_reload_and_a_restart(page, house):
     expect(part(page, "prompt")).to_have_value("it stays")
 
 
+def test_everybody_sees_their_own_gallery_and_may_look_at_all(page):
+    whose, tiles = part(page, "whose"), part(page, "grid").locator("button")
+    paint(page, "for me")
+    page.evaluate("() => window.palate.use('Zoe')")
+    expect(part(page, "none")).to_be_visible()
+    expect(tiles).to_have_count(0)
+    paint(page, "only for Zoe", strengths=1)
+    expect(tiles).to_have_count(2)
+    whose.select_option(label="Everybody's")
+    expect(tiles.nth(2)).to_be_visible()
+    whose.select_option(label="Yours")
+    expect(tiles).to_have_count(2)
+    page.evaluate("() => window.palate.use('me')")
+    expect(page.get_by_label("only for Zoe")).to_have_count(0)
+
+
+def test_seed_minus_one_is_another_one_each_time_and_what_is_no_seed_is_said(page):
+    seeds = []
+    part(page, "seed").fill("-1")
+    for _ in range(2):
+        paint(page, "some seed")
+        seeds.append(page.evaluate("() => JSON.parse(localStorage.getItem('palate-easel:me')).seed"))
+    assert len(set(seeds)) == 2
+    part(page, "seed").fill("abc")
+    act(page, "paint").click()
+    expect(part(page, "empty")).to_contain_text("seed is 'abc'; expected a whole number")
+    part(page, "seed").fill("1")
+
+
 def test_a_deleted_picture_can_be_brought_back(page):
     paint(page, "in and out")
-    count = page.locator(".pl-tile", has_text="in and out").count()
-    page.locator(".pl-tile").first.click()
+    tiles = page.locator(".pl-tile", has_text="in and out")
+    expect(tiles).not_to_have_count(0)  # the gallery is asked for again when all is painted
+    count = tiles.count()
+    tiles.first.click()
     act(page, "delete").click()
-    expect(page.locator(".pl-tile", has_text="in and out")).to_have_count(count - 1)
+    expect(tiles).to_have_count(count - 1)
     page.locator(".pl-say").get_by_text("Undo").click()
-    expect(page.locator(".pl-tile", has_text="in and out")).to_have_count(count)
+    expect(tiles).to_have_count(count)
 
 
 def test_painting_can_be_stopped(page, house):

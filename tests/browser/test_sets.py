@@ -191,9 +191,8 @@ def test_the_plot_grows_beside_the_pair_and_moves_nothing(page, panel):
     plot = page.locator("#palate-plot svg.pl-plot")
     expect(plot.locator("title")).to_contain_text("Accuracy after", timeout=driving.WAIT)
     assert page.locator(".pl-pair").bounding_box() == where
-    page.fill("#palate-surprise", "0.5")
-    page.wait_for_timeout(500)
-    settle(page)
+    with page.expect_response("**/palate/api/wanted"):
+        page.fill("#palate-surprise", "0.5")
     page.reload()
     next_pair(page)
     expect(page.locator("#palate-surprise")).to_have_value("0.5")

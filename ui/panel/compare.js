@@ -129,10 +129,11 @@
     const broken = told.broken ? ` · skipped ${told.broken} file${told.broken === 1 ? "" : "s"} that can't be read` : "";
     const count = told.answers === 1 ? "1 answer" : `${told.answers} answers`;
     const latest = told.share === 1 ? told.live.curve.at(-1) : undefined; // the number that the plot ends with
-    const progress = latest ? `your taste foresees ${Math.round(100 * latest[1])}\u00a0% of the latest` : told.progress;
+    const advised = told.live.advice && told.share > 0; // below the plot: one voice is enough
+    const progress = latest ? `your taste foresees ${Math.round(100 * latest[1])}\u00a0% of the latest` : advised ? "" : told.progress;
     const way = told.answers ? `${count}${progress ? `: ${progress}` : ""}` : progress;
     write("#palate-status", told.problem || way + broken);
-    find(".pl-meter")?.classList.toggle("pl-there", told.share === 1);
+    find(".pl-meter")?.classList.toggle("pl-there", Boolean(advised));
     find(".pl-meter i")?.style.setProperty("width", `${100 * told.share}%`);
     stop(hand.length ? "" : told.stopped);
     document.dispatchEvent(new CustomEvent("palate:told", { detail: told }));
@@ -265,7 +266,7 @@
     if (event.ctrlKey || event.metaKey) {
       if (key !== "z" || event.shiftKey) return;
       event.preventDefault();
-      undo();
+      act("undo");
     } else if (window.palateSet.key(key, event)) {
       event.preventDefault();
     } else if (KEYS[key] && !event.shiftKey && !(event.target.closest?.("[role=tab]") && key.startsWith("Arrow"))) {

@@ -14,6 +14,7 @@ from ...adapters.comparisons import Comparison
 from ...adapters.errors import ComparisonError
 from ...adapters.taste.ceiling import SECOND_LOOK
 from .fresh import Fresh
+from .progress import FIRST_LOOK
 from .variety import in_words, variety
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Live:
         return {
             "curve": [] if report is None else [list(point) for point in report.curve],
             "ceiling": None if report is None else report.ceiling,
-            "advice": "" if report is None else report.advice,
+            "advice": report.advice if report is not None and answers >= FIRST_LOOK else "",
             "enough": report is not None and report.enough,
             "variety": "" if share is None else in_words(share),
             "slips": len(self.slips(person)) if answers >= FIRST_SLIPS else 0,
