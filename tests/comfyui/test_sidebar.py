@@ -218,6 +218,24 @@ def test_a_graph_that_waits_is_answered_in_the_sidebar(host: Host, browser: Any)
     (pair,) = host.wait(run)["collect"]["palate_pairs"]
     assert pair["outcome"] == "right"
     state(page, person="waltraud", waiting=0, answers=1)
+
+    (older,) = ask(host, "waltraud", 1)
+    page.evaluate(TOGGLE)
+    page.reload(wait_until="domcontentloaded")
+    show_tab(page)
+    shown(page, older)
+    graph["collect"]["inputs"]["prompt"] = "the same again"
+    run = host.queue(graph)  # while somebody looks at another question
+    page.locator(".palate-notice", has_text="your choice").wait_for(timeout=WAIT)
+    page.wait_for_timeout(1500)  # until the end of the run's beginning was looked into
+    shown(page, older)
+    page.locator(".palate-notice button").click()
+    page.locator(".palate-tab .palate-waiting").wait_for(timeout=WAIT)
+    page.wait_for_timeout(500)
+    page.keyboard.press("ArrowLeft")
+    host.wait(run)
+    shown(page, older)
+    state(page, waiting=1, answers=2)
     assert page.wrong == []
     page.close()
 

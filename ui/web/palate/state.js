@@ -75,6 +75,15 @@ export class State extends EventTarget {
     this.learn();
   }
 
+  /** Ask now what a run waits for. */
+  async bring({ person, offers }) {
+    if (person !== this.person) return this.choose(person);
+    await this.guard(async () => {
+      const { pairs } = await post("/palate/pairs", { person, offers });
+      if (person === this.person) this.deck.put(pairs.filter(({ outcome }) => !outcome));
+    });
+  }
+
   /** Forget the question that is shown; it won't be asked again. */
   async withdraw(question) {
     await this.guard(async () => {
@@ -214,7 +223,8 @@ export class State extends EventTarget {
   soon(name, work, wait = CALM) {
     this.timers ??= {};
     clearTimeout(this.timers[name]);
-    this.timers[name] = setTimeout(work, wait);
+    // Nobody asked for it: whoever does something is told what is wrong.
+    this.timers[name] = setTimeout(() => Promise.resolve(work()).catch(() => {}), wait);
   }
 
   changed() {

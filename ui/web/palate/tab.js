@@ -117,7 +117,7 @@ export class Tab {
     this.drawNotice();
     this.answering.root.classList.toggle("palate-hidden", !this.asks(current));
     this.foot.classList.toggle("palate-hidden", !current || current.waiting);
-    if (this.opened && current && this.root.isConnected) this.focus();
+    if (this.opened && state.ready && this.root.isConnected) this.focus(current);
     this.drawProgress();
     this.drawNothing();
     const own = this.asks(current) ? wrong : null; // the question's own line says it
@@ -130,11 +130,11 @@ export class Tab {
   }
 
   /** Whoever opened the tab can answer by keys at once, unless they went elsewhere in the meantime. */
-  focus() {
+  focus(question) {
     this.opened = false;
     const { activeElement } = document;
     const isTyping = activeElement?.matches("input, textarea, select, [contenteditable]");
-    if (!isTyping) this.answering.root.focus({ preventScroll: true });
+    if (question && !isTyping) this.answering.root.focus({ preventScroll: true });
   }
 
   /** Whether the question's place is there: also right after the last answer, so that it can be taken back. */
@@ -151,7 +151,7 @@ export class Tab {
     this.notice.dataset.for = `${person} ${wait.person} ${wait.offers}`;
     const own = wait.person === person;
     const text = own ? say("tab.graph_next") : say("tab.graph_waits", { person: wait.person });
-    const go = this.button(say("tab.answer"), () => (own ? this.state.paused(wait) : this.state.choose(wait.person)));
+    const go = this.button(say("tab.answer"), () => this.turn(() => this.state.bring(wait)));
     this.notice.replaceChildren(element("span", "", { textContent: text }), go);
   }
 
@@ -189,13 +189,20 @@ export class Tab {
   }
 
   personButton({ person, answers, waiting }) {
-    const made = this.button("", () => this.state.choose(person), "palate-person");
+    const made = this.button("", () => this.turn(() => this.state.choose(person)), "palate-person");
     made.append(element("span", "", { textContent: person }));
     const small = (name, textContent) => element("small", name, { textContent });
     made.append(small("", say("answer.answered", { count: answers })));
     if (waiting) made.append(small("palate-many", say("answer.waiting", { count: waiting })));
     made.setAttribute("aria-current", String(person === this.state.person));
     return made;
+  }
+
+  /** To another question, with the keys. */
+  async turn(work) {
+    await work();
+    this.opened = true;
+    this.draw();
   }
 
   async withdraw() {
