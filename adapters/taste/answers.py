@@ -45,6 +45,18 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True)
+class Refused:
+    """An answer that none of several pictures is good.
+
+    Attributes:
+        comparison: the first that it implies. images: (k, D) float64.
+    """
+
+    comparison: Comparison
+    images: Array
+
+
+@dataclass(frozen=True)
 class Answers:
     """One person's teaching answers as vectors, oldest first.
 
@@ -55,6 +67,7 @@ class Answers:
         half_life: days after which an answer counts half, > 0; None for never.
         subspace: in which directions the encoder's images vary; None where that is not known.
         population: what other people's tastes have in common; None where that is not known.
+        refused: answers that no picture is good.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -64,6 +77,7 @@ class Answers:
     half_life: float | None = None
     subspace: Subspace | None = None
     population: Population | None = None
+    refused: tuple[Refused, ...] = ()
 
     def __post_init__(self) -> None:
         if self.half_life is not None and not self.half_life > 0.0:
@@ -87,6 +101,7 @@ class Answers:
             [comparisons[i].outcome for i in pairs],
             weight[pairs],
             [(self.rankings[number], counts) for number, counts in first.items() if number is not None],
+            self._refused(count),
         )
 
     def preferences(self) -> tuple[Array, Array]:
@@ -106,14 +121,26 @@ class Answers:
 
     def first(self, count: int) -> Answers:
         """The first `count` comparisons alone."""
-        return replace(self, comparisons=self.comparisons[:count], left=self.left[:count], right=self.right[:count])
+        return replace(
+            self, comparisons=self.comparisons[:count], left=self.left[:count], right=self.right[:count], refused=()
+        )
 
-    def _weights(self, comparisons: tuple[Comparison, ...]) -> Array:
+    def _weights(self, comparisons: Sequence[Comparison], newest: float | None = None) -> Array:
         """(K,) how often each counts; the newest counts once."""
         if self.half_life is None or not comparisons:
             return np.ones(len(comparisons))
         created = np.array([c.created or 0.0 for c in comparisons])
-        return np.asarray(0.5 ** ((created.max() - created) / (DAY * self.half_life)))
+        latest = created.max() if newest is None else newest
+        return np.asarray(0.5 ** (np.maximum(latest - created, 0.0) / (DAY * self.half_life)))
+
+    def _refused(self, count: int | None) -> list[tuple[Array, float]]:
+        """Pictures that were all bad, and how often that counts, of the answers before comparison number `count`."""
+        told = self.comparisons[:count]
+        later = None if count is None or count >= len(self.comparisons) else self.comparisons[count].id
+        found = [one for one in self.refused if later is None or (one.comparison.id or 0) < later]
+        newest = max((c.created or 0.0 for c in told), default=None)
+        weights = self._weights([one.comparison for one in found], newest)
+        return [(one.images, float(weight)) for one, weight in zip(found, weights, strict=True)]
 
 
 def read_answers(
@@ -126,9 +153,8 @@ def read_answers(
 ) -> Answers:
     """Read what `person` answered and encode the images that no one encoded before.
 
-    "both_bad" is left out: it says that pictures lie below what the person would accept, and nothing about which of
-    them is better; Bradley-Terry has differences only, no such level. Taking it for a tie would pull good directions
-    towards zero that the pictures happen to differ in. "skip" is no answer.
+    "both_bad" says that pictures lie below what the person would accept, and nothing about which of them is better: see
+    `level.py`. "skip" is no answer.
 
     Pictures that are gone or damaged are left out, and of a ranking the others still count.
 
@@ -137,8 +163,10 @@ def read_answers(
         subspace: as in `Answers`; "auto" looks at all images of this encoder that the store holds.
         population: whether to expect what the other people of the store have in common.
     """
-    found = [c for c in store.comparisons(person) if c.outcome in TEACHING]
-    ids = list(dict.fromkeys(i for c in found for i in (c.left, c.right)))
+    everything = store.comparisons(person)
+    found = [c for c in everything if c.outcome in TEACHING]
+    bad = [c for c in everything if c.outcome == "both_bad"] if found else []
+    ids = list(dict.fromkeys(i for c in (*found, *bad) for i in (c.left, c.right)))
     vectors = {i: v.numpy() for i, v in encode_readable(store, encoder, ids).items()}
     answers = _answers(store, person, found, vectors, encoder.dim)
     missing = len(found) - len(answers.comparisons)
@@ -146,6 +174,7 @@ def read_answers(
         _log.warning("%d answers of %s are left out: their pictures are gone or damaged", missing, ascii(person))
     return replace(
         answers,
+        refused=_refusals(bad, vectors),
         half_life=half_life,
         subspace=stored_subspace(store, encoder.identity) if subspace == "auto" else subspace,
         population=stored_population(store, encoder.identity, person) if population else None,
@@ -171,6 +200,19 @@ def _answers(
     if any(c.ranking is not None for c in usable):
         rankings = {r.id: _tiers(r, vectors) for r in store.rankings(person) if r.id is not None}
     return Answers(usable, left, right, rankings)
+
+
+def _refusals(bad: Sequence[Comparison], known: Mapping[str, Any]) -> tuple[Refused, ...]:
+    """Answers that no picture is good, oldest first: a ranking's comparisons are one answer."""
+    answers: dict[tuple[str, int | None], list[Comparison]] = {}
+    for c in bad:
+        answers.setdefault(("pair", c.id) if c.ranking is None else ("ranking", c.ranking), []).append(c)
+    found = []
+    for one in answers.values():
+        images = list(dict.fromkeys(i for c in one for i in (c.left, c.right)))
+        if all(image in known for image in images):
+            found.append(Refused(one[0], np.stack([known[image] for image in images]).astype(np.float64)))
+    return tuple(found)
 
 
 def _tiers(ranking: Ranking, vectors: Mapping[str, Array]) -> tuple[Array, ...]:

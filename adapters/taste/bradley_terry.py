@@ -7,6 +7,7 @@ Shapes: N comparisons, T ties, R rankings of k images, D width, M vectors asked 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,6 +56,7 @@ class BradleyTerry:
     weights_: Any
     n_features_in_: int
     n_iter_: int
+    _whole: BradleyTerry | None = None  # the model that this one is a part of
 
     def __init__(self, prior_variance: float = 1.0) -> None:
         self.prior_variance = prior_variance
@@ -136,6 +138,7 @@ class BradleyTerry:
         self._factor, self._rows, self._scale = factor, rows, scale
         self._likelihood, self._minimum = likelihood, found
         self._posterior: Posterior | None = None
+        self._whole = None
         self.n_features_in_ = width
         self.n_iter_ = found.steps
 
@@ -151,6 +154,16 @@ class BradleyTerry:
         model.n_features_in_ = len(model._weights)
         model.n_iter_ = 0
         return model
+
+    def first_weights(self, width: int) -> BradleyTerry:
+        """This model about the first `width` weights alone, whatever the others are; the evidence stays the same."""
+        self._require_fitted()
+        part = copy.copy(self)
+        part._whole, part._posterior = self, None
+        part._weights = self._weights[:width]
+        part.weights_ = self.weights_[:width]
+        part.n_features_in_ = width
+        return part
 
     def utility(self, x: Matrix) -> Any:
         """Utility (M,) of vectors (M, D), in nats, up to a constant; higher is liked more."""
@@ -179,7 +192,9 @@ class BradleyTerry:
     def posterior(self) -> Posterior:
         """The Laplace posterior's covariance, worked out when first asked for."""
         self._require_fitted()
-        if self._posterior is None:
+        if self._posterior is None and self._whole is not None:
+            self._posterior = self._whole.posterior.first_weights(self.n_features_in_)
+        elif self._posterior is None:
             self._posterior = laplace(self._factor, self._likelihood, self._rows * self._scale, self._minimum.log_odds)
         return self._posterior
 

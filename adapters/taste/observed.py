@@ -26,6 +26,7 @@ class Observed:
     Attributes:
         chosen, rejected: (N, D). ties: two (T, D). orderings, choices: (k, D) each, the best image first.
         sample_weight: (N + T + orderings + choices,) how often each counts, in that order.
+        level: what is said about being good enough; None where nobody said that pictures are bad.
     """
 
     chosen: Array
@@ -34,11 +35,12 @@ class Observed:
     orderings: tuple[Array, ...]
     choices: tuple[Array, ...]
     sample_weight: Array
+    level: Level | None = None
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """For `BradleyTerry.fit(**observed.arguments)`."""
-        named = vars(self).copy()
+        """For `BradleyTerry.fit(**observed.arguments)`, without the level."""
+        named = {name: value for name, value in vars(self).items() if name != "level"}
         return {name: value for name, value in named.items() if name not in ("orderings", "choices") or value}
 
     @property
@@ -61,6 +63,34 @@ class Observed:
             self.orderings[-count:],
             self.choices[-count:],
             np.concatenate([part[-count:] for part in parts]),
+            None if self.level is None else self.level.newest(count),
+        )
+
+
+@dataclass(frozen=True)
+class Level:
+    """The same answers, where "none of them" could have been said.
+
+    Attributes:
+        others: ties, and what rankings say below their first tier.
+        offered: (k, D) each, the first picked out of the others, and good enough. offered_weight: as many numbers.
+        refused: (k, D) each, none of them good. refused_weight: as many numbers.
+    """
+
+    others: Observed
+    offered: tuple[Array, ...]
+    offered_weight: Array
+    refused: tuple[Array, ...]
+    refused_weight: Array
+
+    def newest(self, count: int) -> Level:
+        """The latest `count` of each kind."""
+        return Level(
+            self.others.newest(count),
+            self.offered[-count:],
+            self.offered_weight[-count:],
+            self.refused[-count:],
+            self.refused_weight[-count:],
         )
 
 
@@ -70,6 +100,7 @@ def observe(
     outcomes: Sequence[str],
     weight: Array,
     rankings: Sequence[tuple[Tiers, float]] = (),
+    refused: Sequence[tuple[Array, float]] = (),
 ) -> Observed:
     """Sort answers by kind.
 
@@ -83,6 +114,7 @@ def observe(
         outcomes: K of "left", "right", "tie".
         weight: (K,) how often each pair counts.
         rankings: Tiers, and how often they count.
+        refused: Images (k, D) none of which is good, and how often that counts.
     """
     outcome = np.array(outcomes, dtype=object)
     tie = outcome == "tie"
@@ -111,4 +143,34 @@ def observe(
         tuple(images for images, _ in orderings),
         tuple(images for images, _ in choices),
         np.concatenate([weight[~tie], *tie_weight, np.array(lists)]),
+        _level((left[tie], right[tie], weight[tie]), chosen, rejected, weight[~tie], rankings, refused)
+        if refused and (len(chosen) or orderings or choices)
+        else None,
+    )
+
+
+def _level(
+    tied: tuple[Array, Array, Array],
+    chosen: Array,
+    rejected: Array,
+    weight: Array,
+    rankings: Sequence[tuple[Tiers, float]],
+    refused: Sequence[tuple[Array, float]],
+) -> Level:
+    """Choices among what was shown, where one of them was good enough; of a ranking, each image of the first tier."""
+    offered = [(np.stack(pair), float(counts)) for *pair, counts in zip(chosen, rejected, weight, strict=True)]
+    others = [one for one in rankings if len(one[0]) == 1]
+    for tiers, counts in rankings:
+        lower = list(tiers[1:])
+        if lower:
+            offered.extend((np.concatenate([image[None], *lower]), counts) for image in tiers[0])
+        if len(lower) > 1:
+            others.append((lower, counts))
+    left, right, counts_of_ties = tied
+    return Level(
+        others=observe(left, right, ["tie"] * len(left), counts_of_ties, others),
+        offered=tuple(images for images, _ in offered),
+        offered_weight=np.array([counts for _, counts in offered]),
+        refused=tuple(images for images, _ in refused),
+        refused_weight=np.array([counts for _, counts in refused]),
     )

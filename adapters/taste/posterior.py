@@ -8,7 +8,7 @@ The first form costs little for few answers, the second for more answers than di
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -67,6 +67,18 @@ class Posterior:
             return gain
         left, sizes, _ = np.linalg.svd(gain, full_matrices=False)
         return np.asarray((left * sizes)[:, :count])
+
+    def first_weights(self, width: int) -> Posterior:
+        """The covariance of the first `width` weights, which the prior must not tie to the others."""
+        factor = self.factor
+        if isinstance(factor, Stretch):
+            factor = replace(factor, directions=factor.directions[:, :width])
+        elif isinstance(factor, np.ndarray):
+            factor = factor[:width, :width]
+        if self.kept is None:
+            return Posterior(factor, self.gain[:width])
+        kept = self.kept[:width]
+        return Posterior(factor, self.gain[:width], np.linalg.cholesky(kept @ kept.T))
 
     def _whiten(self, vectors: Array) -> Array:
         return times_factor(vectors, self.factor)

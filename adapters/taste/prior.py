@@ -18,6 +18,7 @@ import numpy as np
 
 from .bradley_terry import BradleyTerry
 from .covariance import Stretch
+from .level import augmented, log_odds_at_random
 from .likelihood import Array
 from .observed import Observed, observe
 from .population import Population
@@ -30,6 +31,7 @@ _EXPECTED = 2.0  # nats
 EXPONENTS = (0.0, -0.25, -0.5, -0.75)
 _USUAL, _VARIES = -0.25, 0.4  # exponent before any answer, and its standard deviation
 _UNLIKE_OTHERS = 2.0  # nats by which answers must speak against what other people have in common
+_MEANT = 2.0  # nats by which answers must speak for "both bad" being about a level
 _NEWEST = 200  # answers of a kind that are looked at; more make the choice no better and the click slower
 
 
@@ -41,11 +43,13 @@ class Prior:
         variance: of each weight, > 0; where there is a stretch, across all other directions.
         stretch: the covariance where it is not the same in all directions.
         mean: (D,) expected weights; None for zero.
+        level: whether "both bad" is about what the person would accept; else it is left out.
     """
 
     variance: float
     stretch: Stretch | None = None
     mean: Array | None = None
+    level: bool = False
 
     def times(self, factor: float) -> Prior:
         """The prior of a taste that is sqrt(factor) times as strong."""
@@ -55,14 +59,22 @@ class Prior:
     def fit(self, observed: Observed) -> BradleyTerry:
         """Learn from answers under this prior."""
         model = BradleyTerry(self.variance)
-        return model.fit(**observed.arguments, prior_mean=self.mean, prior_covariance=self.stretch)
+        if observed.level is None or not self.level:
+            return model.fit(**observed.arguments, prior_mean=self.mean, prior_covariance=self.stretch)
+        mean = None if self.mean is None else np.append(self.mean, 0.0)
+        stretch = self.stretch
+        if stretch is not None:
+            column = np.zeros((len(stretch.directions), 1))
+            stretch = replace(stretch, directions=np.concatenate([stretch.directions, column], axis=1))
+        width = observed.chosen.shape[1]
+        return model.fit(**augmented(observed), prior_mean=mean, prior_covariance=stretch).first_weights(width)
 
 
 def evidence_prior(observed: Observed, subspace: Subspace | None = None, population: Population | None = None) -> Prior:
     """Return the prior that expected these answers best.
 
     First its spread, then its stretch at that spread; or what other people have in common, unless the answers speak
-    against it.
+    against it. At last whether "both bad" says what the person would accept.
 
     Args:
         observed: Answers.
@@ -70,6 +82,15 @@ def evidence_prior(observed: Observed, subspace: Subspace | None = None, populat
         population: What other people have in common; None where nothing is known of others.
     """
     newest = observed.newest(_NEWEST)
+    prior = _without_level(newest, subspace, population)
+    if newest.level is None:
+        return prior
+    with_level = replace(prior, level=True)
+    at_random = prior.fit(newest).log_evidence() + log_odds_at_random(newest)
+    return with_level if with_level.fit(newest).log_evidence() - _MEANT > at_random else prior
+
+
+def _without_level(newest: Observed, subspace: Subspace | None, population: Population | None) -> Prior:
     differences = newest.differences
     if not np.square(differences).sum() > 0.0:
         return Prior(_EXPECTED**2)
