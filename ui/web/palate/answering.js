@@ -26,17 +26,21 @@ const HINTS = { left: "←", tie: "T", right: "→", both_bad: "B", skip: "S", r
 
 const STYLE = `
 .palate-pairs, .palate-viewer { --palate-part: color-mix(in srgb, var(--palate-text) 10%, transparent);
-  --palate-part-hover: color-mix(in srgb, var(--palate-text) 18%, transparent); }
+  --palate-part-hover: color-mix(in srgb, var(--palate-text) 18%, transparent);
+  --palate-wrong: color-mix(in srgb, var(--destructive-background, #e05252) 60%, var(--palate-text)); }
 .palate-pairs { container-type: inline-size; display: flex; flex-direction: column; gap: 6px; width: 100%; height: 100%;
   min-height: 240px; padding: 2px 4px 4px; overflow: hidden; border-radius: 8px; font-size: 12px; outline: none;
   touch-action: manipulation; user-select: none; }
 .palate-pairs:focus-visible { outline: 2px solid var(--palate-accent); outline-offset: -1px; }
 .palate-head { display: flex; flex: none; justify-content: space-between; gap: 10px; height: 18px; line-height: 18px; }
 .palate-prompt { overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
+.palate-head:has(.palate-wrong) { height: auto; max-height: 54px; }
+.palate-prompt.palate-wrong { white-space: normal; }
 .palate-count { flex: none; color: var(--palate-quiet); }
 .palate-waiting .palate-prompt::before { content: ""; display: inline-block; width: 7px; height: 7px; margin: 0 6px 1px 1px;
   border-radius: 50%; background: var(--palate-accent); animation: palate-pulse 1.6s ease-in-out infinite; }
 @keyframes palate-pulse { 50% { opacity: 0.25; } }
+@media (prefers-reduced-motion: reduce) { .palate-waiting .palate-prompt::before { animation: none; } }
 .palate-clock { flex: none; height: 2px; margin: -3px 0; border-radius: 1px; overflow: hidden; }
 .palate-clock i { display: block; width: 0; height: 100%; background: var(--palate-accent); }
 .palate-images { position: relative; flex: 1 1 0; min-height: 110px; }
