@@ -132,6 +132,8 @@ def stored_population(store: PreferenceStore, encoder: str, person: str) -> Popu
         encoder: Its identity.
         person: Who is not asked.
     """
+    if len(set(store.people()) - {person}) < FEWEST:  # had without counting anybody's answers
+        return None
     others = [one for one in store.people_answers() if one.person != person and one.answers >= _FEWEST_ANSWERS]
     others = sorted(others, key=lambda one: (-one.answers, one.person))[:MOST]
     if len(others) < FEWEST:
