@@ -127,7 +127,7 @@ def _people(world: World, arm: Arm, prior: PriorOf, sizes: Sequence[int], mistak
 
 def reached(curve: Array, sizes: Sequence[int], level: float) -> float:
     """After how many answers a curve (C,) reaches a level, a straight line between two numbers; infinity for never."""
-    above = np.flatnonzero(curve >= level)
+    above = np.flatnonzero(curve >= level - 1e-9)  # a curve reaches its own values, however they were summed
     if not len(above):
         return float("inf")
     k = int(above[0])

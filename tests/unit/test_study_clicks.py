@@ -98,6 +98,7 @@ def test_a_level_is_reached_between_two_numbers_of_answers():
     curve, sizes = np.array([0.6, 0.7, 0.69]), (10, 20, 40)
     assert clicks.reached(curve, sizes, 0.65) == pytest.approx(15.0)
     assert clicks.reached(curve, sizes, 0.5) == 10.0
+    assert clicks.reached(curve, sizes, 0.7 + 1e-12) == pytest.approx(20.0)
     assert clicks.reached(curve, sizes, 0.8) == float("inf")
 
 
