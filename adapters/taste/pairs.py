@@ -60,8 +60,8 @@ def choose_pair(
     - "uncertainty": the answer that is hardest to predict (probability nearest to 1/2).
     - "random": any pair, all equally likely. Also what a taste that has not learned yet gets.
 
-    Two of the same picture are returned only where nothing else is left, and so are, but by chance, near-duplicates
-    (closer than `ALIKE` of the usual distance between two candidates).
+    Two equal pictures are returned only where nothing else is left; so are near-duplicates (closer than `ALIKE` of the
+    usual distance between two candidates), but by "random", which may come upon them.
 
     Among thousands of candidates, "information_gain" looks at the pairs of `shortlist.py` and takes the best of them;
     memory grows with M D, not with M^2.
