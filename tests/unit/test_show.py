@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from palate.adapters.comparisons import PreferenceStore
 from palate.adapters.errors import StoreError
+from palate.adapters.taste import LearningReport
 from palate.ui import cli, commands
 from palate.ui.show import ShowError, show_taste
 
@@ -22,17 +23,22 @@ def store(tmp_path, monkeypatch):
     return tmp_path / "store"
 
 
-def show(store, *given):
-    return show_taste(cli.parser().parse_args(["show", *given]), store, fakes.fake_tools())
+def show(store, *given, **tools):
+    return show_taste(cli.parser().parse_args(["show", *given]), store, fakes.fake_tools(**tools))
 
 
-def test_a_taste_is_told_in_words_and_numbers(store, capsys):
-    assert show(store, "Mara") == 0
+@pytest.mark.parametrize("others", [None, 0.55])
+def test_a_taste_is_told_in_words_and_numbers(store, capsys, others):
+    known = LearningReport(
+        "Mara", 40, 20, 15.0, 0.75, (0.53, 0.89), 0.5, 0.75, stranger_accuracy=others, advice="Good enough."
+    )
+    assert show(store, "Mara", report=lambda *given: known) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Mara: 40 answers"
     assert lines[1].startswith("likes ") and lines[2].startswith("dislikes ")
-    assert "answers before learning from them" in lines[3]
-    assert lines[4].startswith("The average of others foresees")
+    assert lines[3].startswith("Predicted 15 of 20 answers before learning from them: 75 %")
+    told = ["The average of others foresees 55 % of the same answers."] if others else []
+    assert lines[4:] == [*told, "Good enough."]
 
 
 def test_a_page_is_saved_without_the_name_unless_asked(store, tmp_path, capsys):
