@@ -17,6 +17,8 @@ const ID = "palate";
 const TOGGLE = `Workspace.ToggleSidebarTab.${ID}`; // ComfyUI makes this command for every tab
 const BADGE = "Palate.Badge";
 const HINTS = "Palate.KeyHints";
+// Where there is no room for words, keys are what the buttons say.
+const HIDDEN = "@container (min-width: 311px) { .palate-no-keys .palate-key { display: none !important; } }";
 const MOST = 99; // the badge says 99+ beyond
 const ANSWERS = [
   ["Left", "left", "ArrowLeft", "Palate: I prefer the left image"],
@@ -84,7 +86,7 @@ app.registerExtension({
 
   async setup() {
     await loadTexts();
-    addStyle("keys", ".palate-no-keys .palate-key { display: none !important; }");
+    addStyle("keys", HIDDEN);
     app.extensionManager.registerSidebarTab({
       id: ID,
       icon: "pi pi-heart",

@@ -29,6 +29,10 @@ const STYLE = `
 .palate-ask .palate-pairs { height: clamp(230px, calc(54cqw + 76px), 70vh); margin: 0 -4px; width: auto; }
 .palate-ask .palate-pairs:has(.palate-cell:nth-child(3)) { height: clamp(300px, calc(100cqw + 40px), 80vh); }
 .palate-ask .palate-count { display: none; }
+.palate-ask .palate-buttons { flex-wrap: wrap; }
+@container (max-width: 310px) { .palate-ask .palate-buttons .palate-key { display: none; } /* there is room for words */
+  .palate-ask .palate-buttons span { display: inline; }
+  .palate-ask .palate-buttons .palate-button:not(.palate-plain) { padding: 3px 6px; font-size: 11px; } }
 .palate-ask footer { display: flex; justify-content: flex-end; min-height: 26px; }
 .palate-ask footer .palate-button { min-height: 24px; padding: 2px 6px; font-size: 12px; }
 .palate-nothing { display: flex; flex-direction: column; align-items: flex-start; gap: 10px; }
