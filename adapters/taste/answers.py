@@ -117,7 +117,8 @@ class Answers:
 
     def fit(self, count: int | None = None, prior: Prior | None = None) -> BradleyTerry:
         """Learn from the first `count` comparisons; under the prior that expected them best if none is given."""
-        return (prior or self.prior(count)).fit(self.observed(count))
+        observed = self.observed(count)
+        return (prior or evidence_prior(observed, self.subspace, self.population)).fit(observed)
 
     def first(self, count: int) -> Answers:
         """The first `count` comparisons alone."""

@@ -18,7 +18,7 @@ from ..errors import NotEnoughAnswersError, ShapeError
 from .answers import TEACHING, Answers, Encoder, read_answers
 from .arrays import Matrix
 from .bradley_terry import BradleyTerry
-from .prior import Prior
+from .prior import Prior, evidence_prior
 from .subspace import Subspace
 
 __all__ = ["TEACHING", "Answers", "Encoder", "Taste", "fit_taste", "read_answers"]
@@ -120,8 +120,12 @@ def fit_taste(
     answers = read_answers(store, encoder, person, half_life, subspace, population and prior_variance is None)
     if not answers.comparisons:
         raise NotEnoughAnswersError(_nothing(person, store.comparisons(person)))
-    prior = answers.prior() if prior_variance is None else Prior(prior_variance)
-    model = answers.fit(prior=prior)
+    observed = answers.observed()
+    if prior_variance is None:
+        prior = evidence_prior(observed, answers.subspace, answers.population)
+    else:
+        prior = Prior(prior_variance)
+    model = prior.fit(observed)
     chosen, rejected = answers.preferences()
     weights = torch.from_numpy(model.weights_.astype(np.float32))
     projection = getattr(encoder, "text_projection", None)

@@ -26,7 +26,7 @@ answers each:
 "In common" is the share of the variance of their weights that was made the same for all. As they are, those people have
 nothing in common: the evidence says so, and nothing changes. With 3 others, or 10 with 20 answers each, no cell was
 significantly worse either. A full covariance learned from the others' weights (an inverse Wishart with 2 to 8 prior
-people) lost 1 to 4 points at 20 answers with 10 others, and gained only with 60 others at 200.
+people) lost 2 to 4 points at 20 answers with 10 others, and gained only with 60 others at 200.
 
 Shapes: P people, D width, r directions that a person's answers said something about.
 """
