@@ -51,6 +51,7 @@ def show_taste(arguments: argparse.Namespace, store: Path, tools: Tools | None =
     try:
         looks = Looks(studio)
         looks.encode(arguments.person, "", progress_line("Looking at pictures", sys.stderr) or _quiet)
+        looks.encode_others(arguments.person, progress_line("Looking at what others saw", sys.stderr) or _quiet)
         if not arguments.html:
             print(_in_words(studio, looks, arguments.person, arguments.prompt))
             return 0

@@ -19,6 +19,7 @@ from palate.ui.panel.studio import Studio
 from palate.ui.panel.taste_routes import PAGE, taste_routes
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
+WAIT = "palate.ui.panel.taste_routes.WAIT"
 LONG = 30.0  # s, only ever waited for when something is broken
 
 
@@ -36,8 +37,9 @@ def rooms(studio):
 
 
 @pytest.fixture
-def ask(studio, rooms):
-    """Ask as the tab "one" of Ada, unless the request says otherwise."""
+def ask(studio, rooms, monkeypatch):
+    """Ask as the tab "one" of Ada, unless the request says otherwise; Taste waits for its work, however busy it is."""
+    monkeypatch.setattr(WAIT, LONG)
     app = FastAPI()
     for routes in (compare_routes, people_routes):
         app.include_router(routes(studio))
@@ -179,21 +181,25 @@ def test_two_who_like_red_are_alike(ask, studio):
 
 def test_a_look_that_takes_long_is_followed_and_can_be_stopped(ask, rooms, monkeypatch):
     fakes.answer_some(rooms.studio.store, person="Ada")
-    gate = threading.Event()
+    gate, begun = threading.Event(), threading.Event()
     encode = rooms.looks.encode
 
     def slow(person, subject, tell):
         while not gate.wait(0.01):
             tell(1, 4)
+            begun.set()
         encode(person, subject, tell)
 
     monkeypatch.setattr(rooms.looks, "encode", slow)
-    told = ask("taste")
+    monkeypatch.setattr(WAIT, 0.1)
+    job = rooms.jobs.get(ask("taste")["job"])
+    assert begun.wait(LONG)
+    told = job.state()
     assert (told["state"], told["text"], told["share"]) == ("working", "Looking at the pictures… 1 of 4", 0.25)
-    job = rooms.jobs.get(told["job"])
     job.stop()
     assert job.wait(LONG) and job.state()["state"] == "stopped"
     gate.set()
+    monkeypatch.setattr(WAIT, LONG)
     assert "Likes" in ask("taste")["html"]
 
 
@@ -236,14 +242,21 @@ def test_a_ranking_is_listed_deleted_and_brought_back_as_a_whole(ask, studio):
 
 def test_who_waits_for_a_long_test_can_leave_and_find_it_done(ask, rooms, monkeypatch):
     fakes.answer_some(rooms.studio.store, person="Ada")
-    gate, real = threading.Event(), rooms.studio.reports.of
-    monkeypatch.setattr(rooms.studio.reports, "of", lambda person: gate.wait(LONG) and real(person))
-    told = ask("taste/accuracy")
-    assert told["text"] == "Testing the taste on every answer…"
-    job = rooms.jobs.get(told["job"])
+    gate, begun, real = threading.Event(), threading.Event(), rooms.studio.reports.of
+
+    def slow(person):
+        begun.set()
+        assert gate.wait(LONG)
+        return real(person)
+
+    monkeypatch.setattr(rooms.studio.reports, "of", slow)
+    monkeypatch.setattr(WAIT, 0.1)
+    job = rooms.jobs.get(ask("taste/accuracy")["job"])
+    assert begun.wait(LONG) and job.state()["text"] == "Testing the taste on every answer…"
     job.stop()
     assert job.wait(LONG) and job.state()["state"] == "stopped"
     gate.set()
+    monkeypatch.setattr(WAIT, LONG)
     assert "foreseen" in ask("taste/accuracy")["html"]
 
 
@@ -255,3 +268,9 @@ def test_a_test_that_fails_is_told(ask, rooms, monkeypatch):
 
     monkeypatch.setattr(rooms.studio.reports, "of", broken)
     assert ask("taste/accuracy")["error"] == "Cannot read the store."
+
+
+def test_the_average_of_others_is_known_without_their_looking_first(ask, rooms):
+    fakes.answer_some(rooms.studio.store, person="Ada", number=20)
+    fakes.answer_some(rooms.studio.store, person="Ben", number=12, seed=4)
+    assert "the average of others" in ask("taste/accuracy")["html"]

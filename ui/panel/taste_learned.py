@@ -29,6 +29,7 @@ STRIP = 9  # pictures from "not me" to "me"
 MAPPED = 160  # pictures on the map
 WORDED = 8  # pictures of one prompt from which words can be told
 SUBJECTS = 40  # prompts to choose from
+OTHERS, OTHERS_ANSWERS = 5, 40  # people who were here last, and their newest answers
 SUBJECT = "subject"  # the kind of words that say what a picture shows
 LEAST = 4  # pictures of a prompt worth choosing
 BETWEEN = "\n"  # of person and prompt in a key; no name has it
@@ -119,6 +120,14 @@ class Looks:
         answered = [side for one in self._studio.store.comparisons(person) for side in (one.left, one.right)]
         wanted = [one for one in (*answered, *self._painted(subject)) if self._studio.store.has_image(one)]
         self._studio.tools.vectors(self._studio.store, self._studio.encoder(), wanted, on_batch=tell)
+
+    def encode_others(self, person: str, tell: Callable[[int, int], None] = _unheard) -> None:
+        """Encode some of what others saw: without it their average can't be held against this person's taste."""
+        store = self._studio.store
+        others = [one.person for one in store.people_answers() if one.person != person][:OTHERS]
+        newest = [answer for other in others for answer in store.newest(other, OTHERS_ANSWERS)]
+        wanted = [side for one in newest for side in (one.left, one.right) if store.has_image(side)]
+        self._studio.tools.vectors(store, self._studio.encoder(), wanted, on_batch=tell)
 
     def subjects(self, person: str) -> tuple[Subject, ...]:
         """Return the prompts that the person saw most pictures of, those first."""

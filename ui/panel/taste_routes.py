@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from fastapi import APIRouter, Body, HTTPException
 from fastapi.responses import FileResponse, Response
 
 from ...adapters.comparisons import Comparison, Ranking
-from ...adapters.errors import CancelledError, ComparisonError, NotEnoughAnswersError, PreferenceError
+from ...adapters.errors import CancelledError, ComparisonError, EncoderError, NotEnoughAnswersError, PreferenceError
 from .answers import PlainRoute
 from .compare_routes import tab_of
 from .jobs import Job
@@ -102,20 +103,26 @@ def _begun(rooms: Rooms, owner: str, work: Callable[[Job], None]) -> dict[str, A
 
 
 def _look(rooms: Rooms, person: str, subject: str, job: Job) -> None:
-    def tell(done: int, count: int) -> None:
-        if job.cancelled():
-            raise CancelledError("Stopped.")
-        job.tell(done / max(count, 1), f"Looking at the pictures… {done} of {count}" if count else "")
-
     job.tell(0.0, "Loading the encoder…")
     rooms.studio.encoder()
-    rooms.looks.encode(person, subject, tell)
+    rooms.looks.encode(person, subject, _teller(job, "Looking at the pictures…"))
     job.tell(1.0, "Learning from the answers…")
     rooms.looks.of(person, subject)
 
 
+def _teller(job: Job, text: str) -> Callable[[int, int], None]:
+    def tell(done: int, count: int) -> None:
+        if job.cancelled():
+            raise CancelledError("Stopped.")
+        job.tell(done / max(count, 1), f"{text} {done} of {count}" if count else "")
+
+    return tell
+
+
 def _test(rooms: Rooms, person: str, job: Job) -> None:
     """Work the report out in a thread of its own: it can't be stopped, but who waits can be let go."""
+    with contextlib.suppress(EncoderError):  # told by the report
+        rooms.looks.encode_others(person, _teller(job, "Looking at what others saw…"))
     job.tell(0.0, "Testing the taste on every answer…")
     over, wrong = threading.Event(), []
 
