@@ -52,7 +52,7 @@ class Live:
             answers: How many the person gave.
             report: As of now or a few answers ago; None when there is none yet.
         """
-        share = self._variety.latest(person) if report is not None else None
+        share = self._variety.latest(person) if answers >= FIRST_LOOK else None
         return {
             "curve": [] if report is None else [list(point) for point in report.curve],
             "ceiling": None if report is None else report.ceiling,
