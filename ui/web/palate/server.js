@@ -24,6 +24,7 @@ export async function post(path, body) {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(body),
+      keepalive: true, // an answer arrives when the page is closed right after the click, too
       signal: AbortSignal.timeout(LONGEST),
     })
     .catch(() => {
