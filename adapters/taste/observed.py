@@ -6,7 +6,7 @@ Shapes: N pairs, T ties, k images of an ordering or a choice, n images of a tier
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -82,6 +82,12 @@ class Level:
     offered_weight: Array
     refused: tuple[Array, ...]
     refused_weight: Array
+
+    @property
+    def without(self) -> Observed:
+        """The same answers, those that refuse all left out, where "none of them" could not have been said."""
+        weight = np.concatenate([self.others.sample_weight, self.offered_weight])
+        return replace(self.others, choices=(*self.others.choices, *self.offered), sample_weight=weight)
 
     def newest(self, count: int) -> Level:
         """The latest `count` of each kind."""

@@ -93,7 +93,8 @@ def evidence_prior(observed: Observed, subspace: Subspace | None = None, populat
     if newest.level is None:
         return prior
     with_level = replace(prior, level=True)
-    at_random = prior.fit(newest).log_evidence() + log_odds_at_random(newest)
+    # Of the very answers that the level is asked about: the newest of each kind are others when sorted by kind.
+    at_random = prior.fit(newest.level.without).log_evidence() + log_odds_at_random(newest)
     return with_level if with_level.fit(newest).log_evidence() - _MEANT > at_random else prior
 
 

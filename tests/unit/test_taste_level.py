@@ -82,6 +82,29 @@ def test_evidence_believes_a_level_and_not_the_throw_of_a_die():
     assert not evidence_prior(answers(4, level=1.0)).level
 
 
+def test_of_many_answers_both_hypotheses_are_asked_about_the_same_ones():
+    """More pairs and rankings than are looked at, each with a tenth "both bad" at random."""
+    generator = np.random.default_rng(0)
+    weights, bad = np.array([3.0, -2.0, 0.0, 0.0]), generator.random(400) < 0.1
+    shown = [vectors(10 + k, 2 if k < 250 else 4, WIDTH) for k in range(400)]
+    best = [int(np.argmax(images @ weights + generator.gumbel(size=len(images)))) for images in shown]
+    pairs = [(images, place) for images, place, no in zip(shown, best, bad, strict=True) if len(images) == 2 and not no]
+    left, right = np.stack([images for images, _ in pairs]).transpose(1, 0, 2)
+    rankings = [
+        ((images[[place]], np.delete(images, place, 0)), 1.0)
+        for images, place, no in zip(shown, best, bad, strict=True)
+        if len(images) == 4 and not no
+    ]
+    outcomes = ["right" if place else "left" for _, place in pairs]
+    refused = [(images, 1.0) for images, no in zip(shown, bad, strict=True) if no]
+    observed = observe(left, right, outcomes, np.ones(len(pairs)), rankings, refused)
+    assert not evidence_prior(observed).level
+    told = Prior(1.0).fit(observed)
+    same = Prior(1.0).fit(observed.level.without)
+    assert same.log_evidence() == pytest.approx(told.log_evidence(), abs=1e-6)
+    np.testing.assert_allclose(same.weights_, told.weights_, atol=1e-6)
+
+
 def test_without_both_bad_there_is_no_level():
     pairs = observe(vectors(0, 3, WIDTH), vectors(1, 3, WIDTH), ["left"] * 3, np.ones(3))
     assert pairs.level is None
