@@ -121,9 +121,17 @@ class Answers:
         return (prior or evidence_prior(observed, self.subspace, self.population)).fit(observed)
 
     def first(self, count: int) -> Answers:
-        """The first `count` comparisons alone."""
+        """The first `count` answers alone, a ranking being one; those that no picture is good are left out."""
+        answers: set[tuple[str, int]] = set()
+        end = 0
+        for row, comparison in enumerate(self.comparisons):
+            ranking = comparison.ranking
+            answers.add(("pair", row) if ranking is None else ("ranking", ranking))
+            if len(answers) > count:
+                break
+            end = row + 1
         return replace(
-            self, comparisons=self.comparisons[:count], left=self.left[:count], right=self.right[:count], refused=()
+            self, comparisons=self.comparisons[:end], left=self.left[:end], right=self.right[:end], refused=()
         )
 
     def _weights(self, comparisons: Sequence[Comparison], newest: float | None = None) -> Array:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from palate.adapters.comparisons import Comparison, PreferenceStore
+from palate.adapters.comparisons import Comparison, PreferenceStore, Ranking
 from palate.adapters.taste import BradleyTerry, fit_taste
+from palate.adapters.taste.answers import known_answers
 from palate.adapters.taste.observed import observe
 from palate.adapters.taste.population import FEWEST, population_prior, stored_population
 from palate.adapters.taste.prior import evidence_prior
@@ -125,6 +126,19 @@ def test_others_in_the_store_help_who_has_hardly_answered(store):
     np.testing.assert_allclose(
         told.utility_covariance(np.eye(WIDTH)), taste.model.utility_covariance(np.eye(WIDTH)), rtol=1e-6, atol=1e-9
     )
+
+
+def test_who_ranked_pictures_counts_by_answers_not_by_what_they_imply(store):
+    vectors = store.vectors("numbers", [str(number) for number in range(30)])
+    for person in ("ann", "bob", "cleo"):
+        generator = np.random.default_rng(len(person))
+        for _ in range(12):
+            shown = tuple(str(number) for number in generator.choice(30, 4, replace=False))
+            order = sorted(shown, key=lambda image: -vectors[image][0])
+            store.add_ranking(Ranking(person, shown, tuple((image,) for image in order)))
+    answers = known_answers(store, "numbers", "ann")
+    assert len(answers.comparisons) == 12 * 6 and answers.first(10).given == 10 and answers.first(99).given == 12
+    assert stored_population(store, "numbers", "mara").people == 3
 
 
 def test_a_person_is_not_one_of_the_others(store):
