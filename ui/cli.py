@@ -65,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
     study = commands.add_parser("study", help="run a study and print its table", add_help=False)
     study.add_argument("name", nargs="?", default=None, metavar="NAME", help="for example bt-accuracy")
     study.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to the study")
+    # Help before a name lists the studies, as no name does; behind a name it is the study's own.
+    study.add_argument("-h", "--help", action="store_const", dest="name", const=None)
 
     people = commands.add_parser("people", help="who has answered in a store, and how often")
     _store_option(people)
@@ -97,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show(show: argparse.ArgumentParser) -> None:
-    show.add_argument("person", metavar="PERSON", help="whose taste")
+    show.add_argument("person", nargs="?", default="me", metavar="PERSON", help="whose taste (default: me)")
     show.add_argument("--html", default=None, metavar="FILE", help="save it as one page that any browser opens")
     show.add_argument("--prompt", default="", metavar="TEXT", help="look at pictures of this prompt only")
     show.add_argument("--named", action="store_true", help="write the person's name into the page")

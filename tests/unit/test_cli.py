@@ -32,10 +32,16 @@ def test_an_unknown_study_names_itself(capsys):
     assert "Cannot run the study '../secrets'" in capsys.readouterr().err
 
 
-def test_study_without_a_name_lists_what_there_is(capsys, monkeypatch):
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+def test_study_without_a_name_lists_what_there_is(arguments, capsys, monkeypatch):
     monkeypatch.setattr(commands, "studies", lambda: ["bt-accuracy"])
-    assert cli.main(["study"]) == 0
+    assert cli.main(["study", *arguments]) == 0
     assert "bt-accuracy" in capsys.readouterr().out
+
+
+def test_show_is_about_the_panels_first_person_unless_told():
+    assert cli.parser().parse_args(["show", "--html", "me.html"]).person == "me"
+    assert cli.parser().parse_args(["show", "mara", "--html", "mara.html"]).person == "mara"
 
 
 def test_a_study_gets_the_arguments_behind_its_name(monkeypatch):
