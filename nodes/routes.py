@@ -123,7 +123,7 @@ def _withdraw(body: dict[str, Any]) -> dict[str, Any]:
     if asked is None:
         raise Refused("There is no such question any more; it was withdrawn or deleted.", 404)
     gone = store.withdraw(offer)
-    return pairs.state(store, asked.person, []) | {"withdrawn": offer if gone else None}
+    return pairs.state(store, asked.person, [], WAITS.of(asked.person)) | {"withdrawn": offer if gone else None}
 
 
 def _pairs(body: dict[str, Any]) -> dict[str, Any]:

@@ -160,9 +160,13 @@ def test_a_question_that_is_withdrawn_is_not_waited_for(host: Host) -> None:
     graph: Graph = {}
     graph["collect"] = wait(colours(graph, "two", 0x1D0000, 0x2D0000), "wren")
     graph["probe"] = probe(["collect", 0], "wren")
+    graph["other"] = wait(colours(graph, "more", 0x1D0001, 0x2D0001), "wren")
     run = host.queue(graph)
-    (pair,) = waiting(host, "wren")
-    host.request("/palate/withdraw", {"offer": pair["offer"]})
+    waiting(host, "wren", 2)
+    offers = {one["node"]: one["offers"][0] for one in host.request("/palate/pairs", {"person": "wren"})["waits"]}
+    told = host.request("/palate/withdraw", {"offer": offers["collect"]})
+    assert "other" in [one["node"] for one in told["waits"]]  # all tabs hear this: somebody is still waited for
+    answer(host, {"offer": offers["other"]}, "left")
     assert host.wait(run)["collect"]["palate_pairs"] == []
     assert shade(host.probe("wren")) == [0x1D0000, 0x2D0000]
 
