@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ComparisonError
 from .comparison import Comparison, Offer
-from .ranking import Ranking
+from .ranking import Ranking, check_tiers
 from .rows import find_comparison, insert_comparison, insert_row, raise_revision, write_list
 
 __all__ = [
@@ -54,7 +54,7 @@ def insert_ranking(connection: sqlite3.Connection, ranking: Ranking) -> tuple[Ra
 def rank_offer(
     connection: sqlite3.Connection,
     offer: Offer,
-    tiers: tuple[tuple[str, ...], ...],
+    tiers: Sequence[Sequence[str]],
     outcome: str,
     seconds: float | None,
 ) -> Ranking:
@@ -65,7 +65,7 @@ def rank_offer(
     ranking = Ranking(
         person=offer.person,
         images=offer.images,
-        tiers=tiers,
+        tiers=check_tiers(offer.images, tiers, outcome),
         outcome=outcome,
         prompt=offer.prompt,
         seeds=offer.seeds,

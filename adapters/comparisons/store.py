@@ -406,7 +406,7 @@ class PreferenceStore:
         """
         with self._database.write() as connection:
             offer = offer_to_answer(connection, offer_id, many=True)
-            return rank_offer(connection, offer, tuple(tuple(tier) for tier in tiers), outcome, seconds)
+            return rank_offer(connection, offer, tiers, outcome, seconds)
 
     def withdraw(self, offer_id: str) -> bool:
         """Forget an undecided pair; return whether there was one. An answered offer stays."""

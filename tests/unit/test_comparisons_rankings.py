@@ -165,6 +165,9 @@ def test_pairs_are_answered_and_more_are_ranked(store: PreferenceStore) -> None:
         store.rank("none", BEST)
     with pytest.raises(ComparisonError, match="exactly one tier"):
         store.rank(offer(store), (("a",),))
+    for tiers in (5, None, [1, 2]):
+        with pytest.raises(ComparisonError, match="exactly one tier"):
+            store.rank(offer(store), tiers)
     assert store.comparisons() == []
 
 
