@@ -68,7 +68,9 @@ class Judge:
                 batch = self._data.batch(group, self._denoiser.device)
                 sums = [torch.zeros(len(group)) for _ in found]
                 for draw in range(DRAWS):
-                    generator = torch.Generator().manual_seed(self._seed * 1_000_003 + group[0] * DRAWS + draw)
+                    generator = torch.Generator().manual_seed(
+                        (self._seed * 1_000_003 + group[0] * DRAWS + draw) % 2**63
+                    )
                     noise, timesteps = draw_noise(batch, self._denoiser.noising.timesteps, generator, False)
                     # All pairs of a draw at their own part of the schedule, and every pair at all parts in the end.
                     timesteps = (timesteps + draw * self._denoiser.noising.timesteps // DRAWS) % (

@@ -42,8 +42,11 @@ def train_lora(
     embeddings: tuple[Tensor, Tensor] | None = None,
     on_step: Callable[[TrainingStep], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    about: str = "",
 ) -> Trained:
     """Train a LoRA; a training of the same settings that was stopped in this folder goes on, to the bit.
+
+    One that came to its end makes room for one of other settings or pairs.
 
     Args:
         denoiser: With a LoRA on it. parameters: As `add_lora` gave them.
@@ -53,16 +56,19 @@ def train_lora(
         embeddings: (N, D) of the chosen and of the rejected images with their prompts, for `rpo`.
         on_step: Called after each step.
         cancelled: Asked before each; the checkpoint is kept.
+        about: Which model and which pairs, as text, to know a training again by.
 
     Raises:
         CancelledError: `cancelled` said so.
-        FineTuneError: another training is at work in this folder, NaN, or a full disk; the last checkpoint is safe.
+        FineTuneError: another training is at work in this folder, or was stopped there that is not this one; NaN, or a
+            full disk; the last checkpoint is safe.
     """
     settings = settings.settled(len(data))
     if settings.loss == "rpo" and embeddings is None:
         raise FineTuneError("Cannot train with rpo: found no embeddings of the pictures; choose an encoder.")
     with only_training(folder):
-        return _Training(denoiser, parameters, data, held_out, settings, folder, embeddings).run(on_step, cancelled)
+        training = _Training(denoiser, parameters, data, held_out, settings, folder, embeddings, about)
+        return training.run(on_step, cancelled)
 
 
 class _Training:
@@ -77,10 +83,11 @@ class _Training:
         settings: TrainSettings,
         folder: Path,
         embeddings: tuple[Tensor, Tensor] | None,
+        about: str = "",
     ) -> None:
         assert settings.steps and settings.check_every and settings.beta is not None
         self.denoiser, self.parameters, self.data, self.settings = denoiser, list(parameters), data, settings
-        self.folder, self.embeddings = folder, embeddings
+        self.folder, self.embeddings, self.about = folder, embeddings, about
         self.steps, self.check_every, self.beta = settings.steps, settings.check_every, settings.beta
         self.judge = None if held_out is None or not len(held_out) else Judge(denoiser, held_out, settings.seed)
         self.optimizer = torch.optim.AdamW(self.parameters, lr=settings.learning_rate or 1e-4, weight_decay=0.01)
@@ -91,7 +98,8 @@ class _Training:
 
     def run(self, on_step: Callable[[TrainingStep], None] | None, cancelled: Callable[[], bool] | None) -> Trained:
         self._resume()
-        started, first, saved, stopped = time.monotonic(), self.done, time.monotonic(), ""
+        # What ended early before has nothing more to do either.
+        started, first, saved, stopped = time.monotonic(), self.done, time.monotonic(), self._worse()
         while self.done < self.steps and not stopped:
             if cancelled is not None and cancelled():
                 self._save()
@@ -105,7 +113,7 @@ class _Training:
                 loss, margin = float(found.loss.mean()), float(found.margin.mean())
                 on_step(TrainingStep(self.done, self.steps, loss, margin, found.accuracy, left, look))
             if time.monotonic() - saved > _SAVE_EVERY or self.done == self.steps or stopped:
-                self._save()
+                self._save(ended=self.done == self.steps or bool(stopped))
                 saved = time.monotonic()
         state = lora_of(self.denoiser.unet) if self.best is None else self.best[1]
         best = None if self.best is None else self.best[0]
@@ -199,13 +207,14 @@ class _Training:
         return "the model got worse at the chosen pictures; what it was at its best is kept" if worse else ""
 
     def _identity(self) -> dict[str, Any]:
-        return {**asdict(self.settings), "pairs": len(self.data)}
+        return {**asdict(self.settings), "pairs": len(self.data), "about": self.about}
 
-    def _save(self) -> None:
+    def _save(self, ended: bool = False) -> None:
         write_checkpoint(
             self.folder,
             {
                 "step": self.done,
+                "ended": ended,
                 "settings": self._identity(),
                 "parameters": [parameter.detach().cpu() for parameter in self.parameters],
                 "optimizer": self.optimizer.state_dict(),
@@ -220,9 +229,11 @@ class _Training:
         if saved is None:
             return
         if saved["settings"] != self._identity():
+            if saved.get("ended"):
+                return
             raise FineTuneError(
-                f"Cannot go on with the training in {self.folder}: it was begun with other settings or pairs. Choose "
-                "another name, or delete it."
+                f"Cannot go on with the training in {self.folder}: it was begun with another model, other settings "
+                "or other pairs, and stopped. Choose another name, or delete it."
             )
         with torch.no_grad():
             for parameter, value in zip(self.parameters, saved["parameters"], strict=True):

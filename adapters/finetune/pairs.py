@@ -37,6 +37,8 @@ def pairs_of(store: PreferenceStore, person: str) -> list[LabelledPair]:
     lost = 0
     for comparison in store.comparisons(person):
         if comparison.chosen is None or comparison.rejected is None:
+            if comparison.outcome == "tie":
+                latest.pop(frozenset((comparison.left, comparison.right)), None)
             continue
         if not (store.has_image(comparison.chosen) and store.has_image(comparison.rejected)):
             lost += 1

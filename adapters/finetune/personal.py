@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +65,8 @@ def train_personal_lora(
         model: As `Generator` takes it: "playground", a diffusers folder, a single file of SD1.5 or SDXL.
         pairs: All of them; some are held out to judge by.
         settings: What is None is chosen.
-        folder: Of the checkpoint. A stopped training of the same settings and pairs goes on there.
+        folder: Of the checkpoint. A stopped training of the same model, settings and pairs goes on there; one that came
+            to its end makes room for another.
         file: To save to.
         person: For the file's metadata; "" leaves it out.
         encoder: With both towers, for `rpo`'s distances.
@@ -93,11 +96,16 @@ def train_personal_lora(
         unet.enable_gradient_checkpointing()
     denoiser = Denoiser(unet, noising_of(pipeline.scheduler), device, precision)
     embeddings = _embeddings(kept, encoder) if encoder is not None and settings.loss == "rpo" else None
-    trained = train_lora(
-        denoiser, parameters, data, judged, settings, folder, embeddings, on_step=on_step, cancelled=cancelled
-    )
+    about = _identity(model, kept, held)
+    trained = train_lora(denoiser, parameters, data, judged, settings, folder, embeddings, on_step, cancelled, about)
     saved = save_lora(trained.state, file, loaded.family, _about(trained, person, len(pairs), loaded.name))
     return PersonalLora(saved, trained, len(kept), len(held))
+
+
+def _identity(model: str | Path, *parts: Sequence[LabelledPair]) -> str:
+    """What a stopped training is known again by: the model, and the pictures and prompts in their order."""
+    named = [[(pair.chosen.name, pair.rejected.name, pair.prompt) for pair in pairs] for pairs in parts]
+    return hashlib.sha256(json.dumps([str(model), named]).encode()).hexdigest()
 
 
 def _embeddings(pairs: Sequence[LabelledPair], encoder: ImageTextEncoder) -> tuple[Tensor, Tensor]:

@@ -116,6 +116,8 @@ def test_pairs_are_what_the_answers_say(tmp_path: Path) -> None:
     for left, right, outcome in [(0, 1, "left"), (2, 3, "tie"), (0, 2, "skip"), (0, 1, "right"), (2, 1, "right")]:
         store.add(Comparison("me", ids[left], ids[right], outcome, prompt="a star"))
     store.add(Comparison("me", ids[0], "f" * 64, "left"))  # its picture is not here
+    store.add(Comparison("me", ids[0], ids[3], "left"))
+    store.add(Comparison("me", ids[3], ids[0], "tie"))  # changed their mind
     found = [(pair.chosen.stem, pair.rejected.stem) for pair in pairs_of(store, "me")]
     assert found == [(ids[1], ids[0]), (ids[1], ids[2])]
     with pytest.raises(NotEnoughAnswersError, match="'you': found none"):
@@ -276,7 +278,7 @@ def test_what_goes_wrong_is_said_and_the_checkpoint_stays(denoiser: Denoiser, tm
         broken = replace(prepared(), chosen=tuple(torch.full((4, 8, 8), math.nan) for _ in range(6)))
     with pytest.raises(FineTuneError, match="loss is nan at step 3"):
         train_lora(denoiser, parameters, broken, None, QUICK, tmp_path)
-    with pytest.raises(FineTuneError, match="other settings or pairs"):
+    with pytest.raises(FineTuneError, match="other settings or other pairs"):
         train_lora(denoiser, parameters, prepared(), None, replace(QUICK, seed=1), tmp_path)
     with only_training(tmp_path), pytest.raises(FineTuneError, match="another training is at work"):
         train_lora(denoiser, parameters, prepared(), None, QUICK, tmp_path)
@@ -294,6 +296,37 @@ def test_it_stops_when_the_chosen_side_gets_worse(denoiser: Denoiser, tmp_path: 
     found = trained(denoiser, tmp_path, replace(QUICK, steps=30))
     assert "worse at the chosen pictures" in found.stopped and found.steps == 15
     assert found.best.step == 3 and found.better is False and "no better than none" in found.summary
+
+
+def test_what_ended_is_told_again_and_makes_room_for_a_training_of_other_pairs(folder: Path, tmp_path: Path) -> None:
+    def run(settings: TrainSettings = QUICK, about: str = "first", **more: object):
+        pipeline = load_pipeline(folder, torch.float32).pipeline
+        model = Denoiser(pipeline.unet, noising_of(pipeline.scheduler), CPU, torch.float32)
+        return trained(model, tmp_path, settings, about=about, **more)
+
+    asked = iter([False, False, True])
+    with pytest.raises(CancelledError):
+        run(cancelled=lambda: next(asked))
+    with pytest.raises(FineTuneError, match="another model, other settings or other pairs, and stopped"):
+        run(about="second")
+    whole, steps = run(), []
+    again = run(on_step=steps.append)
+    assert steps == [] and again.looks == whole.looks
+    run(about="second", on_step=steps.append)
+    assert [step.step for step in steps] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_ended_early_is_not_trained_on(denoiser: Denoiser, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(Judge, "look", lambda _, step: Judgement(step, 0.5, 0.7 + step, 1.03))
+    parameters, steps = add_lora(denoiser.unet, 2), []
+    settings = replace(QUICK, steps=30)
+    first = train_lora(denoiser, parameters, prepared(), prepared(4, 1), settings, tmp_path)
+    again = train_lora(denoiser, parameters, prepared(), prepared(4, 1), settings, tmp_path, on_step=steps.append)
+    assert (first.steps, again.steps, steps) == (6, 6, []) and again.stopped == first.stopped != ""
+
+
+def test_a_seed_of_64_bits_is_one(denoiser: Denoiser, tmp_path: Path) -> None:
+    assert trained(denoiser, tmp_path, replace(QUICK, seed=2**64 - 1)).steps == 6
 
 
 def test_settings_are_chosen_by_how_much_there_is_and_wrong_ones_named() -> None:
