@@ -419,3 +419,19 @@ def test_it_fits_the_node_and_survives_undo(host: Host, browser: Any, vue: bool)
         page.wait_for_function(f"() => {mine}.isConnected", timeout=WAIT)
     assert page.wrong == []
     page.close()
+
+
+def test_a_removed_node_lets_go_of_its_pictures(host: Host, browser: Any) -> None:  # noqa: F811
+    page = open_graph(host, browser, vue=True)
+    build(page, "removed")
+    run(page)
+    asked(page, open=3)
+    held = "() => [window.gone.pictures.kept.size, window.gone.root.querySelectorAll('img').length]"
+    page.evaluate("() => { window.gone = window.made.collect.palate.answering }")
+    assert page.evaluate(held) == [3, 2]
+    # ComfyUI's Vue renderer keeps the elements of removed nodes for as long as the page is open.
+    page.evaluate("() => window.app.graph.remove(window.made.collect)")
+    page.evaluate("() => window.gone.deck.refresh()")  # a reply that was on its way
+    assert page.evaluate(held) == [0, 0]
+    assert page.wrong == []
+    page.close()

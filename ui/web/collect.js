@@ -42,7 +42,8 @@ class NodeQuestions {
 
   /** Whose questions these are. */
   who() {
-    const linked = this.node.inputs?.find((input) => input.name === "person")?.link != null;
+    const slot = this.node.findInputSlot("person");
+    const linked = slot >= 0 && this.node.isInputConnected(slot);
     return (linked ? this.person : this.value("person")) || this.person || "me";
   }
 

@@ -121,12 +121,15 @@ export class Answering {
     });
   }
 
-  /** No more keys, no more viewer. */
+  /** No more keys, no more viewer, no pictures: a page may hold on to a node for long after it was removed. */
   stop() {
     this.stopKeys();
     this.sizes.disconnect();
     clearInterval(this.ticking);
     this.viewer.close();
+    this.deck.clear();
+    this.deck.changed = () => {};
+    this.pictures.keep([]);
   }
 
   /** Whether somebody is looking at the question: then another one must not take its place by itself. */
