@@ -46,6 +46,10 @@ class Judge:
         self._denoiser, self._data, self._seed = denoiser, data, seed
         self._reference: tuple[Tensor, Tensor] | None = None
 
+    def __len__(self) -> int:
+        """How many pairs."""
+        return len(self._data)
+
     def look(self, step: int) -> Judgement:
         """Judge the model as it is."""
         chosen, rejected = self._errors(with_reference=self._reference is None)

@@ -117,7 +117,8 @@ class _Training:
                 saved = time.monotonic()
         state = lora_of(self.denoiser.unet) if self.best is None else self.best[1]
         best = None if self.best is None else self.best[0]
-        return Trained(state, self.settings, self.done, best, tuple(self.looks), stopped)
+        held_out = 0 if self.judge is None else len(self.judge)
+        return Trained(state, self.settings, self.done, best, tuple(self.looks), stopped, held_out)
 
     # -- a step
 

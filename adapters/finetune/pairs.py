@@ -18,11 +18,17 @@ FEWEST_HELD_OUT, MOST_HELD_OUT = 3, 60
 
 @dataclass(frozen=True)
 class LabelledPair:
-    """Two picture files and what both were made from."""
+    """Two picture files and what both were made from.
+
+    Attributes:
+        chosen, rejected: The files. prompt: Of both.
+        ranking: Number of the ranking that implied it; None for an answer of its own.
+    """
 
     chosen: Path
     rejected: Path
     prompt: str = ""
+    ranking: int | None = None
 
 
 def pairs_of(store: PreferenceStore, person: str) -> list[LabelledPair]:
@@ -46,7 +52,7 @@ def pairs_of(store: PreferenceStore, person: str) -> list[LabelledPair]:
         key = frozenset((comparison.chosen, comparison.rejected))
         latest.pop(key, None)
         chosen, rejected = store.image_path(comparison.chosen), store.image_path(comparison.rejected)
-        latest[key] = LabelledPair(chosen, rejected, comparison.prompt)
+        latest[key] = LabelledPair(chosen, rejected, comparison.prompt, comparison.ranking)
     if not latest:
         found = f"{lost} whose pictures are gone" if lost else "none"
         raise NotEnoughAnswersError(
@@ -57,14 +63,21 @@ def pairs_of(store: PreferenceStore, person: str) -> list[LabelledPair]:
 
 
 def split_pairs(pairs: Sequence[LabelledPair]) -> tuple[list[LabelledPair], list[LabelledPair]]:
-    """Return pairs to train on, and pairs to judge by: none of fewer than 6, else about every seventh, 3 to 60.
+    """Return pairs to train on, and pairs to judge by: none of fewer than 6, else about every seventh.
 
-    What a pair's pictures hash to decides, so the same pairs are always split alike, and new answers move few old ones.
+    What a ranking implied stays together: three of its pairs say what the fourth will be. What an answer's pictures
+    hash to decides, so the same pairs are always split alike, and new answers move few old ones.
     """
-    if len(pairs) < 2 * FEWEST_HELD_OUT:
+    answers: dict[object, list[int]] = {}
+    for index, pair in enumerate(pairs):
+        answers.setdefault(("pair", index) if pair.ranking is None else pair.ranking, []).append(index)
+    if len(pairs) < 2 * FEWEST_HELD_OUT or len(answers) < 2:
         return list(pairs), []
     count = min(MOST_HELD_OUT, max(FEWEST_HELD_OUT, round(HELD_OUT * len(pairs))))
-    held = set(sorted(range(len(pairs)), key=lambda index: _hash(pairs[index]))[:count])
+    held: set[int] = set()
+    for rows in sorted(answers.values(), key=lambda rows: min(_hash(pairs[row]) for row in rows)):
+        if len(held) < count and 2 * (len(held) + len(rows)) <= len(pairs):
+            held.update(rows)
     kept = [pair for index, pair in enumerate(pairs) if index not in held]
     return kept, [pair for index, pair in enumerate(pairs) if index in held]
 

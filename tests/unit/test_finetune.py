@@ -26,6 +26,7 @@ from palate.adapters.finetune.personal import train_personal_lora
 from palate.adapters.finetune.prepared import Prepared, prepare
 from palate.adapters.finetune.settings import TrainSettings
 from palate.adapters.finetune.step import Denoiser, draw_noise
+from palate.adapters.finetune.told import Trained
 from palate.adapters.steering import TextConditioner
 from palate.adapters.steering.pipelines import load_pipeline, prompt_towers
 from PIL import Image
@@ -130,6 +131,32 @@ def test_some_pairs_are_held_out_always_the_same_ones() -> None:
     assert len(held) == 6 and sorted(map(str, kept + held)) == sorted(map(str, pairs))
     assert set(map(str, split_pairs(pairs[::-1])[1])) == set(map(str, held))
     assert split_pairs(pairs[:5]) == (pairs[:5], [])
+
+
+def test_what_a_ranking_implied_is_trained_on_or_held_out_as_a_whole() -> None:
+    """Ten orders of four: 60 pairs, of which nine should be held out; two rankings are the fewest that do."""
+    pairs = [
+        LabelledPair(Path(f"{number}{left}"), Path(f"{number}{right}"), ranking=number)
+        for number in range(10)
+        for left, right in ("ab", "ac", "ad", "bc", "bd", "cd")
+    ]
+    kept, held = split_pairs(pairs)
+    assert len(held) == 12 and not {pair.ranking for pair in held} & {pair.ranking for pair in kept}
+    assert split_pairs(pairs[:6]) == (pairs[:6], [])  # one answer
+    assert len(split_pairs(pairs[:12])[1]) == 6
+
+
+def test_better_than_none_is_said_where_it_is_sure() -> None:
+    """Of 10 pairs, 9 right have the interval 0.60 to 0.98, and 8 right 0.49 to 0.94."""
+
+    def told(accuracy: float, log_loss: float = 0.6, held_out: int = 10) -> Trained:
+        best = Judgement(3, accuracy, log_loss, 1.0)
+        return Trained({}, QUICK, 6, best, (best,), held_out=held_out)
+
+    assert told(0.9).better and "10 comparisons it did not see" in told(0.9).summary
+    assert told(0.8).better is None and "too few to be sure" in told(0.8).summary
+    assert told(1.0, held_out=3).better is None
+    assert told(0.9, log_loss=0.7).better is False and told(0.5).better is False
 
 
 def test_pictures_of_any_shape_become_latents_of_their_bucket(folder: Path, tmp_path: Path) -> None:
