@@ -67,6 +67,7 @@ def visit(page: Page, folder: Path, look: str, prompt: str) -> None:
     """Take pictures of the tabs."""
     page.set_default_timeout(WAIT)
     page.wait_for_selector("#palate-stage[data-ticket]")
+    page.wait_for_selector("#palate-plot path[stroke-linejoin]")
     take(page, folder / f"panel-compare{look}.png")
     page.keyboard.press("2")
     page.wait_for_selector(".pl-figure, .pl-sure")

@@ -189,7 +189,10 @@ def test_many_pictures_make_a_map_of_some(studio, looks, monkeypatch):
         ({"stranger_accuracy": 0.55}, "the average of others</span>"),
         ({"left_share": 0.7, "left_interval": (0.6, 0.8)}, "The left picture was preferred in 70\u00a0%"),
         ({"left_share": 0.3, "left_interval": (0.2, 0.4)}, "The right picture was preferred in 70\u00a0%"),
-        ({"ceiling": 0.87}, "nothing can foresee more than 87\u00a0%"),
+        (
+            {"ceiling": 0.87, "ceiling_interval": (0.7, 0.95), "repeats": 12},
+            "about 87\u00a0% (70\u00a0% to 95\u00a0%) is possible: 12 pairs were asked twice",
+        ),
         ({"advice": "Good enough."}, "Good enough."),
         ({"interval": (0.45, 0.8)}, "not yet surely better than a coin"),
     ],

@@ -117,7 +117,11 @@ def _leaning(report: LearningReport) -> str:
 def _most(report: LearningReport) -> str:
     if report.ceiling is None:
         return ""
-    return f" · nothing can foresee more than {_percent(report.ceiling)}, as often as pairs asked twice agree"
+    low, high = report.ceiling_interval
+    return (
+        f" · about {_percent(report.ceiling)} ({_percent(low)} to {_percent(high)}) is possible: {report.repeats} pairs "
+        "were asked twice, and that is how far your answers agree"
+    )
 
 
 def _line(report: LearningReport) -> str:

@@ -59,7 +59,7 @@ export function drawCurve(curve, ceiling, width, says) {
 
 /** A share as people read it. */
 export function percent(share) {
-  return `${Math.round(share * 100)} %`;
+  return `${Math.round(share * 100)}\u00a0%`; // a break before the sign would tear it off
 }
 
 function part(tag, className, attributes) {
