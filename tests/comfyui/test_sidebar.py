@@ -163,6 +163,17 @@ def test_people_and_files(host: Host, browser: Any) -> None:  # noqa: F811
     page.close()
 
 
+def test_a_long_name_stays_inside_and_is_text(host: Host, browser: Any) -> None:  # noqa: F811
+    name = "<img src=x onerror='window.ran = true'>" + 300 * "w"
+    ask(host, name, 1)
+    page = open_tab(host, browser, name)
+    state(page, waiting=1)
+    page.locator(".palate-tab header", has_text="<img src=x").wait_for(timeout=WAIT)
+    assert page.evaluate("() => (tab => tab.scrollWidth <= tab.clientWidth)(document.querySelector('.palate-tab'))")
+    assert page.evaluate("() => window.ran === undefined") and page.wrong == []
+    page.close()
+
+
 def test_what_goes_wrong_is_one_sentence_and_the_click_can_be_made_again(host: Host, browser: Any) -> None:  # noqa: F811
     first, second, third = offers = ask(host, "wilma", 3)
     page = open_tab(host, browser, "wilma")

@@ -15,13 +15,14 @@ const STYLE = `
   scrollbar-width: thin; }
 .palate-tab header { display: flex; flex: none; align-items: center; justify-content: space-between; gap: 8px;
   min-height: 48px; padding: 0 10px 0 12px; border-bottom: 1px solid var(--palate-line); }
+.palate-tab header span { min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .palate-tab h2 { margin: 0; font-size: 14px; font-weight: 600; }
 .palate-tab h3 { margin: 0 0 8px; color: var(--palate-quiet); font-size: 12px; font-weight: 500; }
 .palate-tab section { padding: 14px 0; }
 .palate-tab section + section { border-top: 1px solid var(--palate-line); }
 .palate-notice { display: flex; flex: none; align-items: center; gap: 10px; padding: 8px 12px;
   border-bottom: 1px solid var(--palate-line); background: color-mix(in srgb, var(--palate-accent) 14%, transparent); }
-.palate-notice span { flex: 1; }
+.palate-notice span { flex: 1; min-width: 0; overflow-wrap: anywhere; }
 .palate-progress { display: flex; align-items: center; gap: 8px; height: 18px; margin-bottom: 6px; }
 .palate-progress div { flex: 1; height: 4px; border-radius: 2px; background: var(--palate-part); overflow: hidden; }
 .palate-progress i { display: block; width: 0; height: 100%; border-radius: 2px; background: var(--palate-accent);
@@ -117,7 +118,7 @@ export class Tab {
     const { state } = this;
     const { current, answers, wrong } = state.deck;
     if (this.start?.person !== state.person && state.ready) this.start = { person: state.person, answers };
-    this.who.textContent = state.person ?? "";
+    this.who.textContent = this.who.title = state.person ?? "";
     this.drawNotice();
     this.answering.root.classList.toggle("palate-hidden", !this.asks(current));
     this.foot.classList.toggle("palate-hidden", !current || current.waiting);
