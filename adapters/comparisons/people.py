@@ -24,11 +24,13 @@ class PersonAnswers:
     Attributes:
         answers: How many answers say something about their taste: all but skipped ones. A ranking is one.
         last: When the latest comparison was made, skipped or not, in seconds since 1970 UTC.
+        first: Id of the oldest comparison; another one where somebody was forgotten and began anew.
     """
 
     person: str
     answers: int
     last: float
+    first: int
 
 
 def people(connection: sqlite3.Connection) -> list[str]:
@@ -44,7 +46,8 @@ def people(connection: sqlite3.Connection) -> list[str]:
 def people_answers(connection: sqlite3.Connection) -> list[PersonAnswers]:
     """Return everybody who answered, who was here last first."""
     query = (
-        f"SELECT person, {_TEACHING}, max(created) AS last FROM comparisons GROUP BY person ORDER BY last DESC, person"
+        f"SELECT person, {_TEACHING}, max(created) AS last, min(id) FROM comparisons GROUP BY person "
+        "ORDER BY last DESC, person"
     )
     return [PersonAnswers(*row) for row in connection.execute(query).fetchall()]
 

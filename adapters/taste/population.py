@@ -125,7 +125,8 @@ def stored_population(store: PreferenceStore, encoder: str, person: str) -> Popu
     """Return what the other people of a store have in common; None where `population_prior` says so.
 
     Looked at are up to 16 people with most answers, and their first 10, 20, 40 or 80 answers, as many as there are: it
-    is worked out again only when somebody doubled theirs. Pictures that this encoder never saw are left out.
+    is worked out again only when somebody doubled theirs or was forgotten. Pictures that this encoder never saw are
+    left out.
 
     Args:
         store: Where the answers and vectors are.
@@ -139,14 +140,14 @@ def stored_population(store: PreferenceStore, encoder: str, person: str) -> Popu
     if len(others) < FEWEST:
         return None
     doublings = [min(int(math.log2(one.answers / _FEWEST_ANSWERS)), _DOUBLINGS) for one in others]
-    asked = tuple((one.person, _FEWEST_ANSWERS * 2**d) for one, d in zip(others, doublings, strict=True))
+    asked = tuple((one.person, one.first, _FEWEST_ANSWERS * 2**d) for one, d in zip(others, doublings, strict=True))
     return _population(store.path, encoder, asked, store.count_vectors(encoder).bit_length())
 
 
 @functools.lru_cache(maxsize=16)
-def _population(path: Path, encoder: str, asked: tuple[tuple[str, int], ...], vectors: int) -> Population | None:
+def _population(path: Path, encoder: str, asked: tuple[tuple[str, int, int], ...], vectors: int) -> Population | None:
     """`vectors` says when many more pictures have become known to the encoder."""
-    tastes = [_taste(path, encoder, person, count, vectors) for person, count in asked]
+    tastes = [_taste(path, encoder, *one, vectors) for one in asked]
     return population_prior([taste for taste in tastes if taste is not None])
 
 
@@ -158,7 +159,8 @@ class _Learned:
 
 
 @functools.lru_cache(maxsize=64)
-def _taste(path: Path, encoder: str, person: str, count: int, vectors: int) -> _Learned | None:
+def _taste(path: Path, encoder: str, person: str, first: int, count: int, vectors: int) -> _Learned | None:
+    """`first` is the person's oldest comparison: who was forgotten isn't remembered here."""
     from .answers import known_answers  # here, because answers ask for populations
 
     with PreferenceStore.existing(path) as store:

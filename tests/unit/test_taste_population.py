@@ -162,6 +162,17 @@ def test_it_is_worked_out_again_when_somebody_doubled_their_answers(store):
     assert stored_population(store, "numbers", "mara") is not first
 
 
+def test_who_was_forgotten_and_began_anew_is_known_as_they_are_now(store):
+    for person in ("ann", "bob", "cleo"):
+        answer(store, person, 24)
+    before = stored_population(store, "numbers", "mara")
+    for person in ("ann", "bob", "cleo"):
+        store.forget(person)
+        answer(store, person, 24, sign=-1.0)
+    after = stored_population(store, "numbers", "mara")
+    assert before.mean[0] > 0 > after.mean[0]
+
+
 def test_whose_pictures_the_encoder_never_saw_is_left_out(store):
     for person in ("ann", "bob", "cleo"):
         answer(store, person, 24)
