@@ -135,7 +135,9 @@ def _train(train: argparse.ArgumentParser) -> None:
 def _export(export: argparse.ArgumentParser) -> None:
     kinds = export.add_subparsers(dest="kind", metavar="KIND", required=True)
     embedding = kinds.add_parser("embedding", help="a taste as a word for ComfyUI, Forge, A1111 and diffusers")
-    embedding.add_argument("--person", default=None, metavar="NAME", help="whose taste, learned from the answers")
+    embedding.add_argument(
+        "--person", default=None, metavar="NAME", help="whose taste, learned from the answers (default: me)"
+    )
     embedding.add_argument("--taste", action="append", metavar="FILE", help="a taste file instead; for SDXL up to two")
     embedding.add_argument(
         "--name", default=None, metavar="NAME", help="the word for prompts (default: from the person)"

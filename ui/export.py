@@ -35,7 +35,7 @@ def export_embedding(arguments: argparse.Namespace, store: Path) -> int:
     from ..adapters.steering.inversion import towers_of, train_embedding
 
     if not arguments.person and not arguments.taste:
-        raise ExportError("Cannot export an embedding: found neither --person nor --taste; expected one of them.")
+        arguments.person = "me"  # as in the panel
     path = _path(arguments)
     check_embedding_name(path.name.removesuffix(ENDING))
     _silence()

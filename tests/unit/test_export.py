@@ -64,7 +64,7 @@ def test_a_taste_from_a_file_needs_no_store(model, store, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "neither --person nor --taste"),
+        ([], "'me' has not compared anything"),
         (["--person", "Mara Ö", "--name", "star"], "knows already"),
         (["--person", "Mara Ö", "--name", "one-a", "-o", "two-b"], "expected the same"),
         (["--person", "nobody"], "has not compared anything"),

@@ -96,7 +96,7 @@ _GALLERY = """
 <section class="pl-gallery" aria-labelledby="pl-gallery-title" data-part="gallery">
   <header><h2 id="pl-gallery-title">Gallery</h2>
     <select class="pl-input pl-whose" data-part="whose" aria-label="Whose pictures"></select>
-    <label class="pl-check"><input type="checkbox" data-part="between"> those of the slider, too</label></header>
+    <label class="pl-check"><input type="checkbox" data-part="between"> with the slider’s pictures</label></header>
   <div class="pl-grid" data-part="grid"></div>
   <p class="pl-hint" data-part="none">Every picture you paint is kept here, the last 500 and all with a star.</p>
   <div class="pl-actions pl-centre"><button type="button" class="pl-button" data-act="more" hidden>More</button></div>

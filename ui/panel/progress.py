@@ -48,7 +48,7 @@ def progress_of(answers: int, report: LearningReport | None) -> Progress:
         return Progress(answers, f"your taste foresees {100 * report.accuracy:.0f}\u00a0%", 1.0)
     tests = missing_tests(report.correct, report.predicted)
     if tests is None:
-        return Progress(answers, "no clear taste yet: more answers will tell", 0.0)
+        return Progress(answers, "no clear taste yet; more will tell", 0.0)
     more = EVERY * tests
     return Progress(answers, f"about {more} more and your taste is sure", answers / (answers + more))
 
