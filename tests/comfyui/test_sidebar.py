@@ -110,6 +110,9 @@ def test_keys_answer_what_earlier_runs_left_open(host: Host, browser: Any) -> No
     show_tab(page)  # what is known already can be answered at once
     shown(page, fourth)
     page.wait_for_function("() => document.activeElement.matches('.palate-tab .palate-pairs')", timeout=WAIT)
+    page.evaluate("() => document.body.appendChild(document.createElement('textarea')).focus()")
+    page.keyboard.press("Alt+Shift+ArrowLeft")  # selects a word on a Mac
+    page.evaluate("() => document.querySelector('.palate-tab .palate-pairs').focus()")
     page.keyboard.press("t")
     state(page, waiting=0, answers=3)
     assert outcomes(host, "sid", [fourth]) == ["tie"]

@@ -8,6 +8,7 @@
  */
 
 import { app } from "/scripts/app.js";
+import { hasField } from "./palate/keys.js";
 import { State } from "./palate/state.js";
 import { Tab } from "./palate/tab.js";
 import { addStyle } from "./palate/style.js";
@@ -34,6 +35,7 @@ let tab = null;
 
 /** Press a button of the question under the pointer, else of the one with the focus, else of the open sidebar's. */
 function press(act) {
+  if (hasField()) return; // on a Mac these keys select and delete words
   const asked = (rest) => document.querySelector(`.palate-pairs${rest}`);
   const question = asked(":hover") ?? asked(":focus-within") ?? document.querySelector(".palate-tab .palate-pairs");
   question?.querySelector(`[data-act="${act}"]`)?.click();

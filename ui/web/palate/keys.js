@@ -36,3 +36,8 @@ function isTyping(event) {
   const target = event.composedPath()[0];
   return target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName);
 }
+
+/** Whether what is typed now goes into a field. */
+export function hasField() {
+  return Boolean(document.activeElement?.matches("input, textarea, select, [contenteditable]"));
+}

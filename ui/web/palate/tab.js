@@ -3,6 +3,7 @@
 import { app } from "/scripts/app.js";
 import { Answering } from "./answering.js";
 import { element } from "./dom.js";
+import { hasField } from "./keys.js";
 import { Learned } from "./learned.js";
 import { addStyle } from "./style.js";
 import { say } from "./texts.js";
@@ -137,9 +138,7 @@ export class Tab {
   /** Whoever opened the tab can answer by keys at once, unless they went elsewhere in the meantime. */
   focus(question) {
     this.opened = false;
-    const { activeElement } = document;
-    const isTyping = activeElement?.matches("input, textarea, select, [contenteditable]");
-    if (question && !isTyping) this.answering.root.focus({ preventScroll: true });
+    if (question && !hasField()) this.answering.root.focus({ preventScroll: true });
   }
 
   /** Whether the question's place is there: also right after the last answer, so that it can be taken back. */
@@ -195,7 +194,7 @@ export class Tab {
 
   personButton({ person, answers, waiting }) {
     const made = this.button("", () => this.turn(() => this.state.choose(person)), "palate-person");
-    made.append(element("span", "", { textContent: person }));
+    made.append(element("span", "", { textContent: person, title: person }));
     const small = (name, textContent) => element("small", name, { textContent });
     made.append(small("", say("answer.answered", { count: answers })));
     if (waiting) made.append(small("palate-many", say("answer.waiting", { count: waiting })));
