@@ -42,6 +42,7 @@ def save_lora(
         The file's path.
 
     Raises:
+        FileFormatError: another family.
         ShapeError: a half without its other half, or NaN.
         StoreError: it can't be written; an older file is untouched.
     """
@@ -59,6 +60,8 @@ def save_lora(
         tensors[f"{name}.alpha"] = torch.tensor(float(rank), dtype=torch.float16)
         tensors[f"{name}.lora_down.weight"] = down.half().contiguous()
         tensors[f"{name}.lora_up.weight"] = up.half().contiguous()
+    if family not in _BASES:
+        raise FileFormatError(f"Cannot save the LoRA: family {family!r}; expected one of {', '.join(_BASES)}.")
     base, architecture = _BASES[family]
     metadata = {
         "format": FORMAT,

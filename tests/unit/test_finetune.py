@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from palate.adapters.comparisons import Comparison, PreferenceStore
-from palate.adapters.errors import CancelledError, FineTuneError, NotEnoughAnswersError
+from palate.adapters.errors import CancelledError, FileFormatError, FineTuneError, NotEnoughAnswersError, ShapeError
 from palate.adapters.files.lora_file import kohya_name, load_lora_file, save_lora
 from palate.adapters.finetune.annotators import PastSelves
 from palate.adapters.finetune.checkpoint import only_training
@@ -214,6 +214,15 @@ def test_a_lora_file_does_in_diffusers_what_it_did_in_training(denoiser, folder:
     tensors, about = load_lora_file(file)
     assert about["palate.loss"] == "dpo" and about["ss_network_dim"] == "2"
     assert all(name.startswith("lora_unet_") and value.dtype == torch.float16 for name, value in tensors.items())
+
+
+def test_a_lora_that_can_not_be_written_is_named(tmp_path: Path) -> None:
+    down, up = torch.ones(2, 4), torch.ones(4, 2)
+    with pytest.raises(FileFormatError, match="family 'flux'; expected one of sd15, sdxl"):
+        save_lora({"a.down": down, "a.up": up}, tmp_path / "a", "flux")
+    with pytest.raises(ShapeError, match="'a' has a half only"):
+        save_lora({"a.down": down}, tmp_path / "a", "sd15")
+    assert not list(tmp_path.iterdir())
 
 
 def test_kohyas_names() -> None:
