@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..adapters.steering import Generator
     from ..adapters.steering.portable import PortableEmbedding
 
-__all__ = ["ExportError", "export_embedding", "how_to_use"]
+__all__ = ["ExportError", "export_embedding", "how_to_use", "progress_line", "silence"]
 
 ENDING = ".safetensors"
 
@@ -38,7 +38,7 @@ def export_embedding(arguments: argparse.Namespace, store: Path) -> int:
         arguments.person = "me"  # as in the panel
     path = _path(arguments)
     check_embedding_name(path.name.removesuffix(ENDING))
-    _silence()
+    silence()
     generator = Generator(arguments.model, arguments.device or _device(), arguments.encoder or None)
     tastes = _tastes(arguments, generator, store)
     require_replaceable(path, "" if arguments.private else tastes[0].person)
@@ -164,7 +164,7 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _silence() -> None:
+def silence() -> None:
     """Keep the libraries' own progress bars off the terminal."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

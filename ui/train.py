@@ -38,7 +38,9 @@ def train_lora_command(arguments: argparse.Namespace, store: Path) -> int:
     from ..adapters.finetune.pairs import pairs_of
     from ..adapters.finetune.personal import train_personal_lora
     from ..adapters.places import palate_home, safe_name, typed_path
+    from .export import silence
 
+    silence()
     settings = _settings(arguments)
     with PreferenceStore.existing(store) as answers:
         pairs = pairs_of(answers, arguments.person)

@@ -80,7 +80,10 @@ class PreferenceStore:
         """
         folder = typed_path(path)
         if not os.path.isfile(folder / "store.sqlite"):
-            raise StoreError(f"Cannot open {folder}: found no store there; expected a folder with store.sqlite.")
+            raise StoreError(
+                f"Cannot open {folder}: found no store there; expected a folder with store.sqlite. "
+                "Answer something first, in `palate panel` or in ComfyUI."
+            )
         return cls(folder)
 
     def __enter__(self) -> PreferenceStore:

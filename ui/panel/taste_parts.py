@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Pictures", "accuracy_of", "map_of", "row_of", "strip_of", "words_of_taste"]
 
 ENDS = '<p class="pl-ends" aria-hidden="true"><span>not me</span><i></i><span>me</span></p>'
+VAGUE = 0.55  # an interval as wide as after ten answers
 LIGHT = ' class="pl-light"'
 
 
@@ -119,13 +120,15 @@ def _most(report: LearningReport) -> str:
         return ""
     low, high = report.ceiling_interval
     return (
-        f" · about {_percent(report.ceiling)} ({_percent(low)} to {_percent(high)}) is possible: {report.repeats} pairs "
-        "were asked twice, and that is how far your answers agree"
+        f" · about {_percent(report.ceiling)} ({_percent(low)} to {_percent(high)}) is possible: "
+        f"{report.repeats} pairs were asked twice, and that is how far your answers agree"
     )
 
 
 def _line(report: LearningReport) -> str:
-    return " · the line is over the latest half of them" if len(report.curve) > 1 else ""
+    # What the browser draws: points that say something; `VAGUE` in taste_curve.js.
+    drawn = sum(high - low < VAGUE for *_, low, high in report.curve)
+    return " · the line is over the latest half of them" if drawn > 1 else ""
 
 
 def row_of(title: str, images: Sequence[str], pictures: Pictures) -> str:
