@@ -21,6 +21,7 @@ const HINTS = "Palate.KeyHints";
 // Where there is no room for words, keys are what the buttons say.
 const HIDDEN = "@container (min-width: 311px) { .palate-no-keys .palate-key { display: none !important; } }";
 const MOST = 99; // the badge says 99+ beyond
+const MAC = /Mac|iPhone|iPad/.test(navigator.platform); // where Option and Shift with these keys edit text
 const ANSWERS = [
   ["Left", "left", "ArrowLeft", "Palate: I prefer the left image"],
   ["Right", "right", "ArrowRight", "Palate: I prefer the right image"],
@@ -35,7 +36,7 @@ let tab = null;
 
 /** Press a button of the question under the pointer, else of the one with the focus, else of the open sidebar's. */
 function press(act) {
-  if (hasField()) return; // on a Mac these keys select and delete words
+  if (hasField()) return; // whatever keys they were given, there they edit text
   const asked = (rest) => document.querySelector(`.palate-pairs${rest}`);
   const question = asked(":hover") ?? asked(":focus-within") ?? document.querySelector(".palate-tab .palate-pairs");
   question?.querySelector(`[data-act="${act}"]`)?.click();
@@ -81,10 +82,12 @@ app.registerExtension({
 
   commands: ANSWERS.map(([name, act, , label]) => ({ id: `Palate.${name}`, label, function: () => press(act) })),
 
-  keybindings: [
-    ...ANSWERS.map(([name, , key]) => ({ commandId: `Palate.${name}`, combo: { key, alt: true, shift: true } })),
-    { commandId: TOGGLE, combo: { key: "p", alt: true, shift: true } },
-  ],
+  keybindings: MAC
+    ? []
+    : [
+        ...ANSWERS.map(([name, , key]) => ({ commandId: `Palate.${name}`, combo: { key, alt: true, shift: true } })),
+        { commandId: TOGGLE, combo: { key: "p", alt: true, shift: true } },
+      ],
 
   async setup() {
     await loadTexts();
