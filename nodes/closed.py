@@ -5,11 +5,17 @@ routes refuse them always. A browser says where a request comes from, and a page
 `Sec-Fetch-Site` where the address is https or this machine, `Origin` with every POST. Where neither is sent, as with a
 picture on an old browser, the answer's `Cross-Origin-Resource-Policy` keeps it from the page. And a page can't send
 JSON to another site without asking first.
+
+A page can also have its own name lead to this machine (DNS rebinding) and is then the same origin. So a request that
+arrived at this machine's own address must name this machine, or a name that PALATE_HOSTS allows for a proxy.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import json
+import os
 import urllib.parse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from aiohttp import web
 
-__all__ = ["Refused", "read_json", "refuse_other_sites", "text"]
+__all__ = ["Refused", "admit", "read_json", "refuse_other_names", "refuse_other_sites", "text"]
 
 LONGEST = 20_000  # bytes of a request; the longest that the browser sends, 200 ids, has 8,000
 
@@ -28,6 +34,36 @@ class Refused(Exception):  # noqa: N818 - a decision, not a failure
     def __init__(self, reason: str, status: int = 400) -> None:
         super().__init__(reason)
         self.status = status
+
+
+def admit(request: web.Request, reading: bool = False) -> None:
+    """Let a request through, or raise `Refused`; see the two below."""
+    refuse_other_sites(request.headers, reading)
+    address = (request.transport.get_extra_info("sockname") if request.transport is not None else None) or ("",)
+    refuse_other_names(request.headers.get("Host", ""), str(address[0]))
+
+
+def refuse_other_names(host: str, address: str) -> None:
+    """Let through what named this machine as itself, where it arrived at an address that only this machine has.
+
+    Args:
+        host: The request's Host header, with or without a port.
+        address: Where the request arrived.
+
+    Raises:
+        Refused: it was sent to another name that leads here.
+    """
+    try:
+        name = urllib.parse.urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        name = host
+    allowed = {one.strip().lower() for one in os.environ.get("PALATE_HOSTS", "").split(",")} | {"localhost", ""}
+    if _loopback(address) and not _loopback(name) and name not in allowed:
+        raise Refused(
+            f"Cannot do that under the name {ascii(name)[1:-1][:100]}: it leads to this machine only. Open ComfyUI "
+            "at 127.0.0.1, or start it with that name in PALATE_HOSTS.",
+            403,
+        )
 
 
 def refuse_other_sites(headers: Mapping[str, str], reading: bool = False) -> None:
@@ -90,6 +126,13 @@ def _host(origin: str) -> str:
         return urllib.parse.urlsplit(origin).netloc.lower()
     except ValueError:
         return origin
+
+
+def _loopback(address: str) -> bool:
+    with contextlib.suppress(ValueError):
+        found = ipaddress.ip_address(address)
+        return (getattr(found, "ipv4_mapped", None) or found).is_loopback
+    return False
 
 
 def _no_number(name: str) -> NoReturn:

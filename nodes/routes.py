@@ -20,7 +20,7 @@ from server import PromptServer
 
 from ..adapters.errors import PreferenceError, StoreError
 from . import pairs, sidebar
-from .closed import Refused, read_json, refuse_other_sites, text
+from .closed import Refused, admit, read_json, text
 from .sockets import open_store
 from .waiting import WAITS
 
@@ -81,7 +81,7 @@ async def image(request: web.Request) -> web.StreamResponse:
     """A picture of the store."""
     image_id = request.match_info["image"]
     try:
-        refuse_other_sites(request.headers, reading=True)
+        admit(request, reading=True)
         if not _IMAGE_ID.fullmatch(image_id):
             return web.Response(status=404)
         response = web.FileResponse(open_store().image_path(image_id))
@@ -156,7 +156,7 @@ async def _reply(
         tell: Whether all open browser tabs hear of it.
     """
     try:
-        refuse_other_sites(request.headers)
+        admit(request)
         body = await read_json(request)
         told = await asyncio.get_running_loop().run_in_executor(None, work, body)
     except Refused as refused:

@@ -53,6 +53,19 @@ def test_another_sites_page_can_neither_ask_nor_click_nor_see(host: Host) -> Non
     assert (told["answers"], told["open"]) == (0, 1)
 
 
+def test_a_page_whose_name_was_made_to_lead_here_can_neither_ask_nor_see(host: Host) -> None:
+    (pair, *_) = shown(host, "rebound", 11, 222)
+    rebound = {"Host": "evil.example:8188", "Origin": "http://evil.example:8188", "Sec-Fetch-Site": "same-origin"}
+    for path, body in (
+        ("/palate/pairs", {"person": "rebound"}),
+        ("/palate/answer", {"offer": pair["offer"], "outcome": "left"}),
+        (f"/palate/image/{pair['left']}", None),
+    ):
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            host.request(path, body, rebound)
+    assert host.request("/palate/pairs", {"person": "rebound"})["answers"] == 0
+
+
 def test_a_picture_says_that_other_sites_may_not_embed_it(host: Host) -> None:
     (pair,) = shown(host, "embed", 0x330000, 0x340000)
     with urllib.request.urlopen(f"{host.url}/palate/image/{pair['left']}", timeout=60) as response:

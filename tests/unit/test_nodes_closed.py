@@ -57,6 +57,33 @@ def test_a_picture_may_be_opened_by_its_address() -> None:
         closed.refuse_other_sites(HERE | {"Sec-Fetch-Site": "cross-site"}, reading=True)
 
 
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1:8188", "127.0.0.1"),
+        ("localhost:8188", "::1"),
+        ("[::1]:8188", "::1"),
+        ("", "127.0.0.1"),
+        ("my.proxy", "::ffff:127.0.0.1"),
+        ("studio.lan:8188", "192.168.0.7"),  # asked over the network
+        ("anything", "/run/comfy.sock"),
+    ],
+)
+def test_this_machine_may_be_called_by_its_names(host: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PALATE_HOSTS", "other.proxy, MY.proxy")
+    closed.refuse_other_names(host, address)
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example:8188", "evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::2]", "[x"]
+)
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+def test_another_name_that_leads_here_is_refused(host: str, address: str) -> None:
+    with pytest.raises(closed.Refused, match="PALATE_HOSTS") as refused:
+        closed.refuse_other_names(host, address)
+    assert refused.value.status == 403
+
+
 class Request:
     """A request with this body."""
 
