@@ -267,6 +267,16 @@ class Host:
         """Queue and wait."""
         return self.wait(self.queue(graph))
 
+    def clear(self) -> None:
+        """Cancel whatever still runs or waits to run."""
+        for _ in range(200):
+            queue = self.request("/queue")
+            if not queue["queue_running"] and not queue["queue_pending"]:
+                return
+            self.request("/queue", {"clear": True})
+            self.request("/interrupt", {})
+            time.sleep(0.05)
+
     def probe(self, name: str) -> Any:
         """What a PalateProbe node of this name saved."""
         return torch.load(self.folder / "probes" / f"{name}.pt", weights_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -91,15 +90,6 @@ def until(page: Any, true: Any) -> None:
             return
         page.wait_for_timeout(100)
     raise AssertionError("it never came")
-
-
-@pytest.fixture(autouse=True)
-def nothing_waits(host: Host) -> Iterator[None]:
-    """Leave no run behind that the next test would have to wait for."""
-    yield
-    host.request("/queue", {"clear": True})
-    if not idle(host):
-        host.request("/interrupt", {})
 
 
 @RENDERERS

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +213,18 @@ def test_what_goes_wrong_is_one_sentence_and_the_click_can_be_made_again(host: H
     page.close()
 
 
+def until_answered(host: Host, person: str, answers: int, press: Callable[[], None]) -> None:
+    """Answer as a person does; what comes within 0.4 s of new pictures counts for nothing: then press again."""
+    for _ in range(20):
+        time.sleep(0.6)
+        press()
+        for _ in range(60):
+            if host.request("/palate/pairs", {"person": person})["answers"] == answers:
+                return
+            time.sleep(0.05)
+    raise AssertionError("no answer arrived")
+
+
 def test_a_graph_that_waits_is_answered_in_the_sidebar(host: Host, browser: Any) -> None:  # noqa: F811
     ask(host, "somebody", 1)
     page = open_tab(host, browser, "somebody")
@@ -227,8 +241,7 @@ def test_a_graph_that_waits_is_answered_in_the_sidebar(host: Host, browser: Any)
     state(page, person="waltraud", waiting=1)
     page.locator(".palate-tab .palate-waiting").wait_for(timeout=WAIT)
     page.wait_for_function(f"() => ({BADGE.replace('iconBadge', 'tooltip')})().includes('graph')", timeout=WAIT)
-    page.wait_for_timeout(500)
-    page.locator(".palate-tab .palate-picture").nth(1).click()
+    until_answered(host, "waltraud", 1, page.locator(".palate-tab .palate-picture").nth(1).click)
     (pair,) = host.wait(run)["collect"]["palate_pairs"]
     assert pair["outcome"] == "right"
     state(page, person="waltraud", waiting=0, answers=1)
@@ -245,8 +258,7 @@ def test_a_graph_that_waits_is_answered_in_the_sidebar(host: Host, browser: Any)
     shown(page, older)
     page.locator(".palate-notice button").click()
     page.locator(".palate-tab .palate-waiting").wait_for(timeout=WAIT)
-    page.wait_for_timeout(500)
-    page.keyboard.press("ArrowLeft")
+    until_answered(host, "waltraud", 2, lambda: page.keyboard.press("ArrowLeft"))
     host.wait(run)
     shown(page, older)
     state(page, waiting=1, answers=2)
