@@ -57,8 +57,8 @@ async def open_pairs(request: web.Request) -> web.Response:
 
 @_routes.post("/palate/people")
 async def people(request: web.Request) -> web.Response:
-    """{} -> {people: [{person, answers, waiting}]}, who was here last first."""
-    return await _reply(request, lambda body: sidebar.people(open_store()))
+    """{} -> {people: [{person, answers, waiting}], waits}, who was here last first."""
+    return await _reply(request, _people)
 
 
 @_routes.post("/palate/state")
@@ -124,6 +124,10 @@ def _withdraw(body: dict[str, Any]) -> dict[str, Any]:
         raise Refused("There is no such question any more; it was withdrawn or deleted.", 404)
     gone = store.withdraw(offer)
     return pairs.state(store, asked.person, [], WAITS.of(asked.person)) | {"withdrawn": offer if gone else None}
+
+
+def _people(body: dict[str, Any]) -> dict[str, Any]:
+    return sidebar.people(open_store()) | {"waits": [wait.told() for wait in WAITS.all()]}
 
 
 def _pairs(body: dict[str, Any]) -> dict[str, Any]:

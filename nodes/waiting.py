@@ -65,10 +65,14 @@ class Waits:
             with self._lock:
                 self._waits.pop(key, None)
 
+    def all(self) -> list[Wait]:
+        """Whoever waits, for whomever."""
+        with self._lock:
+            return list(self._waits.values())
+
     def of(self, person: str) -> list[Wait]:
         """Those that wait for this person."""
-        with self._lock:
-            return [wait for wait in self._waits.values() if wait.person == person]
+        return [wait for wait in self.all() if wait.person == person]
 
 
 WAITS = Waits()  # of this process, as ComfyUI's queue is

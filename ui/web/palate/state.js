@@ -10,7 +10,6 @@ const CHOSEN = "Palate.Person"; // in this browser's storage
 const SOMEBODY = "me"; // whose name the node has by default
 const FEW = 12; // questions left here when the next page is fetched
 const AGAIN = 1500; // milliseconds until a report that is still being computed is asked for again
-const MOST = 20; // others who are looked at
 const LATER = 1000; // milliseconds after a run until others' questions are looked for
 const CALM = 200; // milliseconds: news that come together are followed once
 
@@ -173,11 +172,11 @@ export class State extends EventTarget {
   }
 
   async findPeople() {
-    this.people = (await post("/palate/people", {})).people;
+    const { people, waits } = await post("/palate/people", {});
+    this.people = people;
     // Who else is waited for: this page may be younger than the run.
-    const others = this.people.filter(({ person, waiting }) => waiting && person !== this.person).slice(0, MOST);
-    const told = await Promise.all(others.map(({ person }) => post("/palate/pairs", { person, offers: [] })));
-    this.waits = [...this.waits.filter(({ person }) => person === this.person), ...told.flatMap(({ waits }) => waits)];
+    const others = waits.filter(({ person }) => person !== this.person);
+    this.waits = [...this.waits.filter(({ person }) => person === this.person), ...others];
     this.changed();
   }
 
