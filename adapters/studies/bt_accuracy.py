@@ -34,6 +34,7 @@ from ..steering.embedding import preference_gradient
 from ..taste import BradleyTerry
 from ..taste.prior import SPREADS, evidence_prior_variance
 from ._accuracy_questions import encoder_table, other_encoders, step_table
+from ._options import positive
 from ._samples import Sample, simulated_samples, stored_samples
 from ._tables import Array, bootstrap_interval, markdown, provenance
 
@@ -239,12 +240,12 @@ def _setting(value: Any) -> str:
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="palate study bt-accuracy", description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--people", type=_positive_number, default=40, help="simulated people to test (40)")
-    parser.add_argument("--tuning-people", type=_positive_number, default=20, help="others to tune settings on (20)")
+    parser.add_argument("--people", type=positive, default=40, help="simulated people to test (40)")
+    parser.add_argument("--tuning-people", type=positive, default=20, help="others to tune settings on (20)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--test-pairs", type=_positive_number, default=200, help="unseen answers per person (200)")
+    parser.add_argument("--test-pairs", type=positive, default=200, help="unseen answers per person (200)")
     parser.add_argument("--support", type=_sizes, default=[1, 2, 5, 10, 20, 50], help="how many answers: 1,2,5,...")
-    parser.add_argument("--captions", type=_positive_number, default=150, help="captions to draw pictures of (150)")
+    parser.add_argument("--captions", type=positive, default=150, help="captions to draw pictures of (150)")
     parser.add_argument(
         "--encoder", "--model", default="playground", help="playground, a CLIP folder or file, open_clip:NAME/TAG"
     )
@@ -256,12 +257,5 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(list(argv))
 
 
-def _positive_number(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value}; expected 1 or more")
-    return value
-
-
 def _sizes(text: str) -> list[int]:
-    return sorted({_positive_number(part) for part in text.split(",")})
+    return sorted({positive(part) for part in text.split(",")})

@@ -29,6 +29,7 @@ from ..playground.training.cards import held_out_cards, training_cards
 from ..steering import Generator, SteeringSettings
 from ._generation import PLAIN, Arm, Study
 from ._generation_report import report
+from ._options import positive
 from ._painter import Painter
 from ._samples import draw_pool
 from ._voters import Voter, simulated_voters, stored_voters
@@ -191,7 +192,7 @@ def _shares(people: int, prompts: int, each: int) -> list[list[int]]:
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="palate study bt-generation", description=(__doc__ or "").split("\n", 1)[0])
-    number = _number
+    number = positive
     parser.add_argument("--people", type=number, default=40, help="simulated people to test (40)")
     parser.add_argument("--tuning-people", type=number, default=10, help="others to tune on (10)")
     parser.add_argument("--prompts", type=number, default=100, help="held-out prompts, shared out (100)")
@@ -216,13 +217,6 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
         options.people, options.prompts, options.tuning_people, options.tuning_prompts = 2, 3, 1, 1
         options.captions, options.seeds, options.turns, options.tuning_share, options.diverse = 6, 2, TURNS[:1], 1, 1
     return options
-
-
-def _number(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value}; expected 1 or more")
-    return value
 
 
 def _degrees(text: str) -> tuple[float, ...]:

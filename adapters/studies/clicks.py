@@ -21,6 +21,7 @@ from ..comparisons import PreferenceStore
 from ..encoders import load_encoder
 from ..taste.subspace import image_subspace
 from ._asking import KINDS, ByEvidence, PriorOf, World, accuracy_by_answers, draw_world, priors_of
+from ._options import positive
 from ._replay import replayed_accuracy
 from ._samples import stored_samples
 from ._strategies import STRATEGIES, make_ask
@@ -207,13 +208,13 @@ def _opening(options: argparse.Namespace, world: World, encoder: str) -> str:
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="palate study clicks", description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--people", type=_positive, default=40, help="simulated people to test (40)")
-    parser.add_argument("--others", type=_positive, default=16, help="others, for the population prior (16)")
-    parser.add_argument("--others-answers", type=_positive, default=100, help="answers of each of them (100)")
-    parser.add_argument("--pictures", type=_positive, default=2000, help="drawn postcards to ask about (2000)")
+    parser.add_argument("--people", type=positive, default=40, help="simulated people to test (40)")
+    parser.add_argument("--others", type=positive, default=16, help="others, for the population prior (16)")
+    parser.add_argument("--others-answers", type=positive, default=100, help="answers of each of them (100)")
+    parser.add_argument("--pictures", type=positive, default=2000, help="drawn postcards to ask about (2000)")
     parser.add_argument("--shared", type=float, default=0.0, help="of the variance of utility, common to all (0)")
     parser.add_argument("--answers", type=_numbers, default=[5, 10, 12, 20, 35, 40, 60, 100, 200], help="5,10,...")
-    parser.add_argument("--fours", type=_positive, default=None, help="answers about fours, at most; as for pairs")
+    parser.add_argument("--fours", type=positive, default=None, help="answers about fours, at most; as for pairs")
     parser.add_argument("--mistakes", type=_shares, default=[0.0, 0.1, 0.2], help="shares of mistakes (0,0.1,0.2)")
     for name, values in (("kinds", tuple(KINDS)), ("priors", PRIORS), ("strategies", STRATEGIES)):
         parser.add_argument(f"--{name}", type=_some_of(values), default=list(values), help=", ".join(values))
@@ -224,15 +225,8 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(list(argv))
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value}; expected 1 or more")
-    return value
-
-
 def _numbers(text: str) -> list[int]:
-    return sorted({_positive(part) for part in text.split(",")})
+    return sorted({positive(part) for part in text.split(",")})
 
 
 def _shares(text: str) -> list[float]:

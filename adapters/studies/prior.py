@@ -19,6 +19,7 @@ from ..encoders import load_encoder
 from ..taste import BradleyTerry
 from ..taste.observed import Observed
 from ._asking import World, accuracy_by_answers, draw_world, priors_of
+from ._options import positive
 from ._strategies import make_ask
 from ._tables import Array, bootstrap_interval, markdown, provenance
 
@@ -114,24 +115,17 @@ def _table(accuracy: dict[tuple[str, str], Array], options: argparse.Namespace, 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="palate study prior", description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--people", type=_count, default=40, help="simulated people to test (40)")
-    parser.add_argument("--others", type=_count, default=16, help="others, for the population prior (16)")
-    parser.add_argument("--others-answers", type=_count, default=100, help="answers of each of them (100)")
-    parser.add_argument("--perfect", type=_count, default=_PERFECT, help=f"people known perfectly ({_PERFECT})")
-    parser.add_argument("--pictures", type=_count, default=2000, help="drawn postcards to ask about (2000)")
+    parser.add_argument("--people", type=positive, default=40, help="simulated people to test (40)")
+    parser.add_argument("--others", type=positive, default=16, help="others, for the population prior (16)")
+    parser.add_argument("--others-answers", type=positive, default=100, help="answers of each of them (100)")
+    parser.add_argument("--perfect", type=positive, default=_PERFECT, help=f"people known perfectly ({_PERFECT})")
+    parser.add_argument("--pictures", type=positive, default=2000, help="drawn postcards to ask about (2000)")
     parser.add_argument("--shared", type=_parts, default=[0.0, 0.3], help="of utility's variance, common (0,0.3)")
     parser.add_argument("--answers", type=_counts, default=[0, 5, 10, 20], help="0,5,10,20")
     parser.add_argument("--cache", default=None, help="folder to keep drawn and encoded pictures in between runs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--encoder", "--model", default="playground", help="playground, a CLIP folder or file, ...")
     return parser.parse_args(list(argv))
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value}; expected 1 or more")
-    return value
 
 
 def _counts(text: str) -> list[int]:

@@ -19,6 +19,7 @@ from ..comparisons import PreferenceStore
 from ..encoders import load_encoder
 from ..taste.second_look import LIKELY
 from ._detectors import DETECTORS, Flags, found_at, shown_of
+from ._options import positive
 from ._samples import Sample, simulated_samples, stored_samples
 from ._tables import Array, bootstrap_interval, markdown, provenance
 
@@ -124,13 +125,13 @@ def _share(part: float, whole: float) -> str:
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="palate study second-look", description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--people", type=_number, default=40, help="simulated people (40)")
+    parser.add_argument("--people", type=positive, default=40, help="simulated people (40)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--support", type=_numbers, default=[40, 100, 200], help="how many answers: 40,100,200")
     parser.add_argument("--mistakes", type=_percents, default=[0.1, 0.2], help="planted, in %%: 10,20")
     parser.add_argument("--false-alarms", type=_percent, default=0.1, help="in %% of the others (10)")
-    parser.add_argument("--draws", type=_number, default=5, help="mistakes are planted anew so often (5)")
-    parser.add_argument("--captions", type=_number, default=150, help="captions to draw pictures of (150)")
+    parser.add_argument("--draws", type=positive, default=5, help="mistakes are planted anew so often (5)")
+    parser.add_argument("--captions", type=positive, default=150, help="captions to draw pictures of (150)")
     parser.add_argument(
         "--encoder", "--model", default="playground", help="playground, a CLIP folder or file, open_clip:NAME/TAG"
     )
@@ -138,15 +139,8 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(list(argv))
 
 
-def _number(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value}; expected 1 or more")
-    return value
-
-
 def _numbers(text: str) -> list[int]:
-    return sorted({_number(part) for part in text.split(",")})
+    return sorted({positive(part) for part in text.split(",")})
 
 
 def _percent(text: str) -> float:

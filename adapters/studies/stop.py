@@ -28,6 +28,7 @@ from ..taste import BradleyTerry
 from ..taste.enough import advise
 from ..taste.likelihood import sigmoid
 from ..taste.prior import evidence_prior_variance
+from ._options import positive
 from ._samples import Sample, simulated_samples, stored_samples
 from ._tables import Array, bootstrap_interval, markdown, provenance
 
@@ -201,13 +202,13 @@ def _report(argv: Sequence[str], options: argparse.Namespace, people: int, tunin
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="palate study stop", description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--people", type=_number, default=40, help="simulated people to test (40)")
-    parser.add_argument("--tuning-people", type=_number, default=20, help="others to choose a fixed number on (20)")
+    parser.add_argument("--people", type=positive, default=40, help="simulated people to test (40)")
+    parser.add_argument("--tuning-people", type=positive, default=20, help="others to choose a fixed number on (20)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mistakes", type=_percents, default=[0.0, 0.1, 0.2], help="in %%: 0,10,20")
     parser.add_argument("--most", type=_many, default=700, help="answers each (700)")
-    parser.add_argument("--test-pairs", type=_number, default=1000, help="unseen pairs per person (1000)")
-    parser.add_argument("--captions", type=_number, default=150, help="captions to draw pictures of (150)")
+    parser.add_argument("--test-pairs", type=positive, default=1000, help="unseen pairs per person (1000)")
+    parser.add_argument("--captions", type=positive, default=150, help="captions to draw pictures of (150)")
     parser.add_argument(
         "--encoder", "--model", default="playground", help="playground, a CLIP folder or file, open_clip:NAME/TAG"
     )
@@ -215,15 +216,8 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(list(argv))
 
 
-def _number(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value}; expected 1 or more")
-    return value
-
-
 def _many(text: str) -> int:
-    value = _number(text)
+    value = positive(text)
     if value < AHEAD + 20:
         raise argparse.ArgumentTypeError(f"{value}; expected {AHEAD + 20} or more: it looks {AHEAD} answers ahead")
     return value

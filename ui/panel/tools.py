@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from ...adapters.errors import EncoderError
 from .easel import Facts
-from .pair import CHOSEN
 from .preflight import fitting_encoders
 from .prompts import example_prompts
 from .sources import Painter
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Tools", "best_device", "real_tools"]
 
 logger = logging.getLogger(__name__)
-
-UNCOUNTED = (CHOSEN, "panel:generate")  # sources of pairs that say little about how well a taste predicts others
 
 
 @dataclass(frozen=True)
@@ -105,6 +102,7 @@ def real_tools(
     from ...adapters.encoders import encode_readable
     from ...adapters.files import load_taste, save_taste
     from ...adapters.taste import choose_pair, fit_taste, learned_report, pair_to_repeat, second_look
+    from ...adapters.taste.report import UNCOUNTED
 
     specs = (encoders,) if isinstance(encoders, str) else tuple(encoders or ())
     loaded = _Loaded(model, specs, device, offload)
@@ -114,7 +112,7 @@ def real_tools(
         prompts=loaded.prompts,
         vectors=encode_readable,
         fit=fit_taste,
-        report=functools.partial(learned_report, uncounted=UNCOUNTED),
+        report=learned_report,
         words=loaded.words,
         choose=choose_pair,
         choose_set=_choose_set,
