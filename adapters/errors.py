@@ -13,6 +13,7 @@
     ├── FileFormatError (ValueError)    a file that isn't what it should be
     ├── SteeringError (ValueError)      a prompt can't be moved along a taste, or a model not be loaded
     │   └── OutOfMemoryError            a model or a picture is too large for this machine
+    ├── PPDError (ValueError)           a user and a denoiser that don't go together
     ├── FineTuneError (ValueError)      a training that can't start or go on
     └── CancelledError (RuntimeError)   the person stopped what was running
 
@@ -34,6 +35,7 @@ __all__ = [
     "NotEnoughAnswersError",
     "NotFittedError",
     "OutOfMemoryError",
+    "PPDError",
     "PreferenceError",
     "ShapeError",
     "SteeringError",
@@ -91,6 +93,10 @@ class SteeringError(PreferenceError, ValueError):
 
 class OutOfMemoryError(SteeringError):
     """A model, a picture or a way of steering takes more memory than there is."""
+
+
+class PPDError(PreferenceError, ValueError):
+    """A user embedding that a denoiser can't take, or weights of a user attention that don't fit it."""
 
 
 class FineTuneError(PreferenceError, ValueError):
