@@ -5,15 +5,18 @@ Shapes: N held-out pairs, K draws of noise for each.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .lora import reference
 from .losses import PairErrors
-from .prepared import Prepared
-from .step import Denoiser, draw_noise
+from .noising import Noising
+from .step import draw_noise
 
 __all__ = ["Judge", "Judgement"]
 
@@ -39,57 +42,88 @@ class Judgement:
     chosen_error: float
 
 
-class Judge:
-    """Looks at the same held-out pairs with the same noise; the reference's errors are computed once."""
+class JudgedPairs(Protocol):
+    """Held-out pairs, as `Prepared` has them."""
 
-    def __init__(self, denoiser: Denoiser, data: Prepared, seed: int) -> None:
+    @property
+    def chosen(self) -> Sequence[Tensor]:
+        """N latents (C, h, w)."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Sequence[int], device: torch.device, /) -> Any:
+        """What `JudgedModel.errors` takes of these pairs."""
+
+
+class JudgedModel(Protocol):
+    """A model to judge, as `Denoiser` is one."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def noising(self) -> Noising: ...
+
+    def errors(self, batch: Any, noise: Tensor, timesteps: Tensor, with_reference: bool, /) -> PairErrors: ...
+
+
+class Judge:
+    """Looks at the same held-out pairs with the same noise; the reference's errors are computed once.
+
+    Attributes:
+        hits: (N,) of the last look: 1 where the model moved towards the chosen picture, 0.5 where it didn't move.
+    """
+
+    def __init__(self, denoiser: JudgedModel, data: JudgedPairs, seed: int) -> None:
         self._denoiser, self._data, self._seed = denoiser, data, seed
         self._reference: tuple[Tensor, Tensor] | None = None
+        self.hits = torch.zeros(0)
 
     def __len__(self) -> int:
         """How many pairs."""
         return len(self._data)
 
+    def begin(self) -> None:
+        """Take the model as it is, its weights untrained or its LoRA off, for what all looks are compared with."""
+        self._reference = self._errors()
+
     def look(self, step: int) -> Judgement:
-        """Judge the model as it is."""
-        chosen, rejected = self._errors(with_reference=self._reference is None)
+        """Judge the model as it is; against it with its LoRA off, where nothing was begun."""
+        if self._reference is None:
+            with reference(self._denoiser.unet):
+                self.begin()
+        chosen, rejected = self._errors()
         assert self._reference is not None
         errors = PairErrors(chosen, rejected, *self._reference)
         log_odds = errors.log_odds(BETA)
-        hits = (log_odds > 0).float() + 0.5 * (log_odds == 0).float()
+        self.hits = (log_odds > 0).float() + 0.5 * (log_odds == 0).float()
         return Judgement(
             step,
-            float(hits.mean()),
+            float(self.hits.mean()),
             float(-F.logsigmoid(log_odds).mean()),
             float(chosen.sum() / self._reference[0].sum()),
         )
 
-    def _errors(self, with_reference: bool) -> tuple[Tensor, Tensor]:
-        """(N,) mean errors over the draws on both sides; keeps the reference's when they are asked for."""
-        found: list[list[Tensor]] = [[], [], [], []]
+    def _errors(self) -> tuple[Tensor, Tensor]:
+        """(N,) mean errors over the draws on both sides."""
+        found: list[list[Tensor]] = [[], []]
+        parts = self._denoiser.noising.timesteps
         with torch.no_grad():
             for group in self._groups():
                 batch = self._data.batch(group, self._denoiser.device)
                 sums = [torch.zeros(len(group)) for _ in found]
                 for draw in range(DRAWS):
-                    generator = torch.Generator().manual_seed(
-                        (self._seed * 1_000_003 + group[0] * DRAWS + draw) % 2**63
-                    )
-                    noise, timesteps = draw_noise(batch, self._denoiser.noising.timesteps, generator, False)
+                    seed = (self._seed * 1_000_003 + group[0] * DRAWS + draw) % 2**63
+                    noise, timesteps = draw_noise(batch, parts, torch.Generator().manual_seed(seed), False)
                     # All pairs of a draw at their own part of the schedule, and every pair at all parts in the end.
-                    timesteps = (timesteps + draw * self._denoiser.noising.timesteps // DRAWS) % (
-                        self._denoiser.noising.timesteps
-                    )
-                    errors = self._denoiser.errors(batch, noise, timesteps, with_reference)
-                    for total, part in zip(sums, vars(errors).values(), strict=True):
-                        if part is not None:
-                            total += part.cpu() / DRAWS
+                    timesteps = (timesteps + draw * parts // DRAWS) % parts
+                    errors = self._denoiser.errors(batch, noise, timesteps, False)
+                    for total, part in zip(sums, (errors.chosen, errors.rejected), strict=True):
+                        total += part.cpu() / DRAWS
                 for kept, total in zip(found, sums, strict=True):
                     kept.append(total)
-        chosen, rejected, *reference = (torch.cat(parts) for parts in found)
-        if with_reference:
-            self._reference = (reference[0], reference[1])
-        return chosen, rejected
+        # By group, which is not the order of the pairs, but always the same.
+        return torch.cat(found[0]), torch.cat(found[1])
 
     def _groups(self) -> list[list[int]]:
         """Indices of pairs of one shape, a few at a time."""

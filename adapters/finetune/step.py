@@ -1,12 +1,13 @@
-"""One look at a batch: the denoiser's errors on both sides of each pair, with the LoRA and without.
+"""One look at a batch: the errors of the denoiser and of its reference on both sides of each pair.
 
 Shapes: B pairs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import random
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,21 +16,36 @@ from .lora import reference
 from .losses import PairErrors
 from .noising import Noising
 from .prepared import Batch
+from .weights import Kept
 
-__all__ = ["Denoiser", "draw_noise", "seeded"]
+__all__ = ["Denoiser", "Noised", "draw_noise", "draw_timesteps", "seeded"]
+
+
+class Noised(Protocol):
+    """Pairs that noise is drawn for."""
+
+    @property
+    def chosen(self) -> Tensor:
+        """(B, C, h, w) latents."""
 
 
 class Denoiser:
-    """A UNet with a LoRA on it, and the noise that it was trained with.
+    """A model under training, and the noise that it was trained with.
 
     Attributes:
-        unet: diffusers' UNet2DConditionModel.
+        unet: diffusers' UNet2DConditionModel, or its SD3Transformer2DModel.
         noising: What it predicts.
         device: Where it computes. Forward passes run in `precision` there, errors and gradients in float32.
+        frozen: The reference's weights; None: the model with its LoRA off.
     """
 
     def __init__(self, unet: Any, noising: Noising, device: torch.device, precision: torch.dtype) -> None:
         self.unet, self.noising, self.device, self.precision = unet, noising, device, precision
+        self.frozen: Kept | None = None
+
+    def reference(self) -> contextlib.AbstractContextManager[None]:
+        """The reference in the model's place, without gradients."""
+        return reference(self.unet) if self.frozen is None else self.frozen.in_place()
 
     def errors(self, batch: Batch, noise: Tensor, timesteps: Tensor, with_reference: bool) -> PairErrors:
         """Errors of the model as it is now, and without gradient those of the reference.
@@ -43,29 +59,39 @@ class Denoiser:
         chosen, rejected = self._both(batch, noise, timesteps)
         if not with_reference:
             return PairErrors(chosen, rejected)
-        with reference(self.unet):
+        with self.reference():
             return PairErrors(chosen, rejected, *self._both(batch, noise, timesteps))
 
     def _both(self, batch: Batch, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) errors on the chosen and on the rejected images, from one forward pass."""
         latents = torch.cat([batch.chosen, batch.rejected])
         noise, timesteps = noise.repeat(2, 1, 1, 1), timesteps.repeat(2)
-        more: dict[str, Any] = {}
-        if batch.pooled is not None and batch.sizes is not None:
-            more["added_cond_kwargs"] = {
-                "text_embeds": batch.pooled.repeat(2, 1).to(self.precision),
-                "time_ids": batch.sizes.repeat(2, 1).to(self.precision),
-            }
         noisy = self.noising.noised(latents, noise, timesteps)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            found = self.unet(noisy, timesteps, encoder_hidden_states=batch.tokens.repeat(2, 1, 1), **more).sample
+            found = self._predicted(noisy, self.noising.told(timesteps), batch)
         target = self.noising.target(latents, noise, timesteps)
         error = (found.float() - target.float()).square().mean(dim=(1, 2, 3))
         chosen, rejected = error.chunk(2)
         return chosen, rejected
 
+    def _predicted(self, noisy: Tensor, told: Tensor, batch: Batch) -> Tensor:
+        tokens, more = batch.tokens.repeat(2, 1, 1), dict[str, Any]()
+        pooled = None if batch.pooled is None else batch.pooled.repeat(2, 1)
+        if hasattr(self.unet.config, "pooled_projection_dim"):  # a DiT, as SD3 is
+            if pooled is not None:
+                more["pooled_projections"] = pooled
+            found: Tensor = self.unet(noisy, timestep=told, encoder_hidden_states=tokens, **more).sample
+            return found
+        if pooled is not None and batch.sizes is not None:
+            more["added_cond_kwargs"] = {
+                "text_embeds": pooled.to(self.precision),
+                "time_ids": batch.sizes.repeat(2, 1).to(self.precision),
+            }
+        found = self.unet(noisy, told, encoder_hidden_states=tokens, **more).sample
+        return found
 
-def draw_noise(batch: Batch, timesteps: int, generator: torch.Generator, one_timestep: bool) -> tuple[Tensor, Tensor]:
+
+def draw_noise(batch: Noised, timesteps: int, generator: torch.Generator, one_timestep: bool) -> tuple[Tensor, Tensor]:
     """Return noise (B, C, h, w) and timesteps (B,), drawn on the CPU so that every device sees the same.
 
     Args:
@@ -80,9 +106,14 @@ def draw_noise(batch: Batch, timesteps: int, generator: torch.Generator, one_tim
     if one_timestep:
         picked = torch.randint(timesteps, (1,), generator=generator).expand(count)
     else:
-        parts = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
-        picked = (parts * timesteps).long().clamp(max=timesteps - 1)
+        picked = draw_timesteps(count, timesteps, generator)
     return noise.to(batch.chosen.device), picked.to(batch.chosen.device)
+
+
+def draw_timesteps(count: int, timesteps: int, generator: torch.Generator) -> Tensor:
+    """Return (count,) timesteps: one from each of `count` equal parts of the schedule, in random order."""
+    parts = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
+    return (parts * timesteps).long().clamp(max=timesteps - 1)
 
 
 def seeded(seed: int, step: int) -> tuple[random.Random, torch.Generator]:
