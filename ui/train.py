@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..adapters.errors import CancelledError, FineTuneError
+from ..adapters.errors import CancelledError, FineTuneError, PreferenceError
+from ..adapters.finetune.protocol import STOPPED, Event, Failed, Finished, Prepared, Stepped
+from .training import Ending, ending, lines, minutes
 
 if TYPE_CHECKING:
     from ..adapters.finetune.told import TrainingStep
@@ -21,12 +25,31 @@ def train_lora_command(arguments: argparse.Namespace, store: Path) -> int:
 
     Args:
         arguments: person, model, loss, steps, rank, learning_rate, batch, beta, seed, size, name, output, device,
-            encoder, private; as in `cli.py`.
+            encoder, private, json, starter; as in `cli.py`.
         store: Folder of the answers.
+
+    Returns:
+        0; 2 after a mistake that was told as a line; 130 when it was asked to end and kept its checkpoint.
 
     Raises:
         FineTuneError: what training needs is not installed, or it can't go on.
     """
+    folder = _folder(arguments)
+    with ending(folder, arguments.starter) as asked:
+        if not arguments.json:
+            return _train(arguments, store, folder, asked, _Told(sys.stderr.isatty()))
+        with lines(asked) as tell:
+            try:
+                return _train(arguments, store, folder, asked, tell)
+            except PreferenceError as error:
+                tell(Failed(" ".join(str(error).split())))
+                return 2
+
+
+def _train(
+    arguments: argparse.Namespace, store: Path, folder: Path, asked: Ending, tell: Callable[[Event], None]
+) -> int:
+    """Do it; `tell` hears of everything, and everything else that is printed is for people."""
     try:
         import peft  # noqa: F401
     except ImportError as error:
@@ -35,17 +58,20 @@ def train_lora_command(arguments: argparse.Namespace, store: Path) -> int:
         ) from error
     from ..adapters.comparisons import PreferenceStore
     from ..adapters.encoders import load_encoder
+    from ..adapters.finetune.checkpoint import only_training
     from ..adapters.finetune.pairs import pairs_of
     from ..adapters.finetune.personal import train_personal_lora
-    from ..adapters.places import palate_home, safe_name, typed_path
+    from ..adapters.places import palate_home, typed_path
     from .export import silence
 
     silence()
     settings = _settings(arguments)
     with PreferenceStore.existing(store) as answers:
         pairs = pairs_of(answers, arguments.person)
-    name = safe_name(arguments.name or f"{arguments.person} {settings.loss}")
-    file = typed_path(arguments.output) if arguments.output else palate_home() / "loras" / f"{name}.safetensors"
+    with only_training(folder):  # said before a model is loaded; the training itself holds it again
+        pass
+    file = palate_home() / "loras" / f"{folder.name}.safetensors"
+    file = typed_path(arguments.output) if arguments.output else file
     encoder = load_encoder(arguments.encoder) if arguments.encoder else None
     if settings.loss == "rpo" and encoder is None:
         encoder = load_encoder("playground" if arguments.model == "playground" else "open_clip:ViT-L-14/openai")
@@ -55,42 +81,70 @@ def train_lora_command(arguments: argparse.Namespace, store: Path) -> int:
             arguments.model,
             pairs,
             settings,
-            palate_home() / "training" / name,
+            folder,
             file,
             "" if arguments.private else arguments.person,
             encoder,
             arguments.device or _device(),
-            on_step=_Told(sys.stderr.isatty()),
+            on_prepared=lambda done, count: tell(Prepared(done, count)),
+            on_step=lambda step: tell(_stepped(step)),
+            cancelled=asked.asked,
         )
-    except KeyboardInterrupt:
-        raise CancelledError("Training stopped. The same command goes on from the last checkpoint.") from None
-    print(found.trained.summary)
-    if found.trained.stopped:
-        print(f"It ended early: {found.trained.stopped}.")
-    print(f"Saved {found.file} ({found.file.stat().st_size / 1e6:.1f} MB).")
-    print("ComfyUI: put it into models/loras, and use Load LoRA. A1111 and Forge: models/Lora. diffusers:")
-    print(f"    pipeline.load_lora_weights({str(found.file)!r})")
+    except CancelledError:
+        print("Training stopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        return STOPPED
+    trained = found.trained
+    tell(Finished(str(found.file), trained.summary, trained.better, trained.steps, trained.stopped))
     return 0
 
 
+def _folder(arguments: argparse.Namespace) -> Path:
+    """Where a training of this name keeps where it stands."""
+    from ..adapters.places import palate_home, safe_name
+
+    return palate_home() / "training" / safe_name(arguments.name or f"{arguments.person} {arguments.loss}")
+
+
+def _stepped(step: TrainingStep) -> Stepped:
+    look = None if step.judgement is None else asdict(step.judgement)
+    return Stepped(step.step, step.steps, step.loss, step.margin, step.accuracy, step.seconds_left, look)
+
+
 class _Told:
-    """Prints how the training goes: at every look at the held-out pairs, and on a terminal each second."""
+    """Says how the training goes: at every look at the held-out pairs, and on a terminal each second."""
 
     def __init__(self, terminal: bool) -> None:
         self._terminal, self._last = terminal, 0.0
 
-    def __call__(self, step: TrainingStep) -> None:
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Stepped):
+            self._step(event)
+        elif isinstance(event, Finished):
+            _finished(event)
+
+    def _step(self, step: Stepped) -> None:
         look = step.judgement
         now = time.monotonic()
         if look is None and not (self._terminal and now - self._last >= 1.0):
             return
         self._last = now
-        line = f"step {step.step}/{step.steps}  loss {step.loss:.4f}  {_minutes(step.seconds_left)} left"
+        loss = float("nan") if step.loss is None else step.loss
+        line = f"step {step.step}/{step.steps}  loss {loss:.4f}  {minutes(step.seconds_left or 0.0)} left"
         if look is None:
             print(f"\r{line}\033[K", end="", file=sys.stderr, flush=True)
             return
-        judged = f"  unseen pairs: {100 * look.accuracy:.0f} % right, surprise {look.log_loss:.3f} (a coin 0.693)"
+        judged = f"  unseen pairs: {100 * look['accuracy']:.0f} % right, surprise {look['log_loss']:.3f} (a coin 0.693)"
         print(f"{chr(13) if self._terminal else ''}{line}{judged}", file=sys.stderr, flush=True)
+
+
+def _finished(found: Finished) -> None:
+    file = Path(found.file)
+    print(found.summary)
+    if found.stopped:
+        print(f"It ended early: {found.stopped}.")
+    print(f"Saved {file} ({file.stat().st_size / 1e6:.1f} MB).")
+    print("ComfyUI: put it into models/loras, and use Load LoRA. A1111 and Forge: models/Lora. diffusers:")
+    print(f"    pipeline.load_lora_weights({found.file!r})")
 
 
 def _settings(arguments: argparse.Namespace) -> Any:
@@ -99,10 +153,6 @@ def _settings(arguments: argparse.Namespace) -> Any:
     names = ("loss", "steps", "rank", "learning_rate", "batch", "accumulate", "beta", "seed", "size")
     given = {name: getattr(arguments, name) for name in names}
     return TrainSettings(**{name: value for name, value in given.items() if value is not None})
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _device() -> str:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.files.lora_file import load_lora_file
+from palate.adapters.finetune.protocol import STOP, STOPPED, Event, Finished, Prepared, Stepped, read_line
 from palate.ui.cli import main
+from palate.ui.training import Lines
 from PIL import Image
 
 _spec = importlib.util.spec_from_file_location("steering_models", Path(__file__).with_name("steering_models.py"))
@@ -56,3 +58,34 @@ def test_mistakes_are_one_sentence(command: list[str], monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "peft", None)
     assert main(command) == 2
     assert "python install.py train" in capsys.readouterr().err
+
+
+def test_another_program_reads_lines_and_nothing_else(command: list[str], tmp_path, capsys) -> None:
+    assert main([*command, "--json"]) == 0
+    told = [read_line(line) for line in capsys.readouterr().out.splitlines()]
+    kinds = [type(event) for event in told]
+    assert kinds == sorted(kinds, key=[Prepared, Stepped, Finished].index) and kinds.count(Stepped) == 4
+    assert told[-2].judgement["accuracy"] >= 0 and "did not see" in told[-1].summary
+    assert Path(told[-1].file).parent == tmp_path / "home" / "loras"
+    assert main([*command, "--json", "--person", "nobody"]) == 2
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "'nobody': found none" in read_line(line).text
+
+
+def test_a_file_stop_ends_it_with_a_checkpoint_that_it_goes_on_from(command, tmp_path, monkeypatch, capsys) -> None:
+    folder = tmp_path / "home" / "training" / "mine"
+
+    def tell(self: Lines, event: Event) -> None:
+        told.append(event)
+        if isinstance(event, Stepped) and event.step == 2:
+            (folder / STOP).write_text("")
+
+    told: list[Event] = []
+    monkeypatch.setattr(Lines, "__call__", tell)
+    quick = [*command, "--json", "--name", "mine"]
+    assert main(quick) == STOPPED == 130
+    assert told[-1].step == 2 and not (folder / STOP).exists()
+    assert "goes on from the last checkpoint" in capsys.readouterr().err
+    told.clear()
+    assert main(quick) == 0
+    assert next(event.step for event in told if isinstance(event, Stepped)) == 3

@@ -1,0 +1,126 @@
+"""What every `palate train ...` shares: asking it to end, and telling how it goes as lines for another program."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+from ..adapters.finetune.protocol import STOP, STOPPED, Event, write_line
+
+__all__ = ["Ending", "Lines", "ending", "lines", "minutes"]
+
+PATIENCE = 120.0  # seconds after the starting program is gone in which a training may still keep its checkpoint
+
+
+class Ending:
+    """Whether a training was asked to end: by ctrl-C or a signal, a file STOP in its folder, or its starter's end.
+
+    Args:
+        folder: Of the training.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / STOP
+        self._asked = threading.Event()
+
+    def asked(self) -> bool:
+        """Whether it was; it should keep where it stands, then end."""
+        if self._asked.is_set():
+            return True
+        if self._file.exists():
+            self.now()
+        return self._asked.is_set()
+
+    def now(self) -> None:
+        """Ask it."""
+        self._asked.set()
+
+
+@contextlib.contextmanager
+def ending(folder: Path, starter: bool = False) -> Iterator[Ending]:
+    """Listen for everything that asks a training to end.
+
+    The first ctrl-C asks, a second one ends it on the spot.
+
+    Args:
+        folder: Of the training; a file STOP that was left there is removed.
+        starter: Whether another program holds the other end of standard input: when that closes, however the program
+            ended, so does the training. Nothing that it started may go on using a GPU.
+    """
+    asked = Ending(folder)
+    with contextlib.suppress(OSError):
+        (folder / STOP).unlink()
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        names = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last one is Windows' own
+        for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
+            before[number] = signal.signal(number, _Handler(asked))
+    if starter:
+        threading.Thread(target=_watch, args=(asked,), name="palate-starter", daemon=True).start()
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        with contextlib.suppress(OSError):
+            (folder / STOP).unlink()
+
+
+class _Handler:
+    def __init__(self, asked: Ending) -> None:
+        self._asked, self._times = asked, 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self._times += 1
+        self._asked.now()
+        if self._times > 1:
+            raise KeyboardInterrupt
+
+
+def _watch(asked: Ending) -> None:
+    # os.read and not sys.stdin: a thread that waits inside of that one would hold up the interpreter's end.
+    with contextlib.suppress(OSError):
+        while os.read(0, 1024):
+            pass
+    asked.now()
+    time.sleep(PATIENCE)
+    os._exit(STOPPED)  # it hangs, and nobody is left to end it
+
+
+class Lines:
+    """Prints events as JSON lines for whoever started the training.
+
+    Args:
+        out: Where to; what others print on standard output is sent to the error stream meanwhile.
+        asked: Told when nobody reads any more.
+    """
+
+    def __init__(self, out: TextIO, asked: Ending) -> None:
+        self._out, self._asked = out, asked
+
+    def __call__(self, event: Event) -> None:
+        try:
+            print(write_line(event), file=self._out, flush=True)
+        except (OSError, ValueError):  # the pipe is cut: keep the checkpoint, which no traceback must prevent
+            self._asked.now()
+
+
+@contextlib.contextmanager
+def lines(asked: Ending) -> Iterator[Lines]:
+    """Give standard output to `Lines` alone."""
+    out = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):
+        yield Lines(out, asked)
+
+
+def minutes(seconds: float) -> str:
+    """Return a time in words that are as rough as it is."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
