@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .errors import ComparisonError, StoreError
 
-__all__ = ["palate_home", "safe_name", "tastes_folder", "typed_path"]
+__all__ = ["palate_home", "ppd_folder", "safe_name", "tastes_folder", "typed_path", "users_folder"]
 
 # Lower case only: "Mara" and "mara" are two people, and one file on macOS and Windows.
 _PLAIN = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*")
@@ -40,6 +40,24 @@ def tastes_folder() -> Path:
         StoreError: the folder can't be made.
     """
     return _made(palate_home() / "tastes")
+
+
+def users_folder() -> Path:
+    """Return the folder of saved user embeddings, made when missing.
+
+    Raises:
+        StoreError: the folder can't be made.
+    """
+    return _made(palate_home() / "users")
+
+
+def ppd_folder() -> Path:
+    """Return the folder of PPD weights for all hosts, made when missing.
+
+    Raises:
+        StoreError: the folder can't be made.
+    """
+    return _made(palate_home() / "ppd")
 
 
 def typed_path(text: str | os.PathLike[str]) -> Path:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from palate.adapters.errors import ComparisonError, StoreError
-from palate.adapters.places import palate_home, safe_name, tastes_folder, typed_path
+from palate.adapters.places import palate_home, ppd_folder, safe_name, tastes_folder, typed_path, users_folder
 
 
 @given(st.text(min_size=1, max_size=300).filter(str.strip))
@@ -86,6 +86,7 @@ def test_a_home_that_nobody_has_is_a_plain_name() -> None:
 def test_a_file_in_the_way_of_the_tastes_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("os.environ", {"PALATE_HOME": str(tmp_path)})
     assert tastes_folder() == tmp_path / "tastes"
+    assert users_folder() == tmp_path / "users" and ppd_folder() == tmp_path / "ppd"
     (tmp_path / "tastes").rmdir()
     (tmp_path / "tastes").write_text("")
     with pytest.raises(StoreError, match=r"tastes as Palate's folder: File exists"):
