@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..adapters.errors import PreferenceError
+from .tastes import add_taste_commands
 
 __all__ = ["main", "parser"]
 
@@ -70,7 +71,8 @@ def parser() -> argparse.ArgumentParser:
 
     people = commands.add_parser("people", help="who has answered in a store, and how often")
     _store_option(people)
-    _show(commands.add_parser("show", help="what was learned of a person, in words or as a page to share"))
+    _show(commands.add_parser("show", help="what was learned of a person or is in a taste file, in words or as a page"))
+    add_taste_commands(commands, _store_option)
     _export(commands.add_parser("export", help="make a file for other tools"))
     _train(commands.add_parser("train", help="train a model on a person's answers"))
     return top
@@ -83,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     run: dict[str, Callable[[argparse.Namespace], int]] = {
         "panel": commands.panel,
         "show": commands.show,
+        "fit": commands.fit,
+        "rank": commands.rank,
+        "blend": commands.blend,
         "people": commands.people,
         "export": commands.export,
         "study": commands.study,
@@ -99,7 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show(show: argparse.ArgumentParser) -> None:
-    show.add_argument("person", nargs="?", default="me", metavar="PERSON", help="whose taste (default: me)")
+    show.add_argument("person", nargs="?", default="me", metavar="PERSON|FILE", help="whose taste (default: me)")
+    show.add_argument("--json", action="store_true", help="print one JSON object")
     show.add_argument("--html", default=None, metavar="FILE", help="save it as one page that any browser opens")
     show.add_argument("--prompt", default="", metavar="TEXT", help="look at pictures of this prompt only")
     show.add_argument("--named", action="store_true", help="write the person's name into the page")

@@ -13,7 +13,19 @@ from typing import cast
 
 from ..adapters.errors import PreferenceError
 
-__all__ = ["export", "panel", "people", "show", "store_folder", "studies", "study", "train"]
+__all__ = [
+    "blend",
+    "export",
+    "fit",
+    "panel",
+    "people",
+    "rank",
+    "show",
+    "store_folder",
+    "studies",
+    "study",
+    "train",
+]
 
 
 class CommandError(PreferenceError, ValueError):
@@ -71,6 +83,27 @@ def show(arguments: argparse.Namespace) -> int:
     from .show import show_taste
 
     return show_taste(arguments, store_folder(arguments.store))
+
+
+def fit(arguments: argparse.Namespace) -> int:
+    """Learn a person's taste and save it as a file."""
+    from . import tastes
+
+    return tastes.fit(arguments, store_folder(arguments.store))
+
+
+def rank(arguments: argparse.Namespace) -> int:
+    """Print a folder's pictures, best first."""
+    from . import tastes
+
+    return tastes.rank(arguments, store_folder(arguments.store))
+
+
+def blend(arguments: argparse.Namespace) -> int:
+    """Add tastes up."""
+    from . import tastes
+
+    return tastes.blend(arguments)
 
 
 def export(arguments: argparse.Namespace) -> int:

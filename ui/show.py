@@ -1,12 +1,13 @@
-"""`palate show PERSON`: what was learned of a person, in words on the terminal or as one HTML file."""
+"""`palate show PERSON|FILE`: what was learned of a person or is in a taste file, in words or as one HTML file."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..adapters.errors import PreferenceError
 from .export import progress_line
@@ -25,10 +26,10 @@ class ShowError(PreferenceError, LookupError):
 
 
 def show_taste(arguments: argparse.Namespace, store: Path, tools: Tools | None = None) -> int:
-    """Tell what was learned of a person, or save it as a page.
+    """Tell what was learned of a person or is in a taste file, or save it as a page.
 
     Args:
-        arguments: person, html, prompt, named, prompts, model, encoder, device; as in `cli.py`.
+        arguments: person, html, json, prompt, named, prompts, model, encoder, device; as in `cli.py`.
         store: Folder of the answers.
         tools: Fakes in tests; None: the real ones.
 
@@ -36,7 +37,10 @@ def show_taste(arguments: argparse.Namespace, store: Path, tools: Tools | None =
         ShowError: nobody of this name answered.
         NotEnoughAnswersError: nothing to learn from yet.
         StoreError: there is no store, or the page can't be written.
+        FileFormatError: it names a file that is no taste.
     """
+    if arguments.person.endswith((".safetensors", ".png")):
+        return _show_file(arguments)
     from ..adapters.comparisons import PreferenceStore
     from ..adapters.places import typed_path
     from .panel.studio import Studio
@@ -52,6 +56,9 @@ def show_taste(arguments: argparse.Namespace, store: Path, tools: Tools | None =
         looks = Looks(studio)
         looks.encode(arguments.person, "", progress_line("Looking at pictures", sys.stderr) or _quiet)
         looks.encode_others(arguments.person, progress_line("Looking at what others saw", sys.stderr) or _quiet)
+        if arguments.json:
+            print(json.dumps(_as_json(studio, looks, arguments.person, arguments.prompt), ensure_ascii=False))
+            return 0
         if not arguments.html:
             print(_in_words(studio, looks, arguments.person, arguments.prompt))
             return 0
@@ -62,6 +69,36 @@ def show_taste(arguments: argparse.Namespace, store: Path, tools: Tools | None =
     finally:
         studio.close()
     return 0
+
+
+def _show_file(arguments: argparse.Namespace) -> int:
+    from ..adapters.files import describe, load_taste, taste_picture
+    from ..adapters.places import typed_path
+    from .panel.taste_pages import write_page
+    from .taste_page import facts_of, taste_page
+    from .tastes import card_of
+
+    taste, said = load_taste(arguments.person), describe(arguments.person)
+    if arguments.json:
+        print(json.dumps(card_of(arguments.person), ensure_ascii=False))
+    elif arguments.html:
+        path = typed_path(arguments.html)
+        write_page(path, taste_page(said, taste_picture(taste)))
+        print(f"Saved {path} ({path.stat().st_size / 1000:.0f} KB): open it in any browser.")
+    else:
+        facts = facts_of(said)
+        wide = max(len(name) for name, _ in facts)
+        print("\n".join(f"{name:{wide}}  {value}" for name, value in facts))
+    return 0
+
+
+def _as_json(studio: Studio, looks: Looks, person: str, prompt: str) -> dict[str, Any]:
+    learned, report = looks.of(person, prompt), studio.reports.of(person)
+    found = {key: value for key, value in vars(report).items() if key not in ("hits", "curve")}
+    for side in ("likes", "dislikes"):
+        words: Sequence[WordEffect] = getattr(learned, side) or ()
+        found[side] = [{"word": one.word.text, "effect": round(one.effect, 4), "sure": one.sure} for one in words]
+    return found
 
 
 def _quiet(done: int, count: int) -> None:

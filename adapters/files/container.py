@@ -96,7 +96,11 @@ def write_atomically(path: Path, tensors: Mapping[str, Tensor], metadata: Mappin
     Raises:
         StoreError: the folder can't be written or the disk is full; an older file of this name is untouched.
     """
-    data = _encoded(tensors, metadata)
+    return write_bytes_atomically(path, encoded(tensors, metadata))
+
+
+def write_bytes_atomically(path: Path, data: bytes) -> Path:
+    """Write a file of any kind in the same way."""
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,8 +123,8 @@ def write_atomically(path: Path, tensors: Mapping[str, Tensor], metadata: Mappin
     return path
 
 
-def _encoded(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """The file's bytes. safetensors' own writer shuffles the metadata, so that the same taste gave different files."""
+def encoded(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Return the file's bytes; safetensors' own writer shuffles the metadata, so that one taste gave many files."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     parts, length = [], 0
     for name, tensor in tensors.items():

@@ -4,10 +4,14 @@
     encoder            its identity          encoder_name      the same to read
     base               "sd15", "sdxl", ...   person            whose
     answers            "42"                  prior_variance    "3.7"       created  "2026-01-31T12:00:00+00:00"
+    accuracy           "0.71"                accuracy_low, accuracy_high   "0.62", "0.79"     accuracy_answers  "84"
+    author, licence    as given; like the four of the accuracy only there when known
 
     weights            (D,) float32          gain              (D, r) float32, optional: the posterior's covariance is
     text_weights       (H,) float32,                           prior_variance * (I - gain gain')
                        optional
+
+The same bytes may come inside a PNG picture (`picture.py`), which is read like the file itself.
 
 Shapes: D joint width, H width of the text tower, r at most `DIRECTIONS`.
 """
@@ -27,13 +31,20 @@ from torch import Tensor
 
 from ..errors import EncoderMismatchError, FileFormatError, ShapeError
 from ..places import typed_path
-from ..taste import Taste
-from .container import read_bytes, read_metadata, read_tensors, write_atomically
+from ..taste import Accuracy, Taste
+from .container import encoded, read_bytes, read_metadata, read_tensors, write_atomically
+from .picture import carried
 
 FORMAT = "palate.taste"
 VERSION = 1
 DIRECTIONS = 64  # of the posterior that a file keeps: those that the answers said most about
 _WHAT = "a taste that Palate saved"
+_ACCURACY = {  # key in the file: attribute of Accuracy
+    "accuracy": "share",
+    "accuracy_low": "low",
+    "accuracy_high": "high",
+    "accuracy_answers": "predicted",
+}
 _SHOWN = 12  # characters of an identity shown in messages
 
 
@@ -50,6 +61,7 @@ class TasteFile:
 
     Attributes:
         version: of the format. encoder, encoder_name, base, person, answers, prior_variance, created: as in `Taste`.
+        accuracy, author, licence: as in `Taste`.
         width: D. size: of the file in bytes.
     """
 
@@ -63,6 +75,9 @@ class TasteFile:
     created: str
     width: int
     size: int
+    accuracy: Accuracy | None = None
+    author: str = ""
+    licence: str = ""
 
 
 def save_taste(taste: Taste, path: str | PathLike[str]) -> Path:
@@ -76,6 +91,20 @@ def save_taste(taste: Taste, path: str | PathLike[str]) -> Path:
         ShapeError: the taste holds NaN, which would be refused when loaded.
         StoreError: can't be written; nothing is left behind.
     """
+    return write_atomically(typed_path(path), *_parts(taste))
+
+
+def taste_bytes(taste: Taste) -> bytes:
+    """Return what `save_taste` writes, for whoever carries it elsewhere.
+
+    Raises:
+        ShapeError: the taste holds NaN.
+    """
+    return encoded(*_parts(taste))
+
+
+def _parts(taste: Taste) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of the file."""
     tensors = {"weights": _plain(taste.weights)}
     gain = taste.gain
     if gain is None and taste.fitted is not None:
@@ -100,7 +129,10 @@ def save_taste(taste: Taste, path: str | PathLike[str]) -> Path:
         "prior_variance": repr(float(taste.prior_variance)),
         "created": taste.created,
     }
-    return write_atomically(typed_path(path), tensors, metadata)
+    if taste.accuracy is not None:
+        metadata |= {key: repr(getattr(taste.accuracy, name)) for key, name in _ACCURACY.items()}
+    metadata |= {key: value for key in ("author", "licence") if (value := getattr(taste, key))}
+    return tensors, metadata
 
 
 def load_taste(path: str | PathLike[str], encoder: str | NamedEncoder | None = None) -> Taste:
@@ -115,7 +147,7 @@ def load_taste(path: str | PathLike[str], encoder: str | NamedEncoder | None = N
         EncoderMismatchError: it belongs to another encoder; the message names both.
     """
     file = typed_path(path)
-    data = read_bytes(file, _WHAT)
+    data = _read(file)
     said = _said(file, data)
     _require_encoder(file.name, said, encoder)
     tensors = read_tensors(file.name, data, _WHAT)
@@ -138,6 +170,9 @@ def load_taste(path: str | PathLike[str], encoder: str | NamedEncoder | None = N
         gain=gain,
         text_weights=_tensor(file.name, tensors, "text_weights", 1, required=False),
         created=said.created,
+        accuracy=said.accuracy,
+        author=said.author,
+        licence=said.licence,
     )
 
 
@@ -148,7 +183,11 @@ def describe(path: str | PathLike[str]) -> TasteFile:
         FileFormatError: as `load_taste`, as far as the header shows it.
     """
     file = typed_path(path)
-    return _said(file, read_bytes(file, _WHAT))
+    return _said(file, _read(file))
+
+
+def _read(file: Path) -> bytes:
+    return carried(file.name, read_bytes(file, _WHAT), _WHAT)
 
 
 def _said(file: Path, data: bytes) -> TasteFile:
@@ -175,7 +214,22 @@ def _said(file: Path, data: bytes) -> TasteFile:
         created=metadata.get("created", ""),
         width=_width(file.name, data),
         size=len(data),
+        accuracy=_accuracy(file.name, metadata),
+        author=metadata.get("author", ""),
+        licence=metadata.get("licence", ""),
     )
+
+
+def _accuracy(name: str, metadata: dict[str, str]) -> Accuracy | None:
+    if "accuracy" not in metadata:
+        return None
+    share, low, high = (_number(name, metadata, key, float, lowest=0.0) for key in list(_ACCURACY)[:3])
+    if not low <= share <= high <= 1.0:
+        raise FileFormatError(
+            f"Cannot read {name!r}: its accuracy is {share:g} in {low:g} to {high:g}; expected shares in that order. "
+            "Save the taste again."
+        )
+    return Accuracy(share, low, high, int(_number(name, metadata, "accuracy_answers", int, lowest=1)))
 
 
 def _width(name: str, data: bytes) -> int:

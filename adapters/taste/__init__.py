@@ -13,6 +13,7 @@ from .person import Taste, fit_taste
 from .report import LearningReport, learned_report
 from .second_look import Suspect, second_look
 from .sets import choose_set
+from .shares import Accuracy
 from .vocabulary import VOCABULARY
 from .words import Word, WordEffect, words_of
 from .worth_asking import worth_asking
@@ -20,6 +21,7 @@ from .worth_asking import worth_asking
 __all__ = [
     "STRATEGIES",
     "VOCABULARY",
+    "Accuracy",
     "BradleyTerry",
     "LearningReport",
     "Suspect",

@@ -19,6 +19,7 @@ from .answers import TEACHING, Answers, Encoder, read_answers
 from .arrays import Matrix
 from .bradley_terry import BradleyTerry
 from .prior import Prior, evidence_prior
+from .shares import Accuracy
 from .subspace import Subspace
 
 __all__ = ["TEACHING", "Answers", "Encoder", "Taste", "fit_taste", "read_answers"]
@@ -40,6 +41,8 @@ class Taste:
             needs no projection file.
         chosen, rejected: (N, D) float32 or None, the comparisons behind it; a file has none.
         created: when it was learned, ISO 8601 in UTC; "" when unknown.
+        accuracy: how well it foresaw answers, as `learned_report` found it; None when nobody looked.
+        author, licence: of the file, as somebody wished to be named and to let others use it; "" where not said.
         fitted: the model as it was fitted; None for a taste from a file.
     """
 
@@ -55,6 +58,9 @@ class Taste:
     chosen: Tensor | None = None
     rejected: Tensor | None = None
     created: str = ""
+    accuracy: Accuracy | None = None
+    author: str = ""
+    licence: str = ""
     fitted: BradleyTerry | None = field(default=None, repr=False)
 
     @property

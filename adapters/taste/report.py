@@ -15,7 +15,7 @@ from .enough import Advice, advise
 from .likelihood import Array
 from .person import Answers, Encoder, read_answers
 from .replay import group_answers, learning_curve, replay
-from .shares import wilson_interval
+from .shares import Accuracy, wilson_interval
 from .stranger import others_weights, stranger_accuracy
 
 __all__ = ["UNCOUNTED", "LearningReport", "learned_report", "wilson_interval"]
@@ -78,6 +78,11 @@ class LearningReport:
     def better_than_coin(self) -> bool:
         """Whether the whole interval lies above 50 %."""
         return self.interval[0] > self.coin_accuracy
+
+    @property
+    def measured(self) -> Accuracy | None:
+        """The accuracy with its interval, as a file keeps it; None when nothing was predicted yet."""
+        return None if self.accuracy is None else Accuracy(self.accuracy, *self.interval, self.predicted)
 
     @property
     def leans(self) -> str:

@@ -105,6 +105,6 @@
   kit.nameOf = (source) => source.slice(source.indexOf(":") + 1).replace(/\.safetensors$/, "");
   kit.number = (value) => String(Math.round(value * 100) / 100).replace("-", "−");
 
-  /** Offer a file for download. */
-  kit.download = (address) => kit.make("a", { href: address, download: "" }).click();
+  /** Offer a file for download, under the server's name for it or another. */
+  kit.download = (address, name = "") => kit.make("a", { href: address, download: name }).click();
 })();

@@ -15,12 +15,12 @@
 
     const own = async () => {
       const who = kit.person();
-      act("save-taste").disabled = true;
+      act("save-taste").disabled = act("save-picture").disabled = true;
       try {
         const taste = await kit.ask(`own?person=${encodeURIComponent(who)}`);
         if (who !== kit.person()) return;
         on("own").textContent = `${answers(taste.answers)} as ${taste.person}, in ${taste.numbers} numbers for ${taste.encoder}.`;
-        act("save-taste").disabled = false;
+        act("save-taste").disabled = act("save-picture").disabled = false;
       } catch (error) {
         on("own").textContent = error.message;
       }
@@ -28,13 +28,17 @@
       word();
     };
 
-    act("save-taste").addEventListener("click", kit.trying(async () => {
+    const save = (picture) => kit.trying(async () => {
       const saved = await kit.ask("tastes/save", { person: kit.person(), named: on("named").checked });
-      kit.download(`palate/api/tastes/${encodeURIComponent(saved.file)}`);
+      const address = `palate/api/tastes/${encodeURIComponent(saved.file)}`;
+      if (picture) kit.download(`${address}/picture`, saved.file.replace(/\.safetensors$/, ".png"));
+      else kit.download(address);
       kit.say(`Saved as ${saved.file}.`);
       await tastes();
       told();
-    }));
+    });
+    act("save-taste").addEventListener("click", save(false));
+    act("save-picture").addEventListener("click", save(true));
 
     // -- a page to show
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Body, HTTPException, Request
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from ...adapters.errors import FileFormatError, PreferenceError
@@ -57,6 +57,14 @@ def share_routes(rooms: Rooms) -> APIRouter:
     @api.post("/tastes/restore")
     def restore(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
         return _shown(rooms, files.restore(str(body.get("file"))))
+
+    @api.get("/tastes/{name}/picture")
+    def picture(name: str) -> Response:
+        try:
+            data = files.picture(name)
+        except PreferenceError as error:
+            raise HTTPException(404, "no such taste") from error
+        return Response(data, media_type="image/png")
 
     @api.get("/tastes/{name}")
     def download(name: str) -> FileResponse:

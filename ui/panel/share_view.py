@@ -17,9 +17,11 @@ _OWN = """
   <label class="pl-check"><input type="checkbox" data-part="named" checked> with my name in it</label>
   <div class="pl-actions">
     <button type="button" class="pl-button pl-strong" data-act="save-taste">Download my taste</button>
+    <button type="button" class="pl-button" data-act="save-picture">As a picture</button>
   </div>
   <p class="pl-hint">A few numbers, below 1 MB. No pictures and no prompts are inside: who has the file can steer
-  pictures towards what you like, and can't see what you answered.</p>
+  pictures towards what you like, and can't see what you answered. The picture shows the taste's own mark and how good
+  it is, and carries the file: drop it here like the file itself.</p>
 </section>
 """
 
@@ -30,7 +32,7 @@ _OTHERS = """
   <ul class="pl-list" data-part="tastes" aria-live="polite"></ul>
   <div class="pl-actions">
     <button type="button" class="pl-button" data-act="choose-taste">Bring in a taste…</button>
-    <input type="file" accept=".safetensors" multiple hidden data-part="taste-file" aria-label="Taste files">
+    <input type="file" accept=".safetensors,.png" multiple hidden data-part="taste-file" aria-label="Taste files">
   </div>
 </section>
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -194,5 +195,5 @@ class Studio:
 
     def save_taste(self, person: str) -> Path:
         """Save the person's taste as a file in `tastes_folder` and return its path."""
-        taste = self.taste(person)
+        taste = replace(self.taste(person), accuracy=self.reports.of(person).measured)
         return self.tools.save(taste, self.tastes_folder / f"{safe_name(person)}.safetensors")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...adapters.errors import FileFormatError, PreferenceError, StoreError
-from ...adapters.files import TasteFile, describe
+from ...adapters.files import TasteFile, carried, describe, load_taste, taste_picture
 from ...adapters.places import safe_name
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ class TasteFiles:
     def add(self, name: str, data: bytes) -> Entry:
         """Put a file on the shelf; the same file twice is one, another one of the same name gets a number.
 
+        What a picture carries is taken out of it.
+
         Args:
             name: As it was called where it came from.
             data: Its bytes.
@@ -107,9 +109,10 @@ class TasteFiles:
             raise FileFormatError(f"Cannot read {shown!r}: it has {len(data):,} bytes; expected a taste, below 1 MB.")
         with self._lock, tempfile.TemporaryDirectory() as folder:
             path = Path(folder, shown)
+            data = carried(shown, data, "a taste")
             path.write_bytes(data)
             self._studio.tools.load(path, None)  # all of it, so that a broken one never gets here
-            stem = shown.removesuffix(ENDING).strip(" .")
+            stem = shown.removesuffix(ENDING).removesuffix(".png").strip(" .")
             # Files named like somebody here are those that Save writes: a friend who is "me", too, gets a number.
             here = {safe_name(person) for person in (self._studio.person, *self._studio.store.people())}
             return self._placed(safe_name(stem or NOBODY), data, here)
@@ -118,10 +121,15 @@ class TasteFiles:
         """Save the person's taste as a file; `named` False leaves out whose it is."""
         if named:
             return self._entry(self._studio.save_taste(person))
-        taste = replace(self._studio.taste(person), person=NOBODY)
+        accuracy = self._studio.reports.of(person).measured
+        taste = replace(self._studio.taste(person), person=NOBODY, accuracy=accuracy)
         with tempfile.TemporaryDirectory() as folder:
             path = self._studio.tools.save(taste, Path(folder) / f"{NOBODY}{ENDING}")
             return self._placed(NOBODY, path.read_bytes())
+
+    def picture(self, name: str) -> bytes:
+        """Return a PNG that shows a taste of the shelf and carries its file."""
+        return taste_picture(load_taste(self.path(name)))
 
     def remove(self, name: str) -> None:
         """Take a file off the shelf; `restore` brings it back as long as the panel runs."""

@@ -1,0 +1,103 @@
+"""`palate fit`, `rank`, `blend` and `show FILE`: tastes as files, from the command line."""
+
+import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from palate.adapters.comparisons import PreferenceStore
+from palate.adapters.files import load_taste
+from palate.ui import cli
+from PIL import Image
+
+fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("PALATE_HOME", str(tmp_path / "home"))
+    with PreferenceStore(tmp_path / "home" / "store") as store:
+        fakes.answer_some(store, "Mara", 30)
+        fakes.answer_some(store, "Ben", 12, seed=3)
+    return tmp_path / "home" / "store"
+
+
+def test_fit_saves_the_file_and_a_picture_that_is_the_same_taste(store, tmp_path, capsys):
+    file, picture = tmp_path / "mara.safetensors", tmp_path / "mara.png"
+    words = [
+        "fit",
+        "Mara",
+        "-o",
+        str(file),
+        "--picture",
+        str(picture),
+        "--author",
+        "M.",
+        "--licence",
+        "CC0-1.0",
+        "--json",
+    ]
+    assert cli.main(words) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["file"], told["person"], told["licence"]) == (str(file), "Mara", "CC0-1.0")
+    assert told["accuracy"]["low"] <= told["accuracy"]["share"] <= told["accuracy"]["high"]
+    taste, carried = load_taste(file), load_taste(picture)
+    assert torch.equal(taste.weights, carried.weights)
+    assert (carried.author, carried.accuracy) == ("M.", taste.accuracy)
+    assert Image.open(picture).size == (960, 480)
+
+
+def test_a_private_file_names_nobody(store, tmp_path):
+    assert cli.main(["fit", "Mara", "-o", str(tmp_path / "x"), "--private"]) == 0
+    assert load_taste(tmp_path / "x.safetensors").person == ""
+
+
+def test_a_folder_is_ranked_best_first_and_what_is_no_picture_is_named(store, tmp_path, capsys):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(5):
+        Image.new("RGB", (16, 16), (50 * number, 40, 90)).save(folder / f"{number}.png")
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("left alone")
+    assert cli.main(["rank", str(folder), "--person", "Mara", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    utilities = [one["utility"] for one in told["ranked"]]
+    assert utilities == sorted(utilities, reverse=True) and len(utilities) == 5
+    assert [Path(file).name for file in told["unreadable"]] == ["broken.jpg"]
+
+
+def test_a_taste_minus_itself_prefers_nothing(store, tmp_path):
+    file, out = str(tmp_path / "mara.safetensors"), tmp_path / "none.safetensors"
+    cli.main(["fit", "Mara", "-o", file])
+    assert cli.main(["blend", file, f"{file}:-1", "-o", str(out)]) == 0
+    assert not load_taste(out).weights.any()
+    assert cli.main(["blend", f"{file}:2", "-o", str(out)]) == 0
+    assert torch.allclose(load_taste(out).weights, 2 * load_taste(file).weights)
+
+
+@pytest.mark.parametrize("shown", ["text", "html", "json"])
+def test_a_file_is_shown(store, tmp_path, capsys, shown):
+    file, page = tmp_path / "mara.safetensors", tmp_path / "page.html"
+    cli.main(["fit", "Mara", "-o", str(file)])
+    capsys.readouterr()
+    assert cli.main(["show", str(file), *{"html": ["--html", str(page)], "json": ["--json"]}.get(shown, [])]) == 0
+    out = page.read_text(encoding="utf-8") if shown == "html" else capsys.readouterr().out
+    assert "Mara" in out and "playground" in out
+    if shown == "html":
+        assert "http" not in out.replace("http-equiv", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rank", "nowhere"], "found no such folder"),
+        (["blend", "a.safetensors:much", "-o", "x"], "its weight is 'much'"),
+        (["show", "nothing.safetensors"], "there is no such file"),
+        (["fit", "Nobody"], "has not compared anything yet"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(store, capsys, words, said):
+    assert cli.main(words) == 2
+    assert said in capsys.readouterr().err

@@ -1,0 +1,80 @@
+"""A picture that carries a taste: everything comes back, and whatever isn't whole is refused."""
+
+import io
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from palate.adapters.errors import FileFormatError
+from palate.adapters.files import carried, carry, load_taste, save_taste, save_taste_picture, taste_picture
+from palate.adapters.files.taste_file import taste_bytes
+from palate.adapters.files.taste_picture import taste_mark
+from palate.adapters.taste import Accuracy, Taste
+from PIL import Image
+
+
+def taste(seed=0, **changes):
+    weights = torch.randn(32, generator=torch.Generator().manual_seed(seed))
+    known = {"person": "Mara", "answers": 40, "accuracy": Accuracy(0.7, 0.5, 0.8, 30)} | changes
+    return Taste(weights, "e" * 64, "ViT-L-14", created="2026-01-31T12:00:00+00:00", **known)
+
+
+def plain():
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_the_picture_is_the_file(tmp_path):
+    before = taste(author="M.", licence="CC0-1.0")
+    picture, file = save_taste_picture(before, tmp_path / "a.png"), save_taste(before, tmp_path / "a.safetensors")
+    assert carried("a.png", picture.read_bytes(), "a taste") == file.read_bytes()
+    assert load_taste(picture).accuracy == before.accuracy
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+@settings(max_examples=50, deadline=None)
+def test_any_content_comes_back_and_a_second_one_replaces_it(first, second):
+    assert carried("x", carry(carry(plain(), first), second), "it") == second
+
+
+def test_a_carrier_is_still_a_picture():
+    assert Image.open(io.BytesIO(carry(plain(), b"hello"))).convert("RGB").getpixel((0, 0)) == (0, 0, 0)
+
+
+def test_a_picture_without_anything_says_what_may_have_happened(tmp_path):
+    (tmp_path / "photo.png").write_bytes(plain())
+    with pytest.raises(FileFormatError, match=r"'photo.png': it is a picture that carries nothing; .*original file"):
+        load_taste(tmp_path / "photo.png")
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_damaged_picture_is_refused_or_whole(data):
+    whole = bytearray(_PICTURE)
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    damaged = bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    try:
+        found = carried("x.png", damaged, "a taste")
+    except FileFormatError:
+        return
+    assert found == _CONTENT or not damaged.startswith(_PICTURE[:8])
+
+
+def test_marks_of_alike_tastes_are_alike():
+    first, other = taste(0), taste(1)
+    near = taste(0)
+    object.__setattr__(near, "weights", first.weights + 0.1 * other.weights)
+    marks = [taste_mark(one) for one in (first, near, other)]
+    alike = torch.nn.functional.cosine_similarity
+    assert alike(marks[0], marks[1], dim=0) > 0.95 > 0.6 > alike(marks[0], marks[2], dim=0).abs()
+
+
+def test_a_name_in_another_script_is_inside_though_not_drawn(tmp_path):
+    assert load_taste(save_taste_picture(taste(person="玛拉"), tmp_path / "a.png")).person == "玛拉"
+
+
+_PICTURE = taste_picture(taste())
+_CONTENT = taste_bytes(taste())

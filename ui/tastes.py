@@ -1,0 +1,224 @@
+"""`palate fit`, `rank` and `blend`: tastes as files, and folders of pictures in their order, without a browser."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..adapters.errors import ImageError, PreferenceError
+
+if TYPE_CHECKING:
+    from ..adapters.encoders import ImageTextEncoder
+    from ..adapters.taste import Taste
+
+__all__ = ["add_taste_commands", "blend", "card_of", "fit", "rank"]
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+_AT_A_TIME = 16  # pictures in memory
+
+
+class TasteCommandError(PreferenceError, ValueError):
+    """A command on tastes that can't be run as it was given."""
+
+
+def add_taste_commands(commands: Any, store_option: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Add the three to the parser of the command line."""
+    fit = commands.add_parser("fit", help="learn a person's taste and save it as a file")
+    fit.add_argument("person", nargs="?", default="me", metavar="PERSON", help="whose (default: me)")
+    fit.add_argument("-o", "--output", default=None, metavar="FILE", help="default: in PALATE_HOME/tastes")
+    fit.add_argument("--picture", default=None, metavar="FILE", help="and as a PNG that shows it and carries the file")
+    fit.add_argument("--half-life", type=float, default=None, metavar="DAYS", help="after which an answer counts half")
+    _options(fit)
+    store_option(fit)
+    rank = commands.add_parser("rank", help="a folder of pictures, best first")
+    rank.add_argument("folder", metavar="FOLDER", help="of pictures; folders in it are left alone")
+    rank.add_argument("--taste", default=None, metavar="FILE", help="by this taste (default: the person's answers)")
+    rank.add_argument("--person", default="me", metavar="NAME", help="by whose (default: me)")
+    rank.add_argument("--encoder", default=None, metavar="SPEC", help="the taste's (default: the playground's)")
+    rank.add_argument("--device", default="cpu", help="cpu (the default), cuda, mps")
+    rank.add_argument("--json", action="store_true", help="print one JSON object")
+    store_option(rank)
+    blend = commands.add_parser("blend", help="add tastes up, subtract or scale them")
+    blend.add_argument(
+        "tastes", nargs="+", metavar="FILE[:WEIGHT]", help="such as ann.safetensors ben.safetensors:-0.5"
+    )
+    blend.add_argument("-o", "--output", required=True, metavar="FILE", help="of the taste")
+    blend.add_argument(
+        "--picture", default=None, metavar="FILE", help="and as a PNG that shows it and carries the file"
+    )
+    _said(blend)
+
+
+def _options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--encoder", default=None, metavar="SPEC", help="what it is learned with, as in `palate panel`"
+    )
+    command.add_argument("--device", default="cpu", help="cpu (the default), cuda, mps")
+    command.add_argument("--base", default="", metavar="NAME", help="family of the image model: sd15, sdxl, ...")
+    _said(command)
+
+
+def _said(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--author", default="", metavar="TEXT", help="written into the file")
+    command.add_argument("--licence", default="", metavar="TEXT", help="written into the file, such as CC0-1.0")
+    command.add_argument("--private", action="store_true", help="don't write into the file whose taste it is")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def fit(arguments: argparse.Namespace, store: Path) -> int:
+    """Learn a person's taste and save it.
+
+    Raises:
+        NotEnoughAnswersError, StoreError, EncoderError: as `fit_taste`, the store and `load_encoder` say.
+    """
+    from ..adapters.comparisons import PreferenceStore
+    from ..adapters.encoders import encode_readable
+    from ..adapters.places import safe_name, tastes_folder
+    from ..adapters.taste import fit_taste, learned_report
+    from .export import progress_line
+
+    encoder = _encoder(arguments)
+    with PreferenceStore.existing(store) as answers:
+        images = [side for one in answers.comparisons(arguments.person) for side in (one.left, one.right)]
+        encode_readable(answers, encoder, images, on_batch=progress_line("Looking at pictures", sys.stderr))
+        taste = fit_taste(answers, encoder, arguments.person, base=arguments.base, half_life=arguments.half_life)
+        taste = replace(taste, accuracy=learned_report(answers, encoder, arguments.person).measured)
+    default = tastes_folder() / f"{safe_name(arguments.person)}.safetensors"
+    return _save(taste, Path(arguments.output) if arguments.output else default, arguments)
+
+
+def blend(arguments: argparse.Namespace) -> int:
+    """Add tastes up and save the sum.
+
+    Raises:
+        EncoderMismatchError, FileFormatError, ShapeError: as `load_taste` and `blend_tastes` say.
+    """
+    from ..adapters.files import load_taste
+    from ..adapters.taste import blend_tastes
+
+    files, weights = zip(*(weighted(word) for word in arguments.tastes), strict=True)
+    return _save(blend_tastes([load_taste(file) for file in files], weights), Path(arguments.output), arguments)
+
+
+def rank(arguments: argparse.Namespace, store: Path) -> int:
+    """Print a folder's pictures, best first.
+
+    Raises:
+        TasteCommandError: no such folder, or no picture in it.
+        EncoderMismatchError: the taste was learned with another encoder.
+    """
+    from ..adapters.comparisons import PreferenceStore
+    from ..adapters.files import load_taste
+    from ..adapters.taste import fit_taste
+
+    files = _pictures(Path(arguments.folder).expanduser())
+    encoder = _encoder(arguments)
+    if arguments.taste:
+        taste = load_taste(arguments.taste, encoder)
+    else:
+        with PreferenceStore.existing(store) as answers:
+            taste = fit_taste(answers, encoder, arguments.person)
+    found, lost = _rated(files, encoder, taste)
+    found.sort(key=lambda one: -one[1])
+    if arguments.json:
+        ranked = [{"file": str(file), "utility": round(utility, 6)} for file, utility in found]
+        print(json.dumps({"person": taste.person, "ranked": ranked, "unreadable": [str(file) for file in lost]}))
+        return 0
+    for file, utility in found:
+        print(f"{utility:+9.3f}  {file}")
+    for file in lost:
+        print(f"palate: {file} can't be read as a picture; left out.", file=sys.stderr)
+    return 0
+
+
+def card_of(file: str | Path) -> dict[str, Any]:
+    """Return what a taste file says of itself, as `palate show FILE --json` prints it.
+
+    Raises:
+        FileFormatError: it is no taste.
+    """
+    from ..adapters.files import describe
+
+    said = describe(file)
+    accuracy = said.accuracy and {key: round(float(value), 4) for key, value in vars(said.accuracy).items()}
+    return {**{key: value for key, value in vars(said).items() if key != "accuracy"}, "accuracy": accuracy}
+
+
+def weighted(word: str) -> tuple[str, float]:
+    """Return file and weight of `FILE` or `FILE:WEIGHT`; a file whose name has a colon is still a file.
+
+    Raises:
+        TasteCommandError: what follows the last colon is no number, and there is no such file either.
+    """
+    file, colon, number = word.rpartition(":")
+    if not colon or Path(word).is_file():
+        return word, 1.0
+    try:
+        return file, float(number)
+    except ValueError:
+        raise TasteCommandError(
+            f"Cannot use {word!r}: no such file, and its weight is {number!r}; expected FILE or FILE:NUMBER."
+        ) from None
+
+
+def _save(taste: Taste, path: Path, arguments: argparse.Namespace) -> int:
+    from ..adapters.files import save_taste, save_taste_picture
+
+    taste = replace(taste, author=arguments.author, licence=arguments.licence)
+    if arguments.private:
+        taste = replace(taste, person="")
+    ending = ".safetensors"
+    saved = save_taste(taste, path if path.suffix == ending else path.with_name(path.name + ending))
+    picture = save_taste_picture(taste, arguments.picture) if arguments.picture else None
+    if arguments.json:
+        print(json.dumps({"file": str(saved), "picture": picture and str(picture)} | card_of(saved)))
+        return 0
+    print(f"Saved {saved}" + (f" and {picture}" if picture else ""))
+    if taste.accuracy is not None:
+        print(f"It foresaw {taste.accuracy}.")
+    return 0
+
+
+def _encoder(arguments: argparse.Namespace) -> ImageTextEncoder:
+    from ..adapters.encoders import load_encoder
+    from .export import silence
+
+    silence()
+    return load_encoder(arguments.encoder or "playground", arguments.device)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise TasteCommandError(f"Cannot rank {str(folder)!r}: found no such folder; expected one with pictures in it.")
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES and file.is_file())
+    if not files:
+        raise TasteCommandError(f"Cannot rank {str(folder)!r}: found no picture; expected {', '.join(PICTURES)}.")
+    return files
+
+
+def _rated(files: Sequence[Path], encoder: Any, taste: Taste) -> tuple[list[tuple[Path, float]], list[Path]]:
+    """Pictures with their utility in nats, and those that can't be read."""
+    from ..adapters.comparisons.images import read_image
+    from .export import progress_line
+
+    tell = progress_line("Looking at pictures", sys.stderr)
+    found: list[tuple[Path, float]] = []
+    lost: list[Path] = []
+    for start in range(0, len(files), _AT_A_TIME):
+        read = []
+        for file in files[start : start + _AT_A_TIME]:
+            try:
+                read.append((file, read_image(file)))
+            except ImageError:
+                lost.append(file)
+        if read:
+            utilities = taste.utility(encoder.encode_images([image for _, image in read])).tolist()
+            found += [(file, utility) for (file, _), utility in zip(read, utilities, strict=True)]
+        if tell is not None:
+            tell(min(start + _AT_A_TIME, len(files)), len(files))
+    return found, lost
