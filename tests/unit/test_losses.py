@@ -54,6 +54,20 @@ def test_dpo_by_hand() -> None:
     assert found.accuracy == 1.0
 
 
+def test_cdpo_with_each_pairs_own_doubt() -> None:
+    """Trusted it is dpo, surely mistaken it is dpo of the sides turned over, and at 1/2 nobody is pulled anywhere."""
+    errors = drawn(3)
+    found = cdpo(errors, beta=100, flip_rate=torch.tensor([0.0, 1.0, 0.5])).loss
+    assert found[0] == dpo(errors, beta=100).loss[0] and found[1] == dpo(swapped(errors), beta=100).loss[1]
+    even = PairErrors(*(torch.full((1,), 0.1, requires_grad=True) for _ in range(2)), *torch.full((2, 1), 0.1))
+    cdpo(even, beta=100, flip_rate=torch.tensor([0.5])).loss.sum().backward()
+    assert even.chosen.grad.item() == even.rejected.grad.item() == 0.0
+    with pytest.raises(ShapeError, match=r"flip rates of shape \(2,\)"):
+        cdpo(ONE, beta=100, flip_rate=torch.zeros(2))
+    with pytest.raises(FineTuneError, match="outside"):
+        cdpo(ONE, beta=100, flip_rate=torch.tensor([1.1]))
+
+
 def test_the_others_by_hand() -> None:
     assert sft(ONE, beta=1).loss.item() == pytest.approx(0.10)
     assert sft(ONE, beta=1).margin.item() == pytest.approx(0.06, rel=1e-5)
