@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from ..errors import PPDError
 from .layers import LayerShape
 
-__all__ = ["Folded", "UserAttention", "attend"]
+__all__ = ["Folded", "UserAttention", "attend", "fold"]
 
 
 class UserAttention(nn.Module):
@@ -85,14 +85,8 @@ class UserAttention(nn.Module):
             tokens: (K, W).
             to_q: (inner, query) the block's weight. to_out: (out, inner) likewise; its bias is the block's business.
         """
-        heads = self.layers[place].heads
-        keys, values = (part[0].float() for part in self.project(place, tokens[None]))
-        count, inner = keys.shape
-        d = inner // heads
-        to_q, to_out = to_q.to(keys.device, torch.float32), to_out.to(keys.device, torch.float32)
-        asked = torch.einsum("khd,hdq->hkq", keys.view(count, heads, d), to_q.view(heads, d, -1)) / math.sqrt(d)
-        given = torch.einsum("khd,ohd->hko", values.view(count, heads, d), to_out.view(-1, heads, d))
-        return Folded(asked, given)
+        keys, values = (part[0] for part in self.project(place, tokens[None]))
+        return fold(keys, values, self.layers[place].heads, to_q, to_out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +110,23 @@ class Folded:
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Folded:
         """The same elsewhere or in another precision."""
         return Folded(self.keys.to(device, dtype), self.values.to(device, dtype))
+
+
+def fold(keys: Tensor, values: Tensor, heads: int, to_q: Tensor, to_out: Tensor) -> Folded:
+    """Fold keys and values that are projected already; see `UserAttention.fold`.
+
+    Args:
+        keys, values: (K, inner); it computes where they are, in float32.
+        heads: >= 1.
+        to_q, to_out: As there.
+    """
+    keys, values = keys.float(), values.float()
+    count, inner = keys.shape
+    d = inner // heads
+    to_q, to_out = to_q.to(keys.device, torch.float32), to_out.to(keys.device, torch.float32)
+    asked = torch.einsum("khd,hdq->hkq", keys.view(count, heads, d), to_q.view(heads, d, -1)) / math.sqrt(d)
+    given = torch.einsum("khd,ohd->hko", values.view(count, heads, d), to_out.view(-1, heads, d))
+    return Folded(asked, given)
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
