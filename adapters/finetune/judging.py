@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .lora import reference
 from .losses import PairErrors
 from .noising import Noising
 from .step import draw_noise
@@ -84,16 +83,15 @@ class Judge:
         return len(self._data)
 
     def begin(self) -> None:
-        """Take the model as it is, its weights untrained or its LoRA off, for what all looks are compared with."""
-        self._reference = self._errors()
+        """Compare all looks with the model as it is now."""
+        chosen, rejected = self._errors(with_reference=False)
+        self._reference = chosen, rejected
 
     def look(self, step: int) -> Judgement:
-        """Judge the model as it is; against it with its LoRA off, where nothing was begun."""
+        """Judge the model as it is; against its reference, where nothing was begun."""
+        chosen, rejected, *reference = self._errors(with_reference=self._reference is None)
         if self._reference is None:
-            with reference(self._denoiser.unet):
-                self.begin()
-        chosen, rejected = self._errors()
-        assert self._reference is not None
+            self._reference = reference[0], reference[1]
         errors = PairErrors(chosen, rejected, *self._reference)
         log_odds = errors.log_odds(BETA)
         self.hits = (log_odds > 0).float() + 0.5 * (log_odds == 0).float()
@@ -104,9 +102,9 @@ class Judge:
             float(chosen.sum() / self._reference[0].sum()),
         )
 
-    def _errors(self) -> tuple[Tensor, Tensor]:
-        """(N,) mean errors over the draws on both sides."""
-        found: list[list[Tensor]] = [[], []]
+    def _errors(self, with_reference: bool) -> tuple[Tensor, ...]:
+        """(N,) mean errors over the draws on both sides; after them the reference's, where they are asked for."""
+        found: list[list[Tensor]] = [[] for _ in range(4 if with_reference else 2)]
         parts = self._denoiser.noising.timesteps
         with torch.no_grad():
             for group in self._groups():
@@ -117,13 +115,14 @@ class Judge:
                     noise, timesteps = draw_noise(batch, parts, torch.Generator().manual_seed(seed), False)
                     # All pairs of a draw at their own part of the schedule, and every pair at all parts in the end.
                     timesteps = (timesteps + draw * parts // DRAWS) % parts
-                    errors = self._denoiser.errors(batch, noise, timesteps, False)
-                    for total, part in zip(sums, (errors.chosen, errors.rejected), strict=True):
+                    errors = self._denoiser.errors(batch, noise, timesteps, with_reference)
+                    four = (errors.chosen, errors.rejected, errors.ref_chosen, errors.ref_rejected)
+                    for total, part in zip(sums, four, strict=False):
+                        assert part is not None
                         total += part.cpu() / DRAWS
                 for kept, total in zip(found, sums, strict=True):
                     kept.append(total)
-        # By group, which is not the order of the pairs, but always the same.
-        return torch.cat(found[0]), torch.cat(found[1])
+        return tuple(torch.cat(sides) for sides in found)
 
     def _groups(self) -> list[list[int]]:
         """Indices of pairs of one shape, a few at a time."""

@@ -27,11 +27,20 @@ class Noising:
             image, along a straight line, as SD3 and Flux have it).
         kept: (T,) share of the image's variance that is left at each timestep, in (0, 1]; for "flow" not used.
         timesteps: T.
+        sigmas: (T,) for "flow": share of the noise at each timestep, rising to 1; None is (t + 1) / T. SD3's and Flux's
+            are shifted towards the noise.
     """
 
     prediction: str
     kept: Tensor
     timesteps: int
+    sigmas: Tensor | None = None
+
+    def told(self, timesteps: Tensor) -> Tensor:
+        """What the denoiser is told of timesteps (B,): their numbers, or T times the share of the noise for "flow"."""
+        if self.prediction != "flow":
+            return timesteps
+        return self._flow(timesteps) * self.timesteps
 
     def noised(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Latents (B, C, h, w) with as much noise as belongs to timesteps (B,)."""
@@ -50,12 +59,18 @@ class Noising:
     def _shares(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """Factors (B, 1, 1, 1) of image and noise."""
         if self.prediction == "flow":
-            noise = (timesteps.to(like) + 1.0) / self.timesteps
+            noise = self._flow(timesteps).to(like)
             image = 1.0 - noise
         else:
             kept = self.kept.to(like.device)[timesteps].to(like.dtype)
             image, noise = kept.sqrt(), (1.0 - kept).sqrt()
         return image[:, None, None, None], noise[:, None, None, None]
+
+    def _flow(self, timesteps: Tensor) -> Tensor:
+        """(B,) share of the noise."""
+        if self.sigmas is None:
+            return (timesteps.float() + 1.0) / self.timesteps
+        return self.sigmas.to(timesteps.device)[timesteps]
 
 
 def noising_of(scheduler: Any) -> Noising:
@@ -76,7 +91,9 @@ def noising_of(scheduler: Any) -> Noising:
                 f"Cannot train with a {type(scheduler).__name__}: found no noise schedule; expected one of Stable "
                 "Diffusion's or a flow-matching one."
             )
-        return Noising("flow", torch.ones(count), count)
+        # A new scheduler's are those of training, already shifted, from noise to image, and a 0 in newer versions.
+        sigmas = torch.as_tensor(type(scheduler).from_config(config).sigmas, dtype=torch.float32).cpu()[:count]
+        return Noising("flow", torch.ones(count), count, sigmas.flip(0).contiguous())
     prediction = str(config.get("prediction_type", "epsilon"))
     if prediction not in PREDICTIONS:
         raise FineTuneError(

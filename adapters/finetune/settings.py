@@ -1,4 +1,4 @@
-"""How a LoRA is trained, and what is taken where nothing is said."""
+"""How a model is trained, and what is taken where nothing is said."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 
 from ..errors import FineTuneError
 from .losses import BETAS, LOSSES
+from .optimizer import OPTIMIZERS
 
 __all__ = ["TrainSettings"]
 
 LARGEST_BATCH = 8
+PRECISIONS = ("float32", "bfloat16")
+FULL_RATE = 1e-8  # learning rate of full fine-tuning for each pair of a step
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class TrainSettings:
         loss: A name in `LOSSES`.
         beta: In the loss's unit; None is the paper's.
         rank: Of the LoRA, 1 to 128.
-        learning_rate: Of AdamW, > 0, constant after the first 5 % of the steps.
+        learning_rate: Of the optimiser, > 0, constant after the warm-up. None is 1e-4 for a LoRA, and 1e-8 times the
+            pairs of a step for full fine-tuning (what Diffusion-DPO's launchers do; papers.md 6.1).
         steps: Optimiser steps, >= 1.
         batch: Pairs per forward pass, >= 1.
         accumulate: Batches per optimiser step, >= 1.
@@ -30,6 +34,19 @@ class TrainSettings:
         seed: Fixes noise, order and the LoRA's start.
         size: Longer side of the pictures in pixels; None is the model's own.
         check_every: Steps between two looks at the held-out pairs; None is a twentieth of all steps, at least 10.
+        stages: Losses of the stages before this one, each as many steps; a stage's reference is the result of the one
+            before it, such as ("sft",) before "dpo".
+        full: All of the denoiser's weights are trained, not a LoRA; the reference is a frozen copy of them.
+        optimizer: A name in `OPTIMIZERS`.
+        warmup: Share of the steps in which the rate rises from 0, in [0, 1]. None is 0.05 for a LoRA, 0.25 for full
+            fine-tuning (Diffusion-DPO).
+        ema: Decay of a moving average of the weights that is judged and kept in their place, such as 0.999; None: the
+            weights themselves.
+        precision: Of forward passes: "float32" or "bfloat16". None is bfloat16 on a GPU.
+        checkpointing: Whether the backward pass computes layers again rather than keeping them. None: on a GPU.
+        fixed_noise: How many draws of noise and timestep each pair has, whose reference errors are computed once
+            before the training; 0 draws anew at every step.
+        save_every: Steps between two checkpoints; None: a minute.
     """
 
     loss: str = "dpo"
@@ -45,10 +62,25 @@ class TrainSettings:
     seed: int = 0
     size: int | None = None
     check_every: int | None = None
+    stages: tuple[str, ...] = ()
+    full: bool = False
+    optimizer: str = "adamw"
+    warmup: float | None = None
+    ema: float | None = None
+    precision: str | None = None
+    checkpointing: bool | None = None
+    fixed_noise: int = 0
+    save_every: int | None = None
 
     def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            raise FineTuneError(f"Cannot train: loss {self.loss!r}; expected one of {', '.join(LOSSES)}.")
+        choices = [("loss", loss, tuple(LOSSES)) for loss in (*self.stages, self.loss)]
+        choices += [
+            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("precision", self.precision or PRECISIONS[0], PRECISIONS),
+        ]
+        for name, chosen, possible in choices:
+            if chosen not in possible:
+                raise FineTuneError(f"Cannot train: {name} {chosen!r}; expected one of {', '.join(possible)}.")
         limits = {
             "beta": (0.0, 1e9),
             "rank": (1, 128),
@@ -61,14 +93,18 @@ class TrainSettings:
             "temperature": (1e-4, 100.0),
             "size": (8, 4096),
             "check_every": (1, 1_000_000),
+            "warmup": (0.0, 1.0),
+            "ema": (0.0, 0.999999),
+            "fixed_noise": (0, 1024),
+            "save_every": (1, 1_000_000),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise FineTuneError(f"Cannot train: {name} is {value}; expected {low:g} to {high:g}.")
 
-    def settled(self, pairs: int) -> TrainSettings:
-        """Fill in what is None for a training on so many pairs."""
+    def settled(self, pairs: int, processes: int = 1) -> TrainSettings:
+        """Fill in what is None for a training on so many pairs, in so many processes."""
         batch = self.batch or max(1, min(LARGEST_BATCH, pairs))
         # About eight looks at each pair, with noise of another kind each time, but never a blink or a night.
         steps = self.steps or min(2000, max(100, 8 * pairs // (batch * self.accumulate)))
@@ -76,7 +112,9 @@ class TrainSettings:
             self,
             beta=BETAS[self.loss] if self.beta is None else self.beta,
             rank=self.rank or (4 if pairs < 50 else 8),
-            learning_rate=self.learning_rate or 1e-4,
+            learning_rate=self.learning_rate
+            or (FULL_RATE * batch * self.accumulate * processes if self.full else 1e-4),
+            warmup=(0.25 if self.full else 0.05) if self.warmup is None else self.warmup,
             steps=steps,
             batch=batch,
             check_every=self.check_every or max(10, steps // 20),

@@ -16,8 +16,9 @@ from palate.adapters.errors import CancelledError, FileFormatError, FineTuneErro
 from palate.adapters.files.lora_file import kohya_name, load_lora_file, save_lora
 from palate.adapters.finetune.annotators import PastSelves
 from palate.adapters.finetune.checkpoint import only_training
+from palate.adapters.finetune.drawing import Draw
 from palate.adapters.finetune.judging import Judge, Judgement
-from palate.adapters.finetune.loop import _Training, train_lora
+from palate.adapters.finetune.loop import train_lora
 from palate.adapters.finetune.lora import add_lora, reference
 from palate.adapters.finetune.losses import LOSSES
 from palate.adapters.finetune.noising import Noising, noising_of
@@ -27,6 +28,7 @@ from palate.adapters.finetune.prepared import Prepared, prepare
 from palate.adapters.finetune.settings import TrainSettings
 from palate.adapters.finetune.step import Denoiser, draw_noise
 from palate.adapters.finetune.told import Trained
+from palate.adapters.finetune.training import Training
 from palate.adapters.steering import TextConditioner
 from palate.adapters.steering.pipelines import load_pipeline, prompt_towers
 from PIL import Image
@@ -267,7 +269,7 @@ def test_batches_apart_add_up_to_one_large_batch(denoiser: Denoiser, tmp_path: P
     gradients = {}
     for name, parts in {"one": [range(4)], "two": [range(2), range(2, 4)]}.items():
         for loss in ("dpo", "rpo"):
-            training = _Training(
+            training = Training(
                 denoiser,
                 [p for p in denoiser.unet.parameters() if p.requires_grad] if gradients else add_lora(denoiser.unet, 2),
                 prepared(),
@@ -278,9 +280,9 @@ def test_batches_apart_add_up_to_one_large_batch(denoiser: Denoiser, tmp_path: P
             )
             generator = torch.Generator().manual_seed(0)
             noise, steps = torch.randn(4, 4, 8, 8, generator=generator), torch.full((4,), 300)
-            drawn = [(list(k), training.data.batch(k, CPU), noise[list(k)], steps[list(k)]) for k in parts]
+            drawn = [Draw(tuple(k), training.data.batch(k, CPU), noise[list(k)], steps[list(k)]) for k in parts]
             training.optimizer.zero_grad()
-            (training._together if loss == "rpo" and len(drawn) > 1 else training._apart)(drawn)
+            training.gradients.add(drawn)
             gradients[name, loss] = [parameter.grad.clone() for parameter in training.parameters]
     for loss in ("dpo", "rpo"):
         pairs = zip(gradients["one", loss], gradients["two", loss], strict=True)
@@ -301,7 +303,7 @@ def test_past_selves_take_the_policys_place_and_give_it_back(denoiser: Denoiser)
     assert torch.equal(then.chosen, then.ref_chosen) and not torch.equal(now.chosen, now.ref_chosen)
     assert all(torch.equal(value, parameter) for value, parameter in zip(before, parameters, strict=True))
     past.follow(0)  # a tenth of the way stays: diffusers' averages follow fast at first
-    assert torch.allclose(past.averages[0][0], parameters[0] - 0.05, atol=1e-6)
+    assert torch.allclose(past.averages[0].values[0], parameters[0] - 0.05, atol=1e-6)
 
 
 def test_what_goes_wrong_is_said_and_the_checkpoint_stays(denoiser: Denoiser, tmp_path: Path) -> None:
