@@ -87,7 +87,8 @@ class PairsEncoder(nn.Module):
         if chosen.shape != rejected.shape or chosen.dim() != 3 or chosen.shape[-1] != self.image_width:
             raise PPDError(
                 f"Cannot read a user: found chosen {tuple(chosen.shape)} and rejected {tuple(rejected.shape)}; "
-                f"expected one shape (people, pairs, {self.image_width}). Encode the pictures with the encoder of these weights."
+                f"expected one shape (people, pairs, {self.image_width}). Encode the pictures with the encoder of "
+                "these weights."
             )
         people, pairs = chosen.shape[:2]
         there = torch.ones(people, pairs, dtype=torch.bool, device=chosen.device) if mask is None else mask
