@@ -1,4 +1,4 @@
-"""What all nodes share: the pack's own socket types, the store, and where taste files are."""
+"""What all nodes share: the pack's own socket types, the store, and where the pack's files are."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from ..adapters import places
 from ..adapters.comparisons import PreferenceStore
 
 CATEGORY = "palate"
-TASTES = "palate_tastes"  # ComfyUI's name of the folder, for extra_model_paths.yaml
+TASTES = "palate_tastes"  # ComfyUI's names of the folders, for extra_model_paths.yaml
+USERS = "palate_users"
+PPDS = "palate_ppd"
 
 ADVANCED = {"advanced": True}  # of an input: hidden until asked for, where the host knows that
 
 Encoder = io.Custom("PALATE_ENCODER")
 Taste = io.Custom("PALATE_TASTE")
+Ppd = io.Custom("PALATE_PPD")
+User = io.Custom("PALATE_USER")
 
 _stores: dict[Path, PreferenceStore] = {}
 _lock = threading.Lock()
@@ -35,9 +39,22 @@ def open_store() -> PreferenceStore:
 
 def tastes_folder() -> Path:
     """Where taste files are saved; made when missing, and known to ComfyUI as a model folder."""
-    folder = places.tastes_folder()
-    folder_paths.add_model_folder_path(TASTES, str(folder), is_default=True)
-    folder_paths.folder_names_and_paths[TASTES][1].add(".safetensors")  # else it would list every file
+    return _model_folder(TASTES, places.tastes_folder())
+
+
+def users_folder() -> Path:
+    """Where user files are saved; made when missing, and known to ComfyUI as a model folder."""
+    return _model_folder(USERS, places.users_folder())
+
+
+def ppd_folder() -> Path:
+    """Where PPD weights are for all hosts; made when missing, and known to ComfyUI as a model folder."""
+    return _model_folder(PPDS, places.ppd_folder())
+
+
+def _model_folder(kind: str, folder: Path) -> Path:
+    folder_paths.add_model_folder_path(kind, str(folder), is_default=True)
+    folder_paths.folder_names_and_paths[kind][1].add(".safetensors")  # else it would list every file
     return folder
 
 
@@ -68,3 +85,13 @@ def encoder_input() -> io.Custom.Input:
 def taste_input() -> io.Custom.Input:
     """The input for a taste."""
     return Taste.Input("taste", tooltip="A taste from Fit Taste or Load Taste.")
+
+
+def ppd_input() -> io.Custom.Input:
+    """The input for PPD weights."""
+    return Ppd.Input("ppd", tooltip="PPD weights from Load PPD. A user works only with the PPD that made it.")
+
+
+def user_input() -> io.Custom.Input:
+    """The input for a user."""
+    return User.Input("user", tooltip="A user from Encode User, Load User or Blend Users.")
