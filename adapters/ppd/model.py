@@ -5,6 +5,7 @@ Shapes: B people, N pairs, D image vectors, K tokens, W their width.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -12,16 +13,17 @@ from datetime import datetime, timezone
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from ..comparisons import PreferenceStore
 from ..encoders import ImageTextEncoder, encode_readable
-from ..errors import EncoderMismatchError, NotEnoughAnswersError, PPDError
+from ..errors import EncoderMismatchError, ImageError, NotEnoughAnswersError, PPDError
 from .attention import UserAttention
 from .layers import LayerShape, base_of
 from .user import User
 
-__all__ = ["BASES", "MOST_PAIRS", "PPD", "NegativeEncoder", "UserEncoder", "encode_user"]
+__all__ = ["BASES", "MOST_PAIRS", "PPD", "NegativeEncoder", "PictureEncoder", "UserEncoder", "encode_user"]
 
 BASES = ("playground", "sd15", "sdxl", "cascade", "custom")  # custom: the layers of no published base
 MOST_PAIRS = 16
@@ -55,6 +57,14 @@ class NegativeEncoder(Protocol):
 
     def negative(self, chosen: Tensor, rejected: Tensor, mask: Tensor | None, /) -> Tensor:
         """Tokens (B, K', W) from vectors (B, N, D) each."""
+
+
+@runtime_checkable
+class PictureEncoder(Protocol):
+    """A user encoder that wants more of a picture than the unit vector that a store keeps."""
+
+    def look(self, encoder: ImageTextEncoder, pictures: Sequence[Image.Image], /) -> Tensor:
+        """(N, D) what it wants to know of each picture."""
 
 
 class PPD(nn.Module):
@@ -132,11 +142,11 @@ class PPD(nn.Module):
         encoder = self._encoder(person)
         _require_pairs(chosen, rejected, person)
         device = self.attention.weight(0).device
-        given = [side[None].to(device, torch.float32) for side in (chosen, rejected)]
+        one, other = (side[None].to(device, torch.float32) for side in (chosen, rejected))
         try:
             with torch.no_grad():
-                tokens = encoder(*given, None)[0]
-                negative = encoder.negative(*given, None)[0] if isinstance(encoder, NegativeEncoder) else None
+                tokens = encoder(one, other, None)[0]
+                negative = encoder.negative(one, other, None)[0] if isinstance(encoder, NegativeEncoder) else None
         except (RuntimeError, IndexError) as error:
             raise PPDError(
                 f"Cannot make an embedding of {person or 'this person'!r}: vectors of width {chosen.shape[-1]} don't "
@@ -247,7 +257,7 @@ def encode_user(
     sides: list[tuple[Tensor, Tensor]] = []
     for start in range(0, len(answers), most):
         some = answers[start : start + most]
-        vectors = encode_readable(store, encoder, [image for pair in some for image in pair])
+        vectors = _seen(store, encoder, ppd, [image for pair in some for image in pair])
         sides += [(vectors[one], vectors[other]) for one, other in some if {one, other} <= vectors.keys()]
         if len(sides) >= most:
             break
@@ -259,6 +269,17 @@ def encode_user(
         )
     chosen, rejected = (torch.stack(side) for side in zip(*sides[:most], strict=True))
     return ppd.user(chosen, rejected, person)
+
+
+def _seen(store: PreferenceStore, encoder: ImageTextEncoder, ppd: PPD, ids: Sequence[str]) -> dict[str, Tensor]:
+    """What the PPD's user encoder is told of each picture (D,); pictures that can't be read are absent."""
+    if not isinstance(ppd.encoder, PictureEncoder):
+        return encode_readable(store, encoder, ids)
+    found = {}
+    for image in dict.fromkeys(ids):
+        with contextlib.suppress(ImageError):
+            found[image] = ppd.encoder.look(encoder, [store.image(image)])[0]
+    return found
 
 
 def _require_pairs(chosen: Tensor, rejected: Tensor, person: str) -> None:
