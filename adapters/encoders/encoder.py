@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from PIL import Image
@@ -112,15 +113,23 @@ class ImageTextEncoder:
         Raises:
             ImageError: a picture that can't be used.
         """
-        pictures = as_batches(images)
-        device = self._ready()
-        vectors = []
-        with torch.inference_mode():
-            for start in range(0, len(pictures), batch_size):
-                part = pictures[start : start + batch_size]
-                ready = [prepare(p, self._images.size, self.facts.mean or (), self.facts.std or ()) for p in part]
-                vectors.append(self._images(torch.stack(ready).to(device)).cpu())
-        return self._unit(vectors)
+        return self._unit(self._looked(images, batch_size, self._images))
+
+    def image_states(self, images: Sequence[Image.Image] | Tensor, batch_size: int = 16) -> tuple[Tensor, Tensor]:
+        """Encode pictures for what was trained on the image tower itself, such as an IP-Adapter.
+
+        Args:
+            images, batch_size: As for `encode_images`.
+
+        Returns:
+            (N, D) vectors of their own length, and (N, T, W) states of the tower's last layer but one; float32, CPU.
+
+        Raises:
+            ImageError: a picture that can't be used.
+        """
+        found = self._looked(images, batch_size, self._images.vectors_and_penultimate)
+        vectors, states = (torch.cat(parts).clone().float() for parts in zip(*found, strict=True))
+        return vectors, states
 
     def encode_texts(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
         """Encode texts, each cut after 77 tokens.
@@ -160,6 +169,21 @@ class ImageTextEncoder:
                 f"Cannot use {what} here: it was made with {theirs}; expected {self.name} ({self.identity[:12]}). "
                 "Choose that encoder, or fit the taste again with this one."
             )
+
+    def _looked(
+        self, images: Sequence[Image.Image] | Tensor, batch_size: int, look: Callable[[Tensor], Any]
+    ) -> list[Any]:
+        """What `look` gives for prepared pictures, batch by batch, on the CPU."""
+        pictures = as_batches(images)
+        device = self._ready()
+        found = []
+        with torch.inference_mode():
+            for start in range(0, len(pictures), batch_size):
+                part = pictures[start : start + batch_size]
+                ready = [prepare(p, self._images.size, self.facts.mean or (), self.facts.std or ()) for p in part]
+                seen = look(torch.stack(ready).to(device))
+                found.append(tuple(each.cpu() for each in seen) if isinstance(seen, tuple) else seen.cpu())
+        return found
 
     def _ready(self) -> torch.device:
         """Where the towers are, once they are where they are wanted."""

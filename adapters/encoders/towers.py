@@ -178,10 +178,14 @@ class ImageTower(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised pixels (N, 3, size, size) to joint vectors (N, D), not unit norm yet."""
+        return self.vectors_and_penultimate(pixels)[0]
+
+    def vectors_and_penultimate(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Joint vectors (N, D) of their own length, and the states (N, T, W) of the last layer but one."""
         core = self.vision_model
         states = core.encoder(core.pre_layrnorm(core.embeddings(pixels)), False)
-        out: Tensor = self.visual_projection(core.post_layernorm(states[-1][:, 0]))
-        return out
+        vectors: Tensor = self.visual_projection(core.post_layernorm(states[-1][:, 0]))
+        return vectors, states[-2]
 
 
 def end_positions(ids: Tensor, eos_token_id: int | None) -> Tensor:
