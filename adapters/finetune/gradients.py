@@ -5,7 +5,8 @@ Shapes: B pairs of a batch, over all processes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,7 +19,22 @@ from .settings import TrainSettings
 from .several import Several
 from .step import Denoiser
 
-__all__ = ["Gradients"]
+__all__ = ["Gradients", "KnownOfPairs"]
+
+
+@dataclass(frozen=True, eq=False)
+class KnownOfPairs:
+    """What is known of the N pairs beside their latents, and who wants to know more.
+
+    Attributes:
+        embeddings: (N, D) of the chosen and of the rejected images with their prompts, for `rpo`.
+        doubts: (N,) how probable it is that a pair's answer is mistaken, in [0, 1]: `cdpo`'s flip rates.
+        watch: Called with each batch's pairs, their errors, and what Adaptive-DPO's annotators make of them.
+    """
+
+    embeddings: tuple[Tensor, Tensor] | None = None
+    doubts: Tensor | None = None
+    watch: Callable[[Sequence[int], PairErrors, Sequence[PairErrors]], None] | None = None
 
 
 class Gradients:
@@ -28,13 +44,13 @@ class Gradients:
         self,
         denoiser: Denoiser,
         settings: TrainSettings,
-        embeddings: tuple[Tensor, Tensor] | None,
+        known: KnownOfPairs,
         past: PastSelves | None,
         among: Several,
     ) -> None:
         assert settings.beta is not None
         self._denoiser, self._settings, self._beta = denoiser, settings, settings.beta
-        self._embeddings, self._past, self._among = embeddings, past, among
+        self._known, self._past, self._among = known, past, among
         self._needs_reference = settings.loss not in REFERENCE_FREE
 
     def add(self, drawn: Sequence[Draw]) -> PairLoss:
@@ -93,11 +109,15 @@ class Gradients:
         return PairErrors(**found)
 
     def _loss(self, errors: PairErrors, rows: Sequence[int], annotators: Sequence[PairErrors]) -> PairLoss:
-        name, more = self._settings.loss, dict[str, Any]()
+        name, more, known = self._settings.loss, dict[str, Any](), self._known
+        if known.watch is not None:
+            known.watch(rows, errors, annotators)
         if name in ("cdpo", "rdpo"):
             more["flip_rate"] = self._settings.flip_rate
-        if name == "rpo" and self._embeddings is not None:
-            chosen, rejected = (side[list(rows)].to(self._denoiser.device) for side in self._embeddings)
+        if name == "cdpo" and known.doubts is not None:
+            more["flip_rate"] = known.doubts[list(rows)].to(self._denoiser.device)
+        if name == "rpo" and known.embeddings is not None:
+            chosen, rejected = (side[list(rows)].to(self._denoiser.device) for side in known.embeddings)
             more["weights"] = contrast_weights(chosen, rejected, self._settings.temperature)
         if name == "adaptive_dpo":
             more["annotators"] = annotators

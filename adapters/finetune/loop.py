@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import FineTuneError
 from .checkpoint import only_training
+from .gradients import KnownOfPairs
 from .judging import Judge
 from .lora import reference
 from .prepared import Prepared
@@ -31,7 +32,7 @@ def train_lora(
     held_out: Prepared | None,
     settings: TrainSettings,
     folder: Path,
-    embeddings: tuple[Tensor, Tensor] | None = None,
+    known: KnownOfPairs | None = None,
     on_step: Callable[[TrainingStep], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     about: str = "",
@@ -47,7 +48,7 @@ def train_lora(
         data: N pairs. held_out: Pairs to judge by, or None.
         settings: What is None in them is settled.
         folder: For the checkpoint; stages before the last have one each in it.
-        embeddings: (N, D) of the chosen and of the rejected images with their prompts, for `rpo`.
+        known: What is known of the pairs beside their latents.
         on_step: Called after each step.
         cancelled: Asked before each; the checkpoint is kept.
         about: Which model and which pairs, as text, to know a training again by.
@@ -58,10 +59,10 @@ def train_lora(
         FineTuneError: another training is at work in this folder, or was stopped there that is not this one; NaN, or a
             full disk; the last checkpoint is safe.
     """
-    among = several() if among is None else among
+    among, known = several() if among is None else among, known or KnownOfPairs()
     settings = settings.settled(len(data), among.count)
     losses = (*settings.stages, settings.loss)
-    if "rpo" in losses and embeddings is None:
+    if "rpo" in losses and known.embeddings is None:
         raise FineTuneError("Cannot train with rpo: found no embeddings of the pictures; choose an encoder.")
     judge = Judge(denoiser, held_out, settings.seed) if held_out is not None and len(held_out) else None
     # One process at a time in a folder, or the first of several that train together.
@@ -75,12 +76,10 @@ def train_lora(
             stage = settings if last else replace(settings, loss=loss, beta=None).settled(len(data), among.count)
             place = folder if last else folder / f"stage {number + 1} {loss}"
             # A stage is known again by all before it, too.
-            known = "/".join((about, *losses[:number]))
+            which = "/".join((about, *losses[:number]))
             if among.first:
                 place.mkdir(parents=True, exist_ok=True)
-            training = Training(
-                denoiser, parameters, data, judge, stage, place, embeddings, known, among, number > 0, last
-            )
+            training = Training(denoiser, parameters, data, judge, stage, place, known, which, among, number > 0, last)
             found = training.run(_counted(on_step, number, len(losses)), cancelled)
             if not last:
                 load_state(denoiser.unet, found.state, settings.full)

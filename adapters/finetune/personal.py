@@ -17,6 +17,7 @@ from ..encoders import ImageTextEncoder
 from ..files.lora_file import save_lora
 from ..steering import TextConditioner
 from ..steering.pipelines import load_pipeline, prompt_towers
+from .gradients import KnownOfPairs
 from .loop import train_lora
 from .lora import add_lora
 from .losses import pair_embedding
@@ -95,9 +96,9 @@ def train_personal_lora(
     if device.type == "cuda":
         unet.enable_gradient_checkpointing()
     denoiser = Denoiser(unet, noising_of(pipeline.scheduler), device, precision)
-    embeddings = _embeddings(kept, encoder) if encoder is not None and settings.loss == "rpo" else None
+    known = KnownOfPairs(_embeddings(kept, encoder) if encoder is not None and settings.loss == "rpo" else None)
     about = _identity(model, kept, held)
-    trained = train_lora(denoiser, parameters, data, judged, settings, folder, embeddings, on_step, cancelled, about)
+    trained = train_lora(denoiser, parameters, data, judged, settings, folder, known, on_step, cancelled, about)
     saved = save_lora(trained.state, file, loaded.family, _about(trained, person, len(pairs), loaded.name))
     return PersonalLora(saved, trained, len(kept), len(held))
 

@@ -17,7 +17,7 @@ from .annotators import PastSelves
 from .checkpoint import read_checkpoint, write_checkpoint
 from .drawing import Drawing
 from .fixed import FixedNoise
-from .gradients import Gradients
+from .gradients import Gradients, KnownOfPairs
 from .judging import Judge, Judgement
 from .losses import REFERENCE_FREE, PairLoss
 from .optimizer import make_optimizer
@@ -55,7 +55,7 @@ class Training:
         judge: Judge | None,
         settings: TrainSettings,
         folder: Path,
-        embeddings: tuple[Tensor, Tensor] | None,
+        known: KnownOfPairs,
         about: str = "",
         among: Several | None = None,
         later: bool = False,
@@ -80,7 +80,7 @@ class Training:
             more = settings.fixed_noise, settings.seed, settings.caption_dropout, one
             self.fixed = FixedNoise(data, denoiser, *more)
         self.drawing = Drawing(data, denoiser, settings, self.among, self.fixed)
-        self.gradients = Gradients(denoiser, settings, embeddings, self.past, self.among)
+        self.gradients = Gradients(denoiser, settings, known, self.past, self.among)
 
     def run(self, on_step: Callable[[TrainingStep], None] | None, cancelled: Callable[[], bool] | None) -> Trained:
         """Go on from the checkpoint, if there is one, to the end."""

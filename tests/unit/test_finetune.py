@@ -17,6 +17,7 @@ from palate.adapters.files.lora_file import kohya_name, load_lora_file, save_lor
 from palate.adapters.finetune.annotators import PastSelves
 from palate.adapters.finetune.checkpoint import only_training
 from palate.adapters.finetune.drawing import Draw
+from palate.adapters.finetune.gradients import KnownOfPairs
 from palate.adapters.finetune.judging import Judge, Judgement
 from palate.adapters.finetune.loop import train_lora
 from palate.adapters.finetune.lora import add_lora, reference
@@ -246,7 +247,7 @@ def test_every_loss_learns_which_side_is_chosen(loss: str, denoiser: Denoiser, t
     data, held = prepared(8, apart=0.5), prepared(6, 1, apart=0.5)
     settings = TrainSettings(loss=loss, steps=30, batch=4, rank=4, learning_rate=1e-2, check_every=10)
     embeddings = (torch.eye(8), torch.eye(8)) if loss == "rpo" else None
-    found = train_lora(denoiser, add_lora(denoiser.unet, 4), data, held, settings, tmp_path, embeddings)
+    found = train_lora(denoiser, add_lora(denoiser.unet, 4), data, held, settings, tmp_path, KnownOfPairs(embeddings))
     assert found.best is not None and found.best.accuracy >= 0.8 and found.better
 
 
@@ -276,7 +277,7 @@ def test_batches_apart_add_up_to_one_large_batch(denoiser: Denoiser, tmp_path: P
                 None,
                 replace(QUICK, loss=loss).settled(6),
                 tmp_path,
-                (tiny.drawn(6, 5), tiny.drawn(6, 5, seed=2)),
+                KnownOfPairs((tiny.drawn(6, 5), tiny.drawn(6, 5, seed=2))),
             )
             generator = torch.Generator().manual_seed(0)
             noise, steps = torch.randn(4, 4, 8, 8, generator=generator), torch.full((4,), 300)
@@ -287,6 +288,19 @@ def test_batches_apart_add_up_to_one_large_batch(denoiser: Denoiser, tmp_path: P
     for loss in ("dpo", "rpo"):
         pairs = zip(gradients["one", loss], gradients["two", loss], strict=True)
         assert all(torch.allclose(one, two, rtol=1e-3, atol=1e-5) for one, two in pairs)
+
+
+def test_doubts_reach_the_loss_and_a_watcher_sees_every_batch(denoiser: Denoiser, tmp_path: Path) -> None:
+    seen: list[list[int]] = []
+    found = trained(
+        denoiser,
+        tmp_path,
+        replace(QUICK, loss="cdpo"),
+        known=KnownOfPairs(None, torch.full((6,), 0.5), lambda rows, errors, past: seen.append(list(rows))),
+    )
+    # Of no answer is anything known, so nothing is learned.
+    assert all(not value.any() for name, value in found.state.items() if name.endswith(".up"))
+    assert len(seen) == 6 and all(len(rows) == 2 for rows in seen)
 
 
 def test_past_selves_take_the_policys_place_and_give_it_back(denoiser: Denoiser) -> None:
