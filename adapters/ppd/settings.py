@@ -42,7 +42,7 @@ class PPDSettings:
         size: Side of the pictures in pixels; None is the model's own.
         held_out: Share of the people that are never trained on, in [0, 0.5].
         check_every: Steps between two looks at the held-out people; None is a twentieth of all steps, at least 10.
-        save_every: Seconds between two checkpoints, >= 0.
+        save_every: Seconds between two checkpoints, more where writing one takes long; 0 is one after each step.
         sample_every: Steps between two sheets of sample pictures; 0 is none.
     """
 

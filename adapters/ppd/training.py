@@ -1,0 +1,299 @@
+"""The training of a PPD: one denoiser that learns what many people prefer, each known by a few other answers.
+
+    L = -log sigmoid(beta / 2 * ((ref+ - err+) - (ref- - err-))),  err: given the user's tokens, ref: without
+
+All that is trained is the user attention and the user encoder; the denoiser is frozen, and with the user left out it is
+the reference. Both sides of a pair have one noise and one timestep.
+Source: Dang et al. 2025, PPD, arXiv:2501.06655. Differs: a dropped user is one known from no pair (the average user),
+since with tokens of zero, as the paper has it, nothing would be learned from that pair.
+
+Shapes: B pairs of a batch, N pairs in all.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CancelledError, PPDError
+from ..finetune.checkpoint import only_training, read_checkpoint, write_checkpoint
+from ..finetune.judging import Judge, Judgement
+from ..finetune.losses import LOSSES, REFERENCE_FREE, PairLoss
+from ..finetune.noising import Noising
+from ..finetune.several import Several
+from ..finetune.step import Denoiser, draw_timesteps, seeded
+from ..finetune.told import TrainingStep
+from .batches import PersonalBatch, PersonalDenoiser, Queries, batch_of, spread_queries
+from .data import PPDData, PPDPair, support_of
+from .model import PPD
+from .settings import PPDSettings
+from .trained import TrainedPPD
+
+__all__ = ["train_ppd"]
+
+_LOWEST = 0.01  # of the learning rate, at the end of a cosine
+_SAVING = 20.0  # a checkpoint of gigabytes is written no more often than this many times as long as it takes
+
+
+def train_ppd(
+    ppd: PPD,
+    unet: Any,
+    noising: Noising,
+    data: PPDData,
+    held_out: PPDData | None,
+    settings: PPDSettings,
+    folder: Path,
+    on_step: Callable[[TrainingStep], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    about: str = "",
+    several: Several | None = None,
+) -> TrainedPPD:
+    """Train a PPD; a training of the same settings that was stopped in this folder goes on, to the bit.
+
+    Args:
+        ppd: Attention and encoder to train, in place: in the end it is what was best for the held-out people, or what
+            it was after the last step without any.
+        unet: diffusers' UNet2DConditionModel, where it is to compute; it is frozen.
+        noising: What it predicts.
+        data: N pairs. held_out: Pairs of other people to judge by, or None.
+        settings: What is None in them is settled.
+        folder: For the checkpoint.
+        on_step: Called after each step, with the PPD as it is then.
+        cancelled: Asked before each; the checkpoint is kept.
+        about: Which model and which pairs, as text, to know a training again by.
+        several: Who this process is among those that train together; None: it is alone. P of them with batches of B
+            do what one does with batches of P B.
+
+    Raises:
+        CancelledError: `cancelled` said so.
+        FineTuneError: another training is at work in this folder, or the checkpoint can't be written.
+        PPDError: no encoder; another training was stopped in this folder; NaN. The last checkpoint is safe.
+        OutOfMemoryError: a step takes more memory than there is.
+    """
+    from ..steering.placement import named_when_out_of_memory
+    from .diffusers import user_branch
+
+    if ppd.encoder is None:
+        raise PPDError("Cannot train a PPD without a user encoder; expected one, for example of the kind 'pairs'.")
+    several = several or Several()
+    device = next(unet.parameters()).device
+    unet.requires_grad_(False)
+    ppd.to(device, torch.float32)
+    if settings.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    unet.train(settings.gradient_checkpointing)  # diffusers checkpoints in this mode only; there is no dropout in it
+    holding = only_training(folder if several.first else folder / f"process-{several.index}")
+    with holding, user_branch(unet, ppd) as branch:
+        denoiser = Denoiser(unet, noising, device, getattr(torch, settings.precision))
+        personal = PersonalDenoiser(denoiser, ppd.encoder, branch)
+        training = _Training(ppd, personal, data, held_out, settings.settled(len(data)), folder, about, several)
+        try:
+            return named_when_out_of_memory(
+                "train this PPD",
+                "Train with a smaller batch and more of them a step, with gradient checkpointing, or at a lower size.",
+                lambda: training.run(on_step, cancelled),
+            )
+        finally:
+            unet.eval()
+
+
+class _Training:
+    """One training at work; `train_ppd` is its face."""
+
+    def __init__(
+        self,
+        ppd: PPD,
+        denoiser: PersonalDenoiser,
+        data: PPDData,
+        held_out: PPDData | None,
+        settings: PPDSettings,
+        folder: Path,
+        about: str,
+        several: Several,
+    ) -> None:
+        assert settings.steps and settings.check_every and settings.beta is not None
+        self.ppd, self.denoiser, self.data, self.settings = ppd, denoiser, data, settings
+        self.folder, self.about, self.several = folder, about, several
+        self.steps, self.check_every, self.beta = settings.steps, settings.check_every, settings.beta
+        self.weights = {name: weight for name, weight in ppd.named_parameters() if weight.requires_grad}
+        self.optimizer = torch.optim.AdamW(
+            list(self.weights.values()), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.queries = _queries(held_out, settings) if several.first else None
+        self.judge = None if self.queries is None else Judge(denoiser, self.queries, settings.seed)
+        self.looks: list[Judgement] = []
+        self.hits = torch.zeros(0)
+        self.best: tuple[Judgement, dict[str, Tensor]] | None = None
+        self.done = 0
+
+    def run(self, on_step: Callable[[TrainingStep], None] | None, cancelled: Callable[[], bool] | None) -> TrainedPPD:
+        self._resume()
+        started, first, saved, pause = time.monotonic(), self.done, time.monotonic(), self.settings.save_every
+        while self.done < self.steps:
+            if self.several.any(cancelled is not None and cancelled()):
+                self._save()
+                raise CancelledError("Training stopped. Start it again with the same name and settings to go on.")
+            found = self._step(self.done)
+            self.done += 1
+            look = self._look() if self.done % self.check_every == 0 or self.done == self.steps else None
+            if on_step is not None:
+                left = (time.monotonic() - started) / (self.done - first) * (self.steps - self.done)
+                on_step(TrainingStep(self.done, self.steps, *found, left, look))
+            if time.monotonic() - saved >= pause or self.done == self.steps:
+                took = self._save()
+                pause = self.settings.save_every and max(self.settings.save_every, _SAVING * took)
+                saved = time.monotonic()
+        best = None
+        if self.best is not None:
+            best = self.best[0]
+            self._load(self.best[1])
+        people = None if self.queries is None else self.queries.people
+        return TrainedPPD(self.ppd, self.settings, self.done, best, tuple(self.looks), self.hits, people)
+
+    # -- a step
+
+    def _step(self, step: int) -> tuple[float, float, float]:
+        """Mean loss, margin and accuracy of the step's pairs, everybody's."""
+        rng, generator = seeded(self.settings.seed, step)
+        settings = self.settings
+        each = settings.batch * settings.accumulate
+        count = each * self.several.count
+        rows = [rng.randrange(len(self.data)) for _ in range(count)]
+        timesteps = draw_timesteps(count, self.denoiser.noising.timesteps, generator)
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate * self._rate(step)
+        self.optimizer.zero_grad(set_to_none=True)
+        mine = range(count)[self.several.part(each)]
+        found = [
+            self._passed(step, rows, mine[start : start + settings.batch], timesteps)
+            for start in range(0, each, settings.batch)
+        ]
+        told = torch.tensor([[float(one.loss.mean()), float(one.margin.mean()), one.accuracy] for one in found])
+        told = self.several.add(told.mean(dim=0).to(self.denoiser.device)) / self.several.count
+        loss, margin, accuracy = told.tolist()
+        self.several.mean_gradients(self.weights.values())
+        length = float(nn.utils.clip_grad_norm_(self.weights.values(), settings.clip))
+        for what, number in (("loss", loss), ("gradient", length)):
+            if not math.isfinite(number):
+                raise PPDError(
+                    f"Cannot go on training: the {what} is {number} at step {step + 1}. The last checkpoint is safe. "
+                    "Train under another name with a lower learning rate."
+                )
+        self.optimizer.step()
+        return loss, margin, accuracy
+
+    def _passed(self, step: int, rows: list[int], places: range, timesteps: Tensor) -> PairLoss:
+        """Forward and backward of a batch: the pairs at these places of the step's."""
+        batch, noise = self._drawn(step, [rows[place] for place in places], places)
+        asked = timesteps[places.start : places.stop].to(self.denoiser.device)
+        errors = self.denoiser.errors(batch, noise, asked, self.settings.loss not in REFERENCE_FREE)
+        more = {"flip_rate": self.settings.flip_rate} if self.settings.loss in ("cdpo", "rdpo") else {}
+        loss = LOSSES[self.settings.loss](errors, beta=self.beta, **more)
+        (loss.loss.mean() / self.settings.accumulate).backward()  # type: ignore[no-untyped-call]
+        return PairLoss(loss.loss.detach(), loss.margin)
+
+    def _drawn(self, step: int, rows: list[int], places: range) -> tuple[PersonalBatch, Tensor]:
+        """A batch with its noise. Each place has its own chance, so how places are shared out changes nothing."""
+        support, uncaptioned, noises = [], [], []
+        for row, place in zip(rows, places, strict=True):
+            rng = random.Random(f"{self.settings.seed}/{step}/{place}")
+            pair = PPDPair(*self.data.pair(row))
+            count = rng.randint(self.settings.fewest, self.settings.most)
+            known = support_of(self.data, pair.person, row, count, rng)
+            support.append([] if rng.random() < self.settings.user_dropout else known)
+            uncaptioned.append(rng.random() < self.settings.caption_dropout)
+            generator = torch.Generator().manual_seed(rng.getrandbits(63))
+            noises.append(torch.randn(pair.chosen.shape, generator=generator))
+        device = self.denoiser.device
+        return batch_of(self.data, rows, support, device, uncaptioned), torch.stack(noises).to(device)
+
+    def _rate(self, step: int) -> float:
+        """Share of the learning rate at a step."""
+        warm = max(1.0, self.settings.warm_up * self.steps)
+        if step + 1 < warm or self.settings.schedule == "constant":
+            return min(1.0, (step + 1) / warm)
+        done = (step + 1 - warm) / max(1.0, self.steps - warm)
+        return _LOWEST + (1.0 - _LOWEST) * 0.5 * (1.0 + math.cos(math.pi * done))
+
+    # -- judging, and where it stands
+
+    def _look(self) -> Judgement | None:
+        if self.judge is None:
+            return None
+        if not len(self.judge.hits):
+            with self.denoiser.nobody():
+                self.judge.begin()
+        look = self.judge.look(self.done)
+        self.looks.append(look)
+        if self.best is None or look.log_loss < self.best[0].log_loss:
+            self.best, self.hits = (look, self._state()), self.judge.hits
+        return look
+
+    def _state(self) -> dict[str, Tensor]:
+        return {name: weight.detach().cpu().clone() for name, weight in self.weights.items()}
+
+    def _load(self, state: dict[str, Tensor]) -> None:
+        if {name: value.shape for name, value in state.items()} != {n: w.shape for n, w in self.weights.items()}:
+            raise PPDError(
+                f"Cannot go on with the training in {self.folder}: its weights are those of another PPD. Choose "
+                "another name, or delete it."
+            )
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(state[name])
+
+    def _identity(self) -> dict[str, Any]:
+        return {**asdict(self.settings), "pairs": len(self.data), "about": self.about, "processes": self.several.count}
+
+    def _save(self) -> float:
+        """Write where the training stands, and return how many seconds that took."""
+        started = time.monotonic()
+        if not self.several.first:
+            return 0.0
+        best = None if self.best is None else {"look": asdict(self.best[0]), "state": self.best[1], "hits": self.hits}
+        write_checkpoint(
+            self.folder,
+            {
+                "step": self.done,
+                "ended": self.done == self.steps,
+                "settings": self._identity(),
+                "parameters": self._state(),
+                "optimizer": self.optimizer.state_dict(),
+                "looks": [asdict(look) for look in self.looks],
+                "best": best,
+            },
+        )
+        return time.monotonic() - started
+
+    def _resume(self) -> None:
+        saved = read_checkpoint(self.folder)
+        if saved is None:
+            return
+        if saved["settings"] != self._identity():
+            if saved.get("ended"):
+                return
+            raise PPDError(
+                f"Cannot go on with the training in {self.folder}: it was begun with another model, other settings "
+                "or other pairs, and stopped. Choose another name, or delete it."
+            )
+        self._load(saved["parameters"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.looks = [Judgement(**look) for look in saved["looks"]]
+        if saved["best"] is not None:
+            self.best, self.hits = (Judgement(**saved["best"]["look"]), saved["best"]["state"]), saved["best"]["hits"]
+        self.done = int(saved["step"])
+
+
+def _queries(held_out: PPDData | None, settings: PPDSettings) -> Queries | None:
+    if held_out is None or not len(held_out):
+        return None
+    rows = spread_queries(held_out, settings.judged_pairs, settings.seed)
+    return Queries(held_out, rows, settings.judged_support, settings.seed)
