@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..adapters.errors import PreferenceError
+from .exchange import add_exchange_commands, answer_options
 from .tastes import add_taste_commands
 
 __all__ = ["main", "parser"]
@@ -73,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     _store_option(people)
     _show(commands.add_parser("show", help="what was learned of a person or is in a taste file, in words or as a page"))
     add_taste_commands(commands, _store_option)
+    add_exchange_commands(commands, _store_option)
     _export(commands.add_parser("export", help="make a file for other tools"))
     _train(commands.add_parser("train", help="train a model on a person's answers"))
     return top
@@ -88,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "fit": commands.fit,
         "rank": commands.rank,
         "blend": commands.blend,
+        "import": commands.import_,
+        "compare": commands.compare,
         "people": commands.people,
         "export": commands.export,
         "study": commands.study,
@@ -141,12 +145,14 @@ def _train(train: argparse.ArgumentParser) -> None:
 
 def _told(training: argparse.ArgumentParser) -> None:
     """How another program starts a training: see `training.py`."""
+    training.add_argument("--anew", action="store_true", help="don't go on with one of this name that was stopped")
     training.add_argument("--json", action="store_true", help="tell how it goes as one JSON object a line")
     training.add_argument("--starter", action="store_true", help="end, with a checkpoint, when standard input closes")
 
 
 def _export(export: argparse.ArgumentParser) -> None:
     kinds = export.add_subparsers(dest="kind", metavar="KIND", required=True)
+    answer_options(kinds.add_parser("answers", help="answers with their pictures, for other tools"), _store_option)
     embedding = kinds.add_parser("embedding", help="a taste as a word for ComfyUI, Forge, A1111 and diffusers")
     embedding.add_argument(
         "--person", default=None, metavar="NAME", help="whose taste, learned from the answers (default: me)"

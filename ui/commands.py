@@ -15,8 +15,10 @@ from ..adapters.errors import PreferenceError
 
 __all__ = [
     "blend",
+    "compare",
     "export",
     "fit",
+    "import_",
     "panel",
     "people",
     "rank",
@@ -106,8 +108,26 @@ def blend(arguments: argparse.Namespace) -> int:
     return tastes.blend(arguments)
 
 
+def import_(arguments: argparse.Namespace) -> int:
+    """Bring in answers or tastes of other tools."""
+    from . import exchange
+
+    return exchange.import_(arguments, store_folder(arguments.store))
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Record which of two pictures somebody prefers."""
+    from . import exchange
+
+    return exchange.compare(arguments, store_folder(arguments.store))
+
+
 def export(arguments: argparse.Namespace) -> int:
-    """Make a file for other tools."""
+    """Make files for other tools."""
+    if arguments.kind == "answers":
+        from .exchange import export_answers_command
+
+        return export_answers_command(arguments, store_folder(arguments.store))
     from .export import export_embedding
 
     return export_embedding(arguments, store_folder(arguments.store))

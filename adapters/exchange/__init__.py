@@ -1,0 +1,24 @@
+"""Answers in and out of other people's formats: folders, JSON lines, CSV, parquet; and tastes of other tools."""
+
+from __future__ import annotations
+
+from .exporting import EXPORTS, Exported, export_answers
+from .foreign import Foreign, Lost
+from .gradients import read_aesthetic_gradient
+from .importing import Imported, import_answers
+from .picture_facts import PictureFacts, facts_of_picture
+from .sources import read_source
+
+__all__ = [
+    "EXPORTS",
+    "Exported",
+    "Foreign",
+    "Imported",
+    "Lost",
+    "PictureFacts",
+    "export_answers",
+    "facts_of_picture",
+    "import_answers",
+    "read_aesthetic_gradient",
+    "read_source",
+]
