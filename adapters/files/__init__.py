@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from .embedding_file import check_embedding_name, embedding_name, load_embedding, require_replaceable, save_embedding
 from .picture import carried, carry
+from .ppd_file import PPDFile, describe_ppd, load_ppd, save_ppd
 from .taste_file import TasteFile, describe, load_taste, save_taste
 from .taste_picture import save_taste_picture, taste_picture
+from .user_file import UserFile, describe_user, load_user, save_user
 
 __all__ = [
+    "PPDFile",
     "TasteFile",
+    "UserFile",
     "carried",
     "carry",
     "check_embedding_name",
     "describe",
+    "describe_ppd",
+    "describe_user",
     "embedding_name",
     "load_embedding",
+    "load_ppd",
     "load_taste",
+    "load_user",
     "require_replaceable",
     "save_embedding",
+    "save_ppd",
     "save_taste",
     "save_taste_picture",
+    "save_user",
     "taste_picture",
 ]

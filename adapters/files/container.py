@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,97 @@ def read_metadata(name: str, data: bytes, what: str) -> dict[str, str]:
     return metadata
 
 
+@dataclass(frozen=True)
+class Header:
+    """What stands before a safetensors file's numbers.
+
+    Attributes:
+        metadata: Text by name.
+        shapes: Of each tensor, by name. dtypes: As safetensors names them, such as "F16".
+        size: Of the whole file in bytes.
+    """
+
+    metadata: dict[str, str]
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, str]
+    size: int
+
+
+def read_header(path: Path, what: str, most: int = MAX_FILE) -> Header:
+    """Return what a safetensors file says of itself, of any size up to `most` bytes, without reading its numbers.
+
+    Raises:
+        FileFormatError: as `read_bytes` and `read_metadata`, or a tensor without type and shape.
+    """
+    try:
+        if not path.is_file():
+            raise FileFormatError(f"Cannot read {path.name[:200]!r}: there is no such file; expected {what}.")
+        size = path.stat().st_size
+        if size > most:
+            raise FileFormatError(
+                f"Cannot read {path.name!r}: it has {size:,} bytes; expected {what}, at most {most:,}."
+            )
+        with path.open("rb") as file:
+            start = file.read(8)
+            data = start + file.read(min(int.from_bytes(start, "little"), MAX_HEADER))
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileFormatError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise FileFormatError(f"Cannot read {path.name[:200]!r}: {reason}; expected {what}.") from error
+    return header_of(path.name, data, what, size)
+
+
+def header_of(name: str, data: bytes, what: str, size: int | None = None) -> Header:
+    """Return the header of a file's bytes, or of its first bytes and its size."""
+    metadata = read_metadata(name, data, what)
+    header: dict[str, Any] = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    shapes, dtypes = {}, {}
+    for key, entry in header.items():
+        if key == "__metadata__":
+            continue
+        shape = entry.get("shape") if isinstance(entry, dict) else None
+        if not isinstance(shape, list) or not all(type(side) is int and 0 <= side < 1 << 31 for side in shape):
+            raise FileFormatError(
+                f"Cannot read {name!r}: its {key[:60]!r} has no shape; expected {what}. It is damaged."
+            )
+        shapes[key], dtypes[key] = tuple(shape), str(entry.get("dtype"))
+    return Header(metadata, shapes, dtypes, len(data) if size is None else size)
+
+
+def require_format(name: str, metadata: Mapping[str, str], expected: str, version: int, what: str) -> int:
+    """Return a file's version, if it is of this format and not newer than `version`.
+
+    Raises:
+        FileFormatError: another format, or from a newer Palate.
+    """
+    if metadata.get("format") != expected:
+        found = repr(metadata["format"][:60]) if "format" in metadata else "none"
+        raise FileFormatError(f"Cannot read {name!r}: its format is {found}; expected {expected!r}: {what}.")
+    found_version = int(read_number(name, metadata, "version", int, lowest=1))
+    if found_version > version:
+        raise FileFormatError(f"Cannot read {name!r}: format {found_version}; expected {version}. Update Palate.")
+    return found_version
+
+
+def read_number(
+    name: str, metadata: Mapping[str, str], key: str, kind: type[int] | type[float], lowest: float
+) -> float:
+    """Return a number from a file's text.
+
+    Raises:
+        FileFormatError: it is none, or below `lowest`.
+    """
+    text = metadata.get(key, "")
+    try:
+        value = kind(text) if len(text) <= 40 else math.nan
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= lowest):
+        raise FileFormatError(f"Cannot read {name!r}: its {key!r} is {text[:40]!r}; expected a number from {lowest:g}.")
+    return value
+
+
 def read_tensors(name: str, data: bytes, what: str) -> dict[str, Tensor]:
     """Return the tensors of a file whose metadata was read before."""
     from safetensors import SafetensorError
@@ -96,17 +189,18 @@ def write_atomically(path: Path, tensors: Mapping[str, Tensor], metadata: Mappin
     Raises:
         StoreError: the folder can't be written or the disk is full; an older file of this name is untouched.
     """
-    return write_bytes_atomically(path, encoded(tensors, metadata))
+    return write_bytes_atomically(path, _encoded_parts(tensors, metadata))
 
 
-def write_bytes_atomically(path: Path, data: bytes) -> Path:
-    """Write a file of any kind in the same way."""
+def write_bytes_atomically(path: Path, data: bytes | Iterable[bytes]) -> Path:
+    """Write a file of any kind in the same way; a large one in parts that are made one after the other."""
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".palate-", suffix=".tmp", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            for part in [data] if isinstance(data, bytes) else data:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
@@ -125,18 +219,24 @@ def write_bytes_atomically(path: Path, data: bytes) -> Path:
 
 def encoded(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     """Return the file's bytes; safetensors' own writer shuffles the metadata, so that one taste gave many files."""
+    return b"".join(_encoded_parts(tensors, metadata))
+
+
+def _encoded_parts(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterator[bytes]:
+    """The header, then each tensor's numbers."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    parts, length = [], 0
+    length = 0
     for name, tensor in tensors.items():
         half = tensor.dtype == torch.float16
-        numbers = tensor.numpy().astype("<f2" if half else "<f4").tobytes()
+        size = tensor.numel() * (2 if half else 4)
         header[name] = {
             "dtype": "F16" if half else "F32",
             "shape": list(tensor.shape),
-            "data_offsets": [length, length + len(numbers)],
+            "data_offsets": [length, length + size],
         }
-        parts.append(numbers)
-        length += len(numbers)
+        length += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
+    yield len(text).to_bytes(8, "little") + text
+    for tensor in tensors.values():
+        yield tensor.numpy().astype("<f2" if tensor.dtype == torch.float16 else "<f4", copy=False).tobytes()

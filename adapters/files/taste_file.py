@@ -18,12 +18,10 @@ Shapes: D joint width, H width of the text tower, r at most `DIRECTIONS`.
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -32,7 +30,16 @@ from torch import Tensor
 from ..errors import EncoderMismatchError, FileFormatError, ShapeError
 from ..places import typed_path
 from ..taste import Accuracy, Taste
-from .container import encoded, read_bytes, read_metadata, read_tensors, write_atomically
+from .container import (
+    encoded,
+    header_of,
+    read_bytes,
+    read_metadata,
+    read_number,
+    read_tensors,
+    require_format,
+    write_atomically,
+)
 from .picture import carried
 
 FORMAT = "palate.taste"
@@ -192,24 +199,19 @@ def _read(file: Path) -> bytes:
 
 def _said(file: Path, data: bytes) -> TasteFile:
     metadata = read_metadata(file.name, data, _WHAT)
-    if metadata.get("format") != FORMAT:
-        found = repr(metadata["format"][:60]) if "format" in metadata else "none"
-        raise FileFormatError(f"Cannot read {file.name!r}: its format is {found}; expected {FORMAT!r}: {_WHAT}.")
-    version = _number(file.name, metadata, "version", int, lowest=1)
-    if version > VERSION:
-        raise FileFormatError(f"Cannot read {file.name!r}: format {version}; expected {VERSION}. Update Palate.")
+    version = require_format(file.name, metadata, FORMAT, VERSION, _WHAT)
     if not metadata.get("encoder"):
         raise FileFormatError(f"Cannot read {file.name!r}: it doesn't say which encoder it belongs to.")
-    variance = _number(file.name, metadata, "prior_variance", float, lowest=0.0)
+    variance = read_number(file.name, metadata, "prior_variance", float, lowest=0.0)
     if variance == 0.0:
         raise FileFormatError(f"Cannot read {file.name!r}: its 'prior_variance' is 0; expected a number above 0.")
     return TasteFile(
-        version=int(version),
+        version=version,
         encoder=metadata["encoder"],
         encoder_name=metadata.get("encoder_name", ""),
         base=metadata.get("base", ""),
         person=metadata.get("person", ""),
-        answers=int(_number(file.name, metadata, "answers", int, lowest=0)),
+        answers=int(read_number(file.name, metadata, "answers", int, lowest=0)),
         prior_variance=variance,
         created=metadata.get("created", ""),
         width=_width(file.name, data),
@@ -223,36 +225,23 @@ def _said(file: Path, data: bytes) -> TasteFile:
 def _accuracy(name: str, metadata: dict[str, str]) -> Accuracy | None:
     if "accuracy" not in metadata:
         return None
-    share, low, high = (_number(name, metadata, key, float, lowest=0.0) for key in list(_ACCURACY)[:3])
+    share, low, high = (read_number(name, metadata, key, float, lowest=0.0) for key in list(_ACCURACY)[:3])
     if not low <= share <= high <= 1.0:
         raise FileFormatError(
             f"Cannot read {name!r}: its accuracy is {share:g} in {low:g} to {high:g}; expected shares in that order. "
             "Save the taste again."
         )
-    return Accuracy(share, low, high, int(_number(name, metadata, "accuracy_answers", int, lowest=1)))
+    return Accuracy(share, low, high, int(read_number(name, metadata, "accuracy_answers", int, lowest=1)))
 
 
 def _width(name: str, data: bytes) -> int:
     """D as the header has it."""
-    header: Any = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    entry = header.get("weights")
-    shape = entry.get("shape") if isinstance(entry, dict) else None
-    if not isinstance(shape, list) or len(shape) != 1 or not isinstance(shape[0], int) or shape[0] < 1:
+    shape = header_of(name, data, _WHAT).shapes.get("weights", ())
+    if len(shape) != 1 or shape[0] < 1:
         raise FileFormatError(
             f"Cannot read {name!r}: its 'weights' have shape {shape}; expected (D,) with at least one number."
         )
     return shape[0]
-
-
-def _number(name: str, metadata: dict[str, str], key: str, kind: type[int] | type[float], lowest: float) -> float:
-    text = metadata.get(key, "")
-    try:
-        value = kind(text) if len(text) <= 40 else math.nan
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= lowest):
-        raise FileFormatError(f"Cannot read {name!r}: its {key!r} is {text[:40]!r}; expected a number from {lowest:g}.")
-    return value
 
 
 def _tensor(name: str, tensors: dict[str, Tensor], key: str, dimensions: int, required: bool = True) -> Tensor | None:

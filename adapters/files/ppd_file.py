@@ -1,0 +1,300 @@
+"""PPD weights as a file that says what it fits: base, layers, user encoder and image encoder.
+
+    format          "palate.ppd"        version              "1"
+    identity        of these weights    name, created        for people
+    base            "sd15", "sdxl" ...  width                "768"
+    layer.0 ...     "name query inner heads out" of each layer
+    kind, config    of the user encoder, "" and "{}" for none; config is JSON
+    image_encoder   its identity        image_encoder_name   the same to read
+
+    attention.keys.0.weight ..., attention.values.0.weight ...    (inner, W) float16
+    encoder....                                                   float16
+
+Everything the header says is checked, and the model that it describes is held against the tensors' shapes, before any
+number is read: SDXL's weights are over 700 MB. The numbers must then give the identity, so a damaged file is noticed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import EncoderMismatchError, FileFormatError, PPDError
+from ..places import typed_path
+from ..ppd.attention import UserAttention
+from ..ppd.ip_adapter import read as read_ip_adapter
+from ..ppd.ip_file import is_ip_adapter
+from ..ppd.layers import LayerShape
+from ..ppd.learned import LearnedTokens
+from ..ppd.model import BASES, PPD
+from ..ppd.pairs_encoder import PairsEncoder
+from ..ppd.vlm import VLMEncoder
+from .container import MAX_TEXT, Header, read_header, read_number, require_format, write_atomically
+from .taste_file import NamedEncoder
+from .user_file import safetensors_path
+
+__all__ = ["PPDFile", "describe_ppd", "load_ppd", "save_ppd"]
+
+FORMAT, VERSION = "palate.ppd", 1
+MOST_BYTES = 8 << 30
+_WHAT = "PPD weights that Palate saved"
+_ENCODERS: dict[str, type[nn.Module]] = {"pairs": PairsEncoder, "vlm": VLMEncoder, "learned": LearnedTokens}
+_MOST_LAYERS = 1024  # of anything in a file
+_MOST_SIDE = 1 << 20
+
+
+@dataclass(frozen=True)
+class PPDFile:
+    """What a PPD file says of itself, read without its numbers.
+
+    Attributes:
+        version: Of the format.
+        identity, base, name, image_encoder, image_encoder_name, created: As in `PPD`.
+        width: W. layers: As in `UserAttention`.
+        kind, config: Of the user encoder; "" and {} for none.
+        size: Of the file in bytes.
+    """
+
+    version: int
+    identity: str
+    base: str
+    name: str
+    width: int
+    layers: tuple[LayerShape, ...]
+    kind: str
+    config: dict[str, Any]
+    image_encoder: str
+    image_encoder_name: str
+    created: str
+    size: int
+
+
+def save_ppd(ppd: PPD, path: str | PathLike[str]) -> Path:
+    """Write PPD weights in float16; the same PPD gives the same bytes.
+
+    Args:
+        ppd: With a user encoder of Palate's own, or none.
+        path: Of the file; the ending is added when missing. A file of this name is replaced in one step.
+
+    Raises:
+        PPDError: NaN or numbers beyond float16 among the weights, or a user encoder that has no file of this kind.
+        StoreError: it can't be written; an older file is untouched.
+    """
+    encoder: Any = ppd.encoder
+    if encoder is not None and encoder.kind not in _ENCODERS:
+        raise PPDError(
+            f"Cannot save {ppd.name!r}: its user encoder is of the kind {encoder.kind!r}; expected one of "
+            f"{', '.join(_ENCODERS)}. An IP-Adapter stays the file that it is: load that one."
+        )
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "identity": ppd.identity,
+        "base": ppd.base,
+        "name": ppd.name[:MAX_TEXT],
+        "width": str(ppd.width),
+        "kind": "" if encoder is None else encoder.kind,
+        "config": json.dumps({} if encoder is None else encoder.config, sort_keys=True),
+        "image_encoder": ppd.image_encoder,
+        "image_encoder_name": ppd.image_encoder_name[:MAX_TEXT],
+        "created": ppd.created,
+    }
+    for number, layer in enumerate(ppd.attention.layers):
+        metadata[f"layer.{number}"] = f"{layer.name} {layer.query} {layer.inner} {layer.heads} {layer.out}"
+    return write_atomically(safetensors_path(path), _Halves(ppd.state_dict()), metadata)
+
+
+def load_ppd(
+    path: str | PathLike[str],
+    image_encoder: str | NamedEncoder | None = None,
+    precision: torch.dtype = torch.float32,
+) -> PPD:
+    """Read PPD weights, or an IP-Adapter as one that was never trained on preferences.
+
+    Args:
+        path: Of the file.
+        image_encoder: The one that people are to be encoded with, or its identity; None takes any.
+        precision: Of the weights in memory; float32 to train them.
+
+    Raises:
+        FileFormatError: neither, from a newer Palate, cut off or damaged, with NaN, or tensors that don't fit the
+            layers and the user encoder that the file names.
+        EncoderMismatchError: it was trained with another image encoder; the message names both.
+        PPDError: an IP-Adapter of a kind that isn't supported.
+    """
+    file = typed_path(path)
+    if _is_foreign(file):
+        return read_ip_adapter(file)
+    header = read_header(file, _WHAT, MOST_BYTES)
+    said = _said(file.name, header)
+    _require_image_encoder(file.name, said, image_encoder)
+    with torch.inference_mode(False):  # a host may be in it; these weights may be trained yet
+        ppd = _described(file.name, said, header)
+        ppd.load_state_dict(_tensors(file, header, precision), assign=True)
+    ppd.requires_grad_(True)
+    try:
+        found = ppd.identity
+    except PPDError as error:
+        raise FileFormatError(f"Cannot read {file.name!r}: {error}") from error
+    if found != said.identity:
+        raise FileFormatError(
+            f"Cannot read {file.name!r}: its numbers are those of {found[:12]}, its header says "
+            f"{said.identity[:12]}; expected the same. It is damaged: get it again."
+        )
+    return ppd
+
+
+def describe_ppd(path: str | PathLike[str]) -> PPDFile:
+    """Read what a PPD file says of itself.
+
+    Raises:
+        FileFormatError: as `load_ppd`, as far as the header shows it; an IP-Adapter's says nothing.
+    """
+    file = typed_path(path)
+    return _said(file.name, read_header(file, _WHAT, MOST_BYTES))
+
+
+class _Halves(Mapping[str, Tensor]):
+    """Tensors by name in order, made float16 when they are written: all at once would be another 700 MB."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = dict(sorted(tensors.items()))
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name].detach().to("cpu", torch.float16).contiguous()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def _is_foreign(file: Path) -> bool:
+    """Whether `ip_adapter.read` knows better: a pickle's ending, or an IP-Adapter's tensors."""
+    if file.suffix.lower() in (".bin", ".pt", ".pth", ".ckpt"):
+        return True
+    header = read_header(file, _WHAT, MOST_BYTES)
+    return "format" not in header.metadata and is_ip_adapter(list(header.shapes))
+
+
+def _said(name: str, header: Header) -> PPDFile:
+    metadata = header.metadata
+    version = require_format(name, metadata, FORMAT, VERSION, _WHAT)
+    base = metadata.get("base", "")
+    if base not in BASES:
+        raise FileFormatError(
+            f"Cannot read {name!r}: its base is {base[:40]!r}; expected one of {', '.join(BASES)}. Update Palate."
+        )
+    return PPDFile(
+        version,
+        metadata.get("identity", ""),
+        base,
+        metadata.get("name", ""),
+        int(read_number(name, metadata, "width", int, lowest=1)),
+        _layers(name, metadata),
+        *_encoder_said(name, metadata),
+        metadata.get("image_encoder", ""),
+        metadata.get("image_encoder_name", ""),
+        metadata.get("created", ""),
+        header.size,
+    )
+
+
+def _layers(name: str, metadata: Mapping[str, str]) -> tuple[LayerShape, ...]:
+    count = sum(key.startswith("layer.") for key in metadata)
+    layers = []
+    for number in range(count):
+        parts = metadata.get(f"layer.{number}", "").split(" ")
+        sides = [int(part) for part in parts[1:] if part.isascii() and part.isdigit() and len(part) <= 7]
+        if len(parts) != 5 or len(sides) != 4 or not all(1 <= side <= _MOST_SIDE for side in sides):
+            raise FileFormatError(f"Cannot read {name!r}: its 'layer.{number}' is broken. Get it again.")
+        layer = LayerShape(parts[0], *sides)
+        if layer.inner % layer.heads:
+            raise FileFormatError(
+                f"Cannot read {name!r}: its layer {layer.name} has {layer.heads} heads for {layer.inner} channels; "
+                "expected heads of one width. Get it again."
+            )
+        layers.append(layer)
+    if not 1 <= count <= _MOST_LAYERS:
+        raise FileFormatError(f"Cannot read {name!r}: it has {count} layers; expected 1 to {_MOST_LAYERS}.")
+    return tuple(layers)
+
+
+def _encoder_said(name: str, metadata: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    kind = metadata.get("kind", "")
+    if kind and kind not in _ENCODERS:
+        raise FileFormatError(
+            f"Cannot read {name!r}: its user encoder is of the kind {kind[:40]!r}; expected one of "
+            f"{', '.join(_ENCODERS)}. Update Palate."
+        )
+    try:
+        config = json.loads(metadata.get("config", "{}"))
+    except (ValueError, RecursionError):
+        config = None
+    sizes = [value for value in config.values() if isinstance(value, int)] if isinstance(config, dict) else [-1]
+    if not all(0 <= size <= _MOST_SIDE for size in sizes) or config.get("layers", 1) > _MOST_LAYERS:
+        raise FileFormatError(f"Cannot read {name!r}: its 'config' is broken. Get it again.")
+    return kind, config
+
+
+def _described(name: str, said: PPDFile, header: Header) -> PPD:
+    """The PPD that the header speaks of, without numbers, once all tensors have the shapes that it has."""
+    try:
+        with torch.device("meta"):
+            attention = UserAttention(said.layers, said.width, seed=None)
+            encoder = _ENCODERS[said.kind](**said.config) if said.kind else None
+        ppd = PPD(
+            attention,
+            encoder,
+            said.base,
+            said.name,
+            said.image_encoder,
+            said.image_encoder_name,
+            said.created,
+        )
+    except (PPDError, TypeError, ValueError, RuntimeError) as error:
+        raise FileFormatError(
+            f"Cannot read {name!r}: its user encoder can't be built ({error}). Get it again."
+        ) from error
+    wanted = {key: tuple(tensor.shape) for key, tensor in ppd.state_dict().items()}
+    for key in sorted(wanted.keys() | header.shapes.keys()):
+        found = header.shapes.get(key)
+        if found != wanted.get(key) or header.dtypes[key] not in ("F16", "F32"):
+            raise FileFormatError(
+                f"Cannot read {name!r}: its tensor {key[:80]!r} is "
+                f"{'missing' if found is None else f'{header.dtypes[key][:12]} of shape {found}'}; expected "
+                f"{f'F16 of shape {wanted[key]}' if key in wanted else 'none of this name'}, as its own layers have it."
+            )
+    return ppd
+
+
+def _tensors(file: Path, header: Header, precision: torch.dtype) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(file), framework="pt", device="cpu") as opened:
+            # A clone, since the file's own memory ends with the file.
+            return {name: opened.get_tensor(name).to(precision, copy=True) for name in header.shapes}
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise FileFormatError(
+            f"Cannot read {file.name!r}: {error}; expected {_WHAT}. It is cut off or damaged."
+        ) from error
+
+
+def _require_image_encoder(name: str, said: PPDFile, encoder: str | NamedEncoder | None) -> None:
+    wanted = encoder if isinstance(encoder, str) or encoder is None else encoder.identity
+    if wanted is None or not said.image_encoder or wanted == said.image_encoder:
+        return
+    given = wanted[:12] if isinstance(encoder, str) or encoder is None else f"{encoder.name} ({wanted[:12]})"
+    raise EncoderMismatchError(
+        f"Cannot use the PPD {name!r}: it was trained with the image encoder {said.image_encoder_name or 'unnamed'} "
+        f"({said.image_encoder[:12]}); the one in use is {given}. Load the first one."
+    )
