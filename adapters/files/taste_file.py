@@ -236,10 +236,11 @@ def _accuracy(name: str, metadata: dict[str, str]) -> Accuracy | None:
 
 def _width(name: str, data: bytes) -> int:
     """D as the header has it."""
-    shape = header_of(name, data, _WHAT).shapes.get("weights", ())
-    if len(shape) != 1 or shape[0] < 1:
+    shape = header_of(name, data, _WHAT).shapes.get("weights")
+    if shape is None or len(shape) != 1 or shape[0] < 1:
+        found = None if shape is None else list(shape)
         raise FileFormatError(
-            f"Cannot read {name!r}: its 'weights' have shape {shape}; expected (D,) with at least one number."
+            f"Cannot read {name!r}: its 'weights' have shape {found}; expected (D,) with at least one number."
         )
     return shape[0]
 
