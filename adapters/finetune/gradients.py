@@ -52,6 +52,7 @@ class Gradients:
         self._denoiser, self._settings, self._beta = denoiser, settings, settings.beta
         self._known, self._past, self._among = known, past, among
         self._needs_reference = settings.loss not in REFERENCE_FREE
+        self._variant = settings.variant
 
     def add(self, drawn: Sequence[Draw]) -> PairLoss:
         """Add the gradient of the mean loss; the loss is (B,) over all batches, without gradient."""
@@ -121,4 +122,7 @@ class Gradients:
             more["weights"] = contrast_weights(chosen, rejected, self._settings.temperature)
         if name == "adaptive_dpo":
             more["annotators"] = annotators
+            more["released"] = self._variant == "released"
+        if name == "mapo" and self._variant:
+            more["variant"] = self._variant
         return LOSSES[name](errors, beta=self._beta, **more)

@@ -73,7 +73,9 @@ def train_lora(
                 judge.begin()
         for number, loss in enumerate(losses):
             last = number == len(losses) - 1
-            stage = settings if last else replace(settings, loss=loss, beta=None).settled(len(data), among.count)
+            stage = settings
+            if not last:
+                stage = replace(settings, loss=loss, beta=None, variant="").settled(len(data), among.count)
             place = folder if last else folder / f"stage {number + 1} {loss}"
             # A stage is known again by all before it, too.
             which = "/".join((about, *losses[:number]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..errors import FineTuneError
-from .losses import BETAS, LOSSES
+from .losses import BETAS, LOSSES, MAPO_VARIANTS
 from .optimizer import OPTIMIZERS
 
 __all__ = ["TrainSettings"]
@@ -47,6 +47,8 @@ class TrainSettings:
         fixed_noise: How many draws of noise and timestep each pair has, whose reference errors are computed once
             before the training; 0 draws anew at every step.
         save_every: Steps between two checkpoints; None: a minute.
+        variant: Another reading of the last stage's loss: one of MaPO's, or "released" for Adaptive-DPO as its authors'
+            code has it. "" is ours.
     """
 
     loss: str = "dpo"
@@ -71,6 +73,7 @@ class TrainSettings:
     checkpointing: bool | None = None
     fixed_noise: int = 0
     save_every: int | None = None
+    variant: str = ""
 
     def __post_init__(self) -> None:
         choices = [("loss", loss, tuple(LOSSES)) for loss in (*self.stages, self.loss)]
@@ -81,6 +84,10 @@ class TrainSettings:
         for name, chosen, possible in choices:
             if chosen not in possible:
                 raise FineTuneError(f"Cannot train: {name} {chosen!r}; expected one of {', '.join(possible)}.")
+        variants = {"mapo": MAPO_VARIANTS, "adaptive_dpo": ("released",)}.get(self.loss, ())
+        if self.variant and self.variant not in variants:
+            expected = f"one of {', '.join(variants)}" if variants else "none"
+            raise FineTuneError(f"Cannot train with {self.loss}: variant {self.variant!r}; expected {expected}.")
         limits = {
             "beta": (0.0, 1e9),
             "rank": (1, 128),

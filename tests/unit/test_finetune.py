@@ -303,6 +303,17 @@ def test_doubts_reach_the_loss_and_a_watcher_sees_every_batch(denoiser: Denoiser
     assert len(seen) == 6 and all(len(rows) == 2 for rows in seen)
 
 
+@pytest.mark.parametrize(("loss", "variant"), [("mapo", "paper_exponent"), ("adaptive_dpo", "released")])
+def test_a_variant_is_another_training(folder: Path, tmp_path: Path, loss: str, variant: str) -> None:
+    found = []
+    for name in ("", variant):
+        pipeline = load_pipeline(folder, torch.float32).pipeline
+        model = Denoiser(pipeline.unet, noising_of(pipeline.scheduler), CPU, torch.float32)
+        settings = replace(QUICK, loss=loss, variant=name, beta=5000.0 if loss == "adaptive_dpo" else 8.0)
+        found.append(trained(model, tmp_path / (name or "ours"), settings).state)
+    assert any(not torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
 def test_past_selves_take_the_policys_place_and_give_it_back(denoiser: Denoiser) -> None:
     parameters = add_lora(denoiser.unet, 2)
     past = PastSelves(parameters)
@@ -388,6 +399,10 @@ def test_settings_are_chosen_by_how_much_there_is_and_wrong_ones_named() -> None
         TrainSettings(loss="dop")
     with pytest.raises(FineTuneError, match="rank is 0; expected 1 to 128"):
         TrainSettings(rank=0)
+    with pytest.raises(FineTuneError, match="with dpo: variant 'released'; expected none"):
+        TrainSettings(variant="released")
+    with pytest.raises(FineTuneError, match="variant 'paper'; expected one of code, paper_exponent"):
+        TrainSettings(loss="mapo", variant="paper")
 
 
 def test_from_answers_to_a_file(folder: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from .dpo import dpo
 from .errors_of_pairs import PairErrors, PairLoss
 from .ipo import ipo
 from .kto import kto
+from .mapo import VARIANTS as MAPO_VARIANTS
 from .mapo import mapo
 from .rdpo import rdpo
 from .rpo import contrast_weights, pair_embedding, rpo
@@ -26,6 +27,7 @@ from .sft import sft
 __all__ = [
     "BETAS",
     "LOSSES",
+    "MAPO_VARIANTS",
     "REFERENCE_FREE",
     "Minority",
     "PairErrors",
