@@ -25,7 +25,7 @@ def train_lora_command(arguments: argparse.Namespace, store: Path) -> int:
 
     Args:
         arguments: person, model, loss, steps, rank, learning_rate, batch, beta, seed, size, name, output, device,
-            encoder, private, json, starter; as in `cli.py`.
+            encoder, private, anew, json, starter; as in `cli.py`.
         store: Folder of the answers.
 
     Returns:
@@ -50,28 +50,31 @@ def _train(
     arguments: argparse.Namespace, store: Path, folder: Path, asked: Ending, tell: Callable[[Event], None]
 ) -> int:
     """Do it; `tell` hears of everything, and everything else that is printed is for people."""
+    from ..adapters.comparisons import PreferenceStore
+    from ..adapters.finetune.checkpoint import forget_checkpoint, only_training
+    from ..adapters.finetune.pairs import pairs_of
+    from ..adapters.places import palate_home, typed_path
+
+    # What can be said at once is said before libraries are imported that take many seconds.
+    settings = _settings(arguments)
+    with PreferenceStore.existing(store) as answers:
+        pairs = pairs_of(answers, arguments.person)
+    with only_training(folder):  # the training itself holds it again, once the model is loaded
+        if arguments.anew:
+            forget_checkpoint(folder)
+    file = palate_home() / "loras" / f"{folder.name}.safetensors"
+    file = typed_path(arguments.output) if arguments.output else file
     try:
         import peft  # noqa: F401
     except ImportError as error:
         raise FineTuneError(
             "Cannot train: peft is not installed here. `python install.py train` makes an environment that has it."
         ) from error
-    from ..adapters.comparisons import PreferenceStore
     from ..adapters.encoders import load_encoder
-    from ..adapters.finetune.checkpoint import only_training
-    from ..adapters.finetune.pairs import pairs_of
     from ..adapters.finetune.personal import train_personal_lora
-    from ..adapters.places import palate_home, typed_path
     from .export import silence
 
     silence()
-    settings = _settings(arguments)
-    with PreferenceStore.existing(store) as answers:
-        pairs = pairs_of(answers, arguments.person)
-    with only_training(folder):  # said before a model is loaded; the training itself holds it again
-        pass
-    file = palate_home() / "loras" / f"{folder.name}.safetensors"
-    file = typed_path(arguments.output) if arguments.output else file
     encoder = load_encoder(arguments.encoder) if arguments.encoder else None
     if settings.loss == "rpo" and encoder is None:
         encoder = load_encoder("playground" if arguments.model == "playground" else "open_clip:ViT-L-14/openai")

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from ..adapters.finetune.protocol import STOP, STOPPED, Event, write_line
+from ..adapters.finetune.protocol import STOP, STOPPED, Event, Stepped, write_line
 
 __all__ = ["Ending", "Lines", "ending", "lines", "minutes"]
 
@@ -30,6 +30,16 @@ class Ending:
     def __init__(self, folder: Path) -> None:
         self._file = folder / STOP
         self._asked = threading.Event()
+        self._begun = threading.Event()
+
+    @property
+    def begun(self) -> bool:
+        """Whether a step was told of, so that there is something to keep."""
+        return self._begun.is_set()
+
+    def begin(self) -> None:
+        """From now on there is something to keep."""
+        self._begun.set()
 
     def asked(self) -> bool:
         """Whether it was; it should keep where it stands, then end."""
@@ -91,8 +101,10 @@ def _watch(asked: Ending) -> None:
         while os.read(0, 1024):
             pass
     asked.now()
-    time.sleep(PATIENCE)
-    os._exit(STOPPED)  # it hangs, and nobody is left to end it
+    if asked.begun:
+        time.sleep(PATIENCE)
+    # It hangs, and nobody is left to end it; or there is nothing yet to keep, and a model would be loaded for nobody.
+    os._exit(STOPPED)
 
 
 class Lines:
@@ -107,6 +119,8 @@ class Lines:
         self._out, self._asked = out, asked
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, Stepped):
+            self._asked.begin()
         try:
             print(write_line(event), file=self._out, flush=True)
         except (OSError, ValueError):  # the pipe is cut: keep the checkpoint, which no traceback must prevent

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import FileFormatError, ShapeError
+from ..errors import FileFormatError, ShapeError, StoreError
 from ..places import typed_path
 from .container import read_bytes, read_metadata, read_tensors, write_atomically
 
-__all__ = ["kohya_name", "load_lora_file", "save_lora"]
+__all__ = ["kohya_name", "load_lora_file", "require_replaceable_lora", "save_lora"]
 
 FORMAT, VERSION = "palate.lora", 1
 _BASES = {
@@ -92,6 +92,30 @@ def load_lora_file(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[s
     if not any(name.endswith(".lora_down.weight") for name in tensors):
         raise FileFormatError(f"Cannot read {path.name!r}: found no LoRA layer in it; expected {_WHAT}.")
     return tensors, metadata
+
+
+def require_replaceable_lora(file: Path, person: str) -> None:
+    """Refuse to write over what isn't a LoRA that Palate trained on the same person's answers; ask before training.
+
+    Raises:
+        StoreError: a file of this name is somebody else's.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not file.exists():
+        return
+    try:
+        with safe_open(file, framework="pt") as opened:  # the header alone: others' LoRAs are large
+            metadata = opened.metadata() or {}
+    except (OSError, SafetensorError):
+        metadata = {}
+    if metadata.get("format") == FORMAT and metadata.get("palate.person", "") in ("", person):
+        return
+    whose = "no LoRA of Palate's" if metadata.get("format") != FORMAT else "another person's"
+    raise StoreError(
+        f"Cannot train into {file.name!r} in {file.parent}: a file of this name is there and is {whose}; expected a "
+        "free name. Choose another one."
+    )
 
 
 def kohya_name(layer: str, family: str) -> str:

@@ -14,7 +14,7 @@ import torch
 
 from ..errors import FineTuneError
 
-__all__ = ["only_training", "read_checkpoint", "write_checkpoint"]
+__all__ = ["forget_checkpoint", "only_training", "read_checkpoint", "write_checkpoint"]
 
 _FILE, _LOCK = "checkpoint.pt", "lock.sqlite"
 
@@ -66,6 +66,18 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
             f"Cannot keep where the training stands in {folder}: {error}. The last checkpoint is safe; make room and "
             "start again with the same name to go on from it."
         ) from error
+
+
+def forget_checkpoint(folder: Path) -> None:
+    """Have the next training in this folder begin anew.
+
+    Raises:
+        FineTuneError: it can't be deleted.
+    """
+    try:
+        (folder / _FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise FineTuneError(f"Cannot begin anew in {folder}: {error}. Choose another name.") from error
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any] | None:

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from palate.adapters.comparisons import Comparison, PreferenceStore
-from palate.adapters.files.lora_file import load_lora_file
+from palate.adapters.errors import StoreError
+from palate.adapters.files.lora_file import load_lora_file, require_replaceable_lora, save_lora
 from palate.adapters.finetune.protocol import STOP, STOPPED, Event, Finished, Prepared, Stepped, read_line
 from palate.ui.cli import main
 from palate.ui.training import Lines
@@ -89,3 +91,19 @@ def test_a_file_stop_ends_it_with_a_checkpoint_that_it_goes_on_from(command, tmp
     told.clear()
     assert main(quick) == 0
     assert next(event.step for event in told if isinstance(event, Stepped)) == 3
+    told.clear()
+    assert main([*quick, "--anew"]) == STOPPED
+    assert next(event.step for event in told if isinstance(event, Stepped)) == 1
+
+
+def test_a_lora_takes_the_place_of_ones_own_and_of_no_others(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs.safetensors"
+    require_replaceable_lora(theirs, "mara")
+    theirs.write_bytes(b"something else")
+    with pytest.raises(StoreError, match="is no LoRA of Palate's"):
+        require_replaceable_lora(theirs, "mara")
+    state = {"a.down": torch.zeros(2, 4), "a.up": torch.zeros(4, 2)}
+    save_lora(state, theirs, "sd15", {"palate.person": "otto"})
+    with pytest.raises(StoreError, match="another person's"):
+        require_replaceable_lora(theirs, "mara")
+    require_replaceable_lora(theirs, "otto")

@@ -123,20 +123,21 @@ def test_it_ends_with_whoever_started_it(python: Path, tmp_path: Path) -> None:
     until((tmp_path / "home" / "kept").exists)
 
 
-def test_a_training_whose_starter_is_gone_is_asked_to_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_training_whose_starter_is_gone_keeps_what_there_is_to_keep(tmp_path: Path, begun: bool) -> None:
     script = (
         "import pathlib, sys, time; from palate.ui.training import ending\n"
         f"with ending(pathlib.Path({str(tmp_path)!r}), starter=True) as asked:\n"
-        "    sys.stdout.write('ready\\n'); sys.stdout.flush()\n"
-        "    while not asked.asked(): time.sleep(0.01)\n"
+        f"    {begun} and asked.begin(); sys.stdout.write('ready\\n'); sys.stdout.flush()\n"
+        f"    while not (asked.asked() and {begun}): time.sleep(0.01)\n"
         "    sys.stdout.write('kept\\n')\n"
     )
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as training:
         assert training.stdout.readline() == "ready\n"
         training.stdin.close()
-        assert training.stdout.read() == "kept\n"
-    assert training.returncode == 0
+        assert training.stdout.read() == ("kept\n" if begun else "")
+    assert training.returncode == (0 if begun else 130)
 
 
 def test_which_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

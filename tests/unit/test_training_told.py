@@ -80,8 +80,12 @@ def test_only_events_are_printed_and_a_cut_pipe_asks_to_end(tmp_path: Path, caps
         with lines(asked) as tell:
             sys.stdout.write("from a library\n")
             tell(Prepared(1, 2))
+            assert not asked.begun
+            tell(Stepped(1, 2))
+            assert asked.begun
         told = capsys.readouterr()
-        assert read_line(told.out) == Prepared(1, 2) and "library" in told.err
+        assert [read_line(line) for line in told.out.splitlines()] == [Prepared(1, 2), Stepped(1, 2)]
+        assert "library" in told.err
         closed = io.StringIO()
         closed.close()
         Lines(closed, asked)(Prepared(2, 2))
