@@ -3,7 +3,7 @@
 adapt_text_embedding   x moved by the closed form, no model
 adapt_text_weights     a text encoder's weights, input vectors, states or pooled vector moved for one prompt; any host
 TextConditioner        the text side of a diffusers pipeline, one tower or SDXL's two, plain and steered
-Generator              pictures by seed, plain and steered
+Generator              pictures by seed, plain, steered and for a user
 """
 
 from .adapted import Adapted, Change

@@ -1,7 +1,8 @@
-"""Pictures from a diffusers pipeline, plain or moved along a taste; the same seed, the same picture."""
+"""Pictures from a diffusers pipeline, plain, moved along a taste or for a user; the same seed, the same picture."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -14,6 +15,10 @@ import torch
 from PIL import Image
 
 from ..encoders import ImageTextEncoder, load_encoder
+from ..ppd.layers import layers_of, width_of
+from ..ppd.model import PPD
+from ..ppd.user import User
+from .acting import Acting, acting
 from .conditioner import TextConditioner
 from .conditioning import Conditioning
 from .matching import Tastes, encoders_by_tower
@@ -32,7 +37,7 @@ Encoders = Encoder | Sequence[Encoder]
 
 
 class Generator:
-    """A Stable Diffusion 1.x, 2.x or XL pipeline that can follow a taste.
+    """A Stable Diffusion 1.x, 2.x or XL pipeline that can follow a taste, and a user of a PPD.
 
     Attributes:
         name: Of the model, as asked for.
@@ -40,6 +45,7 @@ class Generator:
         defaults: Its sampling settings.
         offload: How its weights are placed: "none", "model" or "sequential".
         conditioner: Its text side; `conditioner.encoders` are what tastes must have been learned with.
+        ppd: What users must have been made with, or None; set by `use_ppd`.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class Generator:
             partial(place, self._pipeline, self.offload, self.device),
         )
         self.conditioner = self._text_side(towers, encoder if encoder is not None else loaded.clip)
+        self.ppd: PPD | None = None
         self._pictures: OrderedDict[tuple[Any, ...], Image.Image] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -90,6 +97,17 @@ class Generator:
     def encoders(self) -> dict[str, ImageTextEncoder]:
         """All CLIPs by the text tower that they belong to, "clip_l" or "clip_g"."""
         return self.conditioner.encoders
+
+    def use_ppd(self, ppd: PPD | None) -> None:
+        """Take a PPD, so that pictures can be made for its users; None takes it away.
+
+        Raises:
+            PPDError: it was trained for another model.
+        """
+        if ppd is not None:
+            unet = self._pipeline.unet
+            ppd.fits(layers_of(unet), width_of(unet))
+        self.ppd = ppd
 
     def images(
         self,
@@ -104,6 +122,10 @@ class Generator:
         settings: SteeringSettings | None = None,
         on_step: Callable[[int, int], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
+        user: User | None = None,
+        user_strength: float = 1.0,
+        user_start: float = 0.0,
+        user_end: float = 1.0,
     ) -> list[Image.Image]:
         """Generate one picture per seed; a seed gives the same picture whatever the others are.
 
@@ -119,6 +141,9 @@ class Generator:
             settings: How to steer.
             on_step: Called with (steps done, all steps), those of steering and of all pictures together.
             cancelled: Asked at every step.
+            user: For whom, made with `ppd`; None, or user_strength 0, is the plain model.
+            user_strength: -5 to 5; 1 as trained, below 0 leads away from the person.
+            user_start, user_end: Part of the schedule where the user acts, in [0, 1].
 
         Returns:
             RGB pictures in the order of the seeds. Pictures made before are given again from memory.
@@ -127,6 +152,7 @@ class Generator:
             CancelledError: `cancelled` said so.
             EncoderMismatchError: the taste was learned with another encoder.
             OutOfMemoryError: memory ran out; pictures made before are kept.
+            PPDError: the user was made with another PPD, or none is set, or its numbers are out of range.
             SteeringError: wrong settings.
         """
         settings = (settings or SteeringSettings()).settled(len(self.conditioner.towers))
@@ -134,8 +160,10 @@ class Generator:
             settings = replace(settings, strength=strength)
         look = self._look(steps, guidance, size)
         look.require(seeds)
+        at_work = acting(self.ppd, user, user_strength, user_start, user_end)
         steered = taste if settings.strength > 0 else None
         along = () if steered is None else (*sorted(taste_key(one) for one in _listed(steered)), settings)
+        along = (along, () if at_work is None else at_work.key)
         keys = {seed: (prompt, negative_prompt, seed, look, along, *self.conditioner.state) for seed in seeds}
         with self._lock:
             new = [seed for seed in dict.fromkeys(seeds) if keys[seed] not in self._pictures]
@@ -148,7 +176,7 @@ class Generator:
                 what = f"generate {look.width}x{look.height} pixels"
                 for number, seed in enumerate(new):
                     progress = Progress(first + number * look.steps, total, on_step, cancelled)
-                    work = partial(sample, self._pipeline, *texts, seed, look, progress)
+                    work = partial(self._sample, texts, seed, look, progress, at_work)
                     made[seed] = named_when_out_of_memory(what, self._smaller, work)
                     self._pictures[keys[seed]] = made[seed]
                 self._forget()
@@ -161,6 +189,18 @@ class Generator:
         settings = replace(settings or SteeringSettings(), strength=strength)
         with self._lock:
             return self.conditioner.steered(prompt, taste, settings)[1]
+
+    def _sample(
+        self,
+        texts: tuple[Conditioning, Conditioning],
+        seed: int,
+        look: Look,
+        progress: Progress,
+        at_work: Acting | None,
+    ) -> Image.Image:
+        """One picture, plain or for the user at work."""
+        with at_work.on(self._pipeline, look) if at_work is not None else contextlib.nullcontext():
+            return sample(self._pipeline, *texts, seed, look, progress)
 
     def _forget(self) -> None:
         """Let the oldest pictures go where there are too many."""
