@@ -13,6 +13,7 @@ from .embedding import PalateSaveEmbedding
 from .loaders import PalateLoadEncoder, PalateLoadPlayground
 from .rank import PalateRankImages
 from .tastes import PalateFitTaste, PalateLoadTaste, PalateSaveTaste
+from .train import PalateTrainPreferenceLora
 
 __all__ = ["PalateExtension"]
 
@@ -34,4 +35,5 @@ class PalateExtension(ComfyExtension):
             PalateSaveTaste,
             PalateLoadTaste,
             PalateSaveEmbedding,
+            PalateTrainPreferenceLora,
         ]

@@ -331,6 +331,7 @@ def start(folder: Path, comfyui: Path, python: Path) -> tuple[Host, subprocess.P
     environment = os.environ | {
         "PALATE_HOME": str(folder / "home"),
         "PALATE_PROBES": str(folder / "probes"),
+        "PALATE_TRAIN_PYTHON": sys.executable,
         "HF_HUB_OFFLINE": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }

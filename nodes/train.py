@@ -1,0 +1,220 @@
+"""The node that trains a LoRA on a person's answers, in a process of its own: nothing of training is loaded here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+from comfy_api.v0_0_2 import io
+from PIL import Image
+from server import PromptServer
+
+from ..adapters.files.lora_file import require_replaceable_lora
+from ..adapters.finetune.losses import LOSSES
+from ..adapters.finetune.process import TrainingProcess
+from ..adapters.finetune.protocol import Event, Finished, Prepared, Sampled, Stepped
+from ..adapters.places import safe_name
+from .sockets import ADVANCED, CATEGORY, open_store, person_input, schema
+
+_PLAYGROUND, _DEFAULT = "playground", "default"
+_PAUSE = 0.2  # seconds between two looks at the process
+_PREVIEW = 512  # px
+_made: set[Path] = set()  # by this process, so that one that was deleted since is made again
+
+
+class PalateTrainPreferenceLora(io.ComfyNode):
+    """Train a LoRA on a person's answers."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="PalateTrainPreferenceLora",
+            display_name="Train Preference LoRA",
+            category=CATEGORY,
+            search_aliases=["train lora", "dpo", "mapo", "diffusion-dpo", "fine-tune", "preference optimization"],
+            description="Train a LoRA on a person's answers (DPO, MaPO and others), in a process of its own. The queue "
+            "waits meanwhile; Cancel keeps what was reached, and the same settings go on from there.",
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint",
+                    options=[_PLAYGROUND, *folder_paths.get_filename_list("checkpoints")],
+                    tooltip="What the LoRA is for: an SD1.5 or SDXL checkpoint, or Palate's small playground. It works "
+                    "with others of the same family, too.",
+                ),
+                person_input(),
+                io.Combo.Input(
+                    "loss",
+                    options=[_DEFAULT, *LOSSES],
+                    default=_DEFAULT,
+                    tooltip="What is made of the answers. default chooses; mapo needs the least memory, sft learns "
+                    "from the chosen images alone, rdpo and adaptive_dpo doubt answers that may be slips.",
+                ),
+                io.String.Input(
+                    "name",
+                    default="my-lora",
+                    tooltip="Name of the file in ComfyUI's loras folder. A LoRA of the same person that Palate trained "
+                    "is replaced, any other file is not.",
+                ),
+                *_settings(),
+            ],
+            outputs=[
+                # Of any type: a loader's list of names is a type of its own, which none but the same list fits.
+                io.AnyType.Output(display_name="lora_name", tooltip="For Load LoRA's lora_name."),
+                io.String.Output(display_name="file", tooltip="The same name as text."),
+                io.String.Output(display_name="found", tooltip="How good it is on answers that it did not train on."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, person: str | None = None, name: str | None = None, **_: Any) -> object:
+        store = open_store()  # a linked name isn't known here: then everybody's answers count
+        answers = tuple((who, store.revision(who)) for who in ([person] if person else store.people()))
+        file = _file(name) if name else None
+        return answers, file in _made and file is not None and not file.exists()
+
+    @classmethod
+    async def execute(
+        cls,
+        checkpoint: str,
+        person: str,
+        loss: str,
+        name: str,
+        rank: int = 0,
+        learning_rate: float = 0.0,
+        steps: int = 0,
+        seed: int = 0,
+        begin_anew: bool = False,
+    ) -> io.NodeOutput:
+        file = _file(name)
+        require_replaceable_lora(file, person)
+        model = checkpoint
+        if checkpoint != _PLAYGROUND:
+            model = folder_paths.get_full_path_or_raise("checkpoints", checkpoint)
+        given = {
+            "person": person,
+            "model": model,
+            "loss": "" if loss == _DEFAULT else loss,
+            "rank": rank,
+            "learning-rate": learning_rate,
+            "steps": steps,
+            "seed": seed,
+            "name": f"comfyui {name}",
+            "output": file,
+        }
+        words = [f"--{key}={value}" for key, value in given.items() if value]
+        found = await _train(["lora", *words, *(["--anew"] if begin_anew else [])], cls.hidden.unique_id)
+        _made.add(file)
+        said = f"{found.summary}\nSaved as {file.name}." + (f"\nIt ended early: {found.stopped}." * bool(found.stopped))
+        return io.NodeOutput(file.name, file.name, said, ui={"text": [said]})
+
+
+async def _train(arguments: Sequence[str], node: str) -> Finished:
+    """Run it, with progress on the node; Cancel ends it and keeps its checkpoint.
+
+    Raises:
+        FineTuneError: it couldn't start or go on. InterruptProcessingException: it was cancelled.
+    """
+    with TrainingProcess(arguments) as training:
+        comfy.model_management.unload_all_models()  # the other process needs the memory
+        comfy.model_management.soft_empty_cache()
+        shown = _Shown(node)
+        shown.say("Starting…")
+        while training.running:
+            for event in training.news():
+                shown(event)
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            await asyncio.sleep(_PAUSE)
+        return training.result()
+
+
+class _Shown:
+    """Shows how far it is on the node."""
+
+    def __init__(self, node: str) -> None:
+        self._bar, self._node, self._judged = comfy.utils.ProgressBar(1), node, ""
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Prepared):
+            self._bar.update_absolute(event.done, event.all)
+            self.say(f"Reading images: {event.done} of {event.all}")
+        elif isinstance(event, Stepped):
+            if event.judgement is not None:
+                self._judged = f", {100 * event.judgement['accuracy']:.0f} % of unseen answers right"
+            self._bar.update_absolute(event.step, event.steps)
+            self.say(f"Step {event.step} of {event.steps}{self._judged}{_left(event.seconds_left)}")
+        elif isinstance(event, Sampled) and event.files:
+            with Image.open(event.files[0]) as picture:
+                self._bar.update_absolute(self._bar.current, preview=("JPEG", picture.convert("RGB"), _PREVIEW))
+
+    def say(self, text: str) -> None:
+        PromptServer.instance.send_progress_text(text, self._node)
+
+
+def _left(seconds: float | None) -> str:
+    if not seconds:
+        return ""
+    return f", {seconds:.0f} s left" if seconds < 90 else f", {seconds / 60:.0f} min left"
+
+
+def _file(name: str) -> Path:
+    return Path(folder_paths.get_folder_paths("loras")[0]) / f"{safe_name(name)}.safetensors"
+
+
+def _settings() -> list[Any]:
+    return [
+        io.Int.Input(
+            "rank",
+            optional=True,
+            default=0,
+            min=0,
+            max=128,
+            tooltip="Of the LoRA, 1 to 128: more can hold more, and learns mistakes by heart sooner. 0 goes by the "
+            "number of answers.",
+            extra_dict=ADVANCED,
+        ),
+        io.Float.Input(
+            "learning_rate",
+            optional=True,
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.00001,
+            round=False,
+            tooltip="Of AdamW, 0 to 1. 0 takes the default.",
+            extra_dict=ADVANCED,
+        ),
+        io.Int.Input(
+            "steps",
+            optional=True,
+            default=0,
+            min=0,
+            max=1_000_000,
+            tooltip="Training steps. 0 goes by the number of answers.",
+            extra_dict=ADVANCED,
+        ),
+        io.Int.Input(
+            "seed",
+            optional=True,
+            default=0,
+            min=0,
+            max=2**31 - 1,
+            control_after_generate=False,  # another seed each time would train each time
+            tooltip="Fixes noise, order and start: the same seed gives the same LoRA.",
+            extra_dict=ADVANCED,
+        ),
+        io.Boolean.Input(
+            "begin_anew",
+            optional=True,
+            default=False,
+            tooltip="Off: a training of this name that was cancelled goes on where it stood, and other settings or new "
+            "answers are refused. On: it is forgotten.",
+            extra_dict=ADVANCED,
+        ),
+    ]
