@@ -15,7 +15,7 @@ from ..errors import ComparisonError, ImageError
 from .foreign import Foreign, Lost, Picture
 from .picture_facts import PictureFacts, facts_of_picture
 
-__all__ = ["Imported", "import_answers"]
+__all__ = ["Imported", "import_answers", "opened"]
 
 SOURCE = "import"
 SHOWN = 20  # reasons that are kept
@@ -91,7 +91,7 @@ def import_answers(
 
 def _record(store: PreferenceStore, answer: Foreign, person: str, prompt: str) -> Comparison | Ranking:
     facts = [_facts(one) for one in answer.images]
-    images = tuple(store.add_image(_opened(one)) for one in answer.images)
+    images = tuple(store.add_image(opened(one)) for one in answer.images)
     said = answer.prompt or _common([one.prompt for one in facts]) or prompt
     model, seeds = answer.model or _common([one.model for one in facts]), [one.seed for one in facts]
     if len(images) == 2:
@@ -100,7 +100,12 @@ def _record(store: PreferenceStore, answer: Foreign, person: str, prompt: str) -
     return Ranking(person, images, tiers, "ranked", said, tuple(seeds), model, SOURCE)
 
 
-def _opened(picture: Picture) -> Any:
+def opened(picture: Picture) -> Any:
+    """What `read_image` takes of a picture: its path, or a PIL image of its bytes.
+
+    Raises:
+        ImageError: bytes that are no picture.
+    """
     if isinstance(picture, Path):
         return picture
     try:

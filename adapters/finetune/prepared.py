@@ -21,7 +21,7 @@ from ..errors import CancelledError, FineTuneError
 from ..steering import TextConditioner
 from .pairs import LabelledPair
 
-__all__ = ["Batch", "Prepared", "prepare"]
+__all__ = ["TOKENS", "Batch", "Prepared", "covering", "latents_of", "prepare"]
 
 TOKENS = 77  # the first chunk of a prompt; what follows it is not trained on
 _STEP = 64  # pixels between two shapes of a bucket
@@ -126,7 +126,7 @@ def prepare(
             if cancelled is not None and cancelled():
                 raise CancelledError("Stopped before the training began.")
             if (path, shape) not in done:
-                done[path, shape] = _latents(vae, _covering(picture, shape))
+                done[path, shape] = latents_of(vae, covering(picture, shape))
             sides[side].append(done[path, shape])
         sizes.append((opened[0].height, opened[0].width, 0, 0, shape[1], shape[0]))
         if on_picture is not None:
@@ -157,7 +157,8 @@ def _shape(picture: tuple[int, int], size: int, step: int) -> tuple[int, int]:
     return min(shapes, key=lambda shape: (abs(np.log(shape[0] / shape[1] / wide)), -shape[0] * shape[1]))
 
 
-def _covering(picture: Image.Image, shape: tuple[int, int]) -> Image.Image:
+def covering(picture: Image.Image, shape: tuple[int, int]) -> Image.Image:
+    """Scale a picture to cover (width, height) pixels, and cut it at the centre."""
     scale = max(shape[0] / picture.width, shape[1] / picture.height)
     width, height = max(shape[0], round(picture.width * scale)), max(shape[1], round(picture.height * scale))
     if (width, height) != picture.size:
@@ -166,7 +167,8 @@ def _covering(picture: Image.Image, shape: tuple[int, int]) -> Image.Image:
     return picture.crop((left, top, left + shape[0], top + shape[1]))
 
 
-def _latents(vae: Any, picture: Image.Image) -> Tensor:
+def latents_of(vae: Any, picture: Image.Image) -> Tensor:
+    """Latents (C, h, w) as the denoiser takes them, on the CPU, of a picture whose sides are multiples of 8."""
     pixels = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 127.5 - 1.0).permute(2, 0, 1)[None]
     with torch.no_grad():
         mean = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mean[0].float()

@@ -133,17 +133,20 @@ class Queries:
     """Held-out pairs to judge by, each with its support: the same ones at every look.
 
     Attributes:
-        rows: N indices of the pairs. people: (N,) who answered each.
+        rows: N indices of the pairs; those whose person has no other pair to be known by are left out.
+        people: (N,) who answered each.
     """
 
     def __init__(self, data: PPDData, rows: Sequence[int], support: int, seed: int) -> None:
-        self._data, self.rows = data, list(rows)
-        owners = [PPDPair(*data.pair(row)).person for row in self.rows]
-        self.people = torch.tensor(owners)
-        self._support = [
-            support_of(data, person, row, support, random.Random(f"{seed}/{row}"))
-            for row, person in zip(self.rows, owners, strict=True)
-        ]
+        self._data, self.rows, self._support, people = data, list[int](), list[list[int]](), list[int]()
+        for row in rows:
+            person = PPDPair(*data.pair(row)).person
+            known = support_of(data, person, row, support, random.Random(f"{seed}/{row}"))
+            if known:
+                self.rows.append(row)
+                self._support.append(known)
+                people.append(person)
+        self.people = torch.tensor(people)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -10,14 +10,23 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from ..errors import PPDError
 
-__all__ = ["FEWEST_PAIRS", "PPDData", "PPDPair", "PreparedPPD", "split_people", "support_of"]
+__all__ = [
+    "FEWEST_PAIRS",
+    "PPDData",
+    "PPDPair",
+    "PreparedPPD",
+    "SharesPictures",
+    "rows_of",
+    "split_people",
+    "support_of",
+]
 
 FEWEST_PAIRS = 2  # of a person: one to train on, one to know them by
 
@@ -69,9 +78,24 @@ class PPDData(Protocol):
         ...
 
 
+@runtime_checkable
+class SharesPictures(Protocol):
+    """Data whose pairs may have a picture in common."""
+
+    def share_picture(self, index: int, other: int, /) -> bool:
+        """Whether two pairs do."""
+        ...
+
+
 def support_of(data: PPDData, person: int, excluding: int, count: int, rng: random.Random) -> list[int]:
-    """Draw up to `count` pairs to know a person by, never the pair that they are asked about."""
+    """Draw up to `count` pairs to know a person by: never the pair they are asked about, nor one with its pictures.
+
+    In Pick-a-Pic the picture that was chosen comes again beside a new one: who had seen that pair, too, would know the
+    picture instead of the person.
+    """
     others = [index for index in data.pairs_of(person) if index != excluding]
+    if isinstance(data, SharesPictures):
+        others = [index for index in others if not data.share_picture(index, excluding)]
     return rng.sample(others, min(count, len(others)))
 
 
@@ -136,17 +160,24 @@ class PreparedPPD:
         start, end = self._starts[person : person + 2].tolist()
         return [int(index) for index in self._order[start:end]]
 
+    def share_picture(self, index: int, other: int) -> bool:
+        one, two = self.rows[index, :2].tolist(), self.rows[other, :2].tolist()
+        return not set(one).isdisjoint(two)
+
     def tokens(self, prompt: int) -> tuple[Tensor, Tensor | None]:
         pooled = None if self.pooled is None else self.pooled[prompt].float()
         return self.conditioning[prompt].float(), pooled
 
     def of(self, names: Sequence[str]) -> PreparedPPD:
         """The pairs of these people only; pictures and prompts stay where they are."""
-        place = {name: index for index, name in enumerate(names)}
-        new = torch.tensor([place.get(name, -1) for name in self.names])
-        person = new[self.rows[:, 3]]
-        rows = torch.cat([self.rows[:, :3], person[:, None]], dim=1)[person >= 0]
-        return replace(self, rows=rows, names=tuple(names))
+        return replace(self, rows=rows_of(self.rows, self.names, names), names=tuple(names))
+
+
+def rows_of(rows: Tensor, names: Sequence[str], wanted: Sequence[str]) -> Tensor:
+    """The rows (N', 4) of some people, who are numbered by their place in `wanted`; `names` is who they were."""
+    place = {name: index for index, name in enumerate(wanted)}
+    person = torch.tensor([place.get(name, -1) for name in names])[rows[:, 3]]
+    return torch.cat([rows[:, :3], person[:, None]], dim=1)[person >= 0]
 
 
 def split_people(names: Sequence[str], share: float, seed: int) -> tuple[list[str], list[str]]:

@@ -296,4 +296,5 @@ def _queries(held_out: PPDData | None, settings: PPDSettings) -> Queries | None:
     if held_out is None or not len(held_out):
         return None
     rows = spread_queries(held_out, settings.judged_pairs, settings.seed)
-    return Queries(held_out, rows, settings.judged_support, settings.seed)
+    queries = Queries(held_out, rows, settings.judged_support, settings.seed)
+    return queries if len(queries) else None

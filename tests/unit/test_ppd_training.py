@@ -112,6 +112,17 @@ def test_support_is_the_persons_own_and_never_the_pair_itself() -> None:
     assert len(support_of(data, 0, 0, 2, rng)) == 2
 
 
+def test_support_has_no_picture_of_the_pair_itself() -> None:
+    """Person 0's pairs 0 and 1 share a picture, as in Pick-a-Pic, where the chosen one comes again."""
+    data = people()
+    rows = data.rows.clone()
+    rows[1, 1] = rows[0, 0]
+    chained = replace(data, rows=rows)
+    assert sorted(support_of(chained, 0, 0, 16, random.Random(0))) == [2, 3, 4]
+    two = replace(data, rows=rows[:2], names=("p0",))
+    assert support_of(two, 0, 0, 16, random.Random(0)) == [] and len(Queries(two, [0, 1], 4, 0)) == 0
+
+
 def test_people_are_held_out_by_their_own_hash() -> None:
     names = [f"person {k}" for k in range(200)]
     kept, held = split_people(names, 0.1, 0)
