@@ -6,7 +6,7 @@ import datetime
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,17 @@ from .gradients import KnownOfPairs
 from .loop import train_lora
 from .lora import add_lora
 from .losses import pair_embedding
+from .memory import denoiser_of, require_memory
+from .merging import merge_lora, save_checkpoint
 from .noising import noising_of
 from .pairs import LabelledPair, split_pairs
 from .prepared import prepare
+from .samples import Samples, prompts_of
 from .settings import TrainSettings
+from .several import several
 from .step import Denoiser
 from .told import Trained, TrainingStep
+from .weights import all_parameters, load_state
 
 __all__ = ["PersonalLora", "train_personal_lora"]
 
@@ -59,8 +64,11 @@ def train_personal_lora(
     on_prepared: Callable[[int, int], None] | None = None,
     on_step: Callable[[TrainingStep], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    merge: Path | None = None,
+    samples: int = 0,
+    on_sample: Callable[[int, tuple[Path, ...]], None] | None = None,
 ) -> PersonalLora:
-    """Train a LoRA on pairs and save it.
+    """Train a LoRA on pairs and save it; or all weights, where the settings say so.
 
     Args:
         model: As `Generator` takes it: "playground", a diffusers folder, a single file of SD1.5 or SDXL.
@@ -68,22 +76,31 @@ def train_personal_lora(
         settings: What is None is chosen.
         folder: Of the checkpoint. A stopped training of the same model, settings and pairs goes on there; one that came
             to its end makes room for another.
-        file: To save to.
+        file: To save to; with full fine-tuning a checkpoint, or a folder where the model is one.
         person: For the file's metadata; "" leaves it out.
         encoder: With both towers, for `rpo`'s distances.
-        device: Where to train; on "cuda" in bfloat16.
+        device: Where to train; on "cuda" in bfloat16. One of several processes has its own.
         on_prepared: Called with (pictures encoded, all).
         on_step, cancelled: See `train_lora`.
+        merge: Where to write the model with the LoRA merged in, too; None: nowhere.
+        samples: How many pictures to paint before and after, of different prompts, held-out ones first.
+        on_sample: Called with the steps done and the pictures' files.
 
     Raises:
-        CancelledError, FineTuneError, ImageError, SteeringError, StoreError: see `prepare`, `train_lora`, `save_lora`.
+        CancelledError, FineTuneError, ImageError, SteeringError, StoreError: see `prepare`, `train_lora`, `save_lora`,
+            `require_memory`, `merge_lora`.
     """
-    device = torch.device(device)
-    precision = torch.bfloat16 if device.type == "cuda" else torch.float32
+    among = several()
+    device = torch.device(device) if among.device is None else among.device
     kept, held = split_pairs(pairs)
+    settings = _on(device, settings)
+    about = _identity(model, kept, held)
+    _require_room(model, settings.settled(len(kept), among.count), device)
+    precision = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
     loaded = load_pipeline(model, precision)
     pipeline = loaded.pipeline
-    text = TextConditioner(prompt_towers(pipeline))
+    zeros = bool(pipeline.config.get("force_zeros_for_empty_prompt", False))
+    text = TextConditioner(prompt_towers(pipeline), zero_negative=zeros)
     # The autoencoder in full precision: SDXL's overflows in half, and it is at work only once.
     pipeline.vae.to(device, torch.float32)
     size = settings.size or loaded.defaults.size
@@ -92,15 +109,52 @@ def train_personal_lora(
     judged = prepare(held, pipeline.vae, text, size, step, None, cancelled) if held else None
     pipeline.vae.to("cpu")
     unet = pipeline.unet.to(device)
-    parameters = add_lora(unet, settings.settled(len(kept)).rank or 4, settings.seed)
-    if device.type == "cuda":
+    if settings.full:
+        parameters = all_parameters(unet)
+    else:
+        parameters = add_lora(unet, settings.settled(len(kept)).rank or 4, settings.seed)
+    if settings.checkpointing:
         unet.enable_gradient_checkpointing()
     denoiser = Denoiser(unet, noising_of(pipeline.scheduler), device, precision)
-    known = KnownOfPairs(_embeddings(kept, encoder) if encoder is not None and settings.loss == "rpo" else None)
-    about = _identity(model, kept, held)
-    trained = train_lora(denoiser, parameters, data, judged, settings, folder, known, on_step, cancelled, about)
-    saved = save_lora(trained.state, file, loaded.family, _about(trained, person, len(pairs), loaded.name))
+    wanted = settings.loss == "rpo" or "rpo" in settings.stages
+    known = KnownOfPairs(_embeddings(kept, encoder) if encoder is not None and wanted else None)
+    look = replace(loaded.defaults, size=size)
+    prompts = prompts_of(held, kept, samples if among.first else 0)
+    painter = Samples(pipeline, text, look, prompts, settings.seed, folder, precision)
+    if prompts:
+        painter.paint(0, on_sample, again=False)
+    trained = train_lora(denoiser, parameters, data, judged, settings, folder, known, on_step, cancelled, about, among)
+    if not among.first:
+        return PersonalLora(file, trained, len(kept), len(held))
+    if prompts:
+        load_state(unet, trained.state, settings.full)
+        painter.paint(trained.steps, on_sample)
+    if settings.full:
+        saved = save_checkpoint(model, trained.state, file)
+    else:
+        saved = save_lora(trained.state, file, loaded.family, _about(trained, person, len(pairs), loaded.name))
+        if merge is not None:
+            merge_lora(model, saved, merge)
     return PersonalLora(saved, trained, len(kept), len(held))
+
+
+def _on(device: torch.device, settings: TrainSettings) -> TrainSettings:
+    """What is None of the settings that hang on where it is trained."""
+    graphics = device.type == "cuda"
+    return replace(
+        settings,
+        precision=settings.precision or ("bfloat16" if graphics else "float32"),
+        checkpointing=graphics if settings.checkpointing is None else settings.checkpointing,
+    )
+
+
+def _require_room(model: str | Path, settings: TrainSettings, device: torch.device) -> None:
+    """Refuse what memory won't do, before the model is loaded."""
+    found = denoiser_of(model)
+    if found is not None:
+        config, others = found
+        size = settings.size or 8 * int(config.get("sample_size") or 64)
+        require_memory(config, settings, size, device, others if device.type == "cpu" else 0)
 
 
 def _identity(model: str | Path, *parts: Sequence[LabelledPair]) -> str:
@@ -128,7 +182,7 @@ def _embeddings(pairs: Sequence[LabelledPair], encoder: ImageTextEncoder) -> tup
 
 def _about(trained: Trained, person: str, answers: int, model: str) -> dict[str, str]:
     settings: dict[str, Any] = vars(trained.settings)
-    found = {f"palate.{name}": str(value) for name, value in settings.items() if value is not None}
+    found = {f"palate.{name}": str(value) for name, value in settings.items() if value not in (None, ())}
     if trained.best is not None:
         found["palate.held_out_accuracy"] = f"{trained.best.accuracy:.4f}"
         found["palate.held_out_log_loss"] = f"{trained.best.log_loss:.4f}"

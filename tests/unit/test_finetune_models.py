@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from palate.adapters.errors import FileFormatError, StoreError
@@ -16,6 +18,7 @@ from palate.adapters.finetune.merging import merge_lora, save_checkpoint
 from palate.adapters.finetune.pairs import LabelledPair
 from palate.adapters.finetune.personal import train_personal_lora
 from palate.adapters.finetune.settings import TrainSettings
+from palate.adapters.steering import Generator
 from palate.adapters.steering.pipelines import load_pipeline
 from PIL import Image
 from safetensors import safe_open
@@ -139,3 +142,43 @@ def test_a_disk_that_fills_leaves_no_half_of_a_checkpoint(tmp_path: Path, monkey
         save_checkpoint(folder, {}, tmp_path / "tuned folder")
     shutil.rmtree(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["base.safetensors"]
+
+
+# -- from answers to whole models, with pictures before and after
+
+
+def test_full_fine_tuning_from_answers_to_a_checkpoint(tmp_path: Path) -> None:
+    base = tiny.write_pipeline(tmp_path / "base")
+    settings = replace(QUICK, full=True, loss="mapo", learning_rate=1e-2)
+    found = train_personal_lora(base, pairs(tmp_path), settings, tmp_path / "run", tmp_path / "tuned")
+    tuned = dict(load_pipeline(found.file, torch.float32).pipeline.unet.named_parameters())
+    assert all(torch.allclose(tuned[name], value, atol=1e-3) for name, value in found.trained.state.items())
+    before = load_pipeline(base, torch.float32).pipeline.unet
+    assert any(not torch.allclose(tuned[name], value, atol=5e-3) for name, value in before.named_parameters())
+
+
+def test_samples_before_and_after_and_a_merged_model(tmp_path: Path) -> None:
+    base, told = tiny.write_pipeline(tmp_path / "base"), []
+    found = train_personal_lora(
+        base,
+        pairs(tmp_path),
+        replace(QUICK, learning_rate=0.3),
+        tmp_path / "run",
+        tmp_path / "mine",
+        merge=tmp_path / "merged",
+        samples=2,
+        on_sample=lambda step, files: told.append((step, files)),
+    )
+    assert [(step, [file.name for file in files]) for step, files in told] == [
+        (0, ["1 after 0 steps.png"]),  # all pairs have one prompt
+        (4, ["1 after 4 steps.png"]),
+    ]
+    before, after = (Image.open(files[0]).tobytes() for _, files in told)
+    assert before != after
+    pictures = []
+    for model in (base, tmp_path / "merged"):
+        generator = Generator(model)
+        pictures.append(generator.images("a red star", [0], size=16)[0])
+    assert pictures[0].tobytes() == before
+    apart = np.abs(np.asarray(pictures[1], np.int16) - np.asarray(Image.open(told[1][1][0]), np.int16))
+    assert found.file.is_file() and apart.max() <= 2  # the merged weights are rounded to half precision

@@ -1,0 +1,205 @@
+"""What a training will take of memory, from the model's layers alone: no weight is read before it is known to fit.
+
+The denoiser is built without weights (torch's meta device) and run forwards and backwards; what it keeps for the
+backward pass is counted tensor by tensor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import FineTuneError
+from ..places import typed_path
+from ..steering.architecture import write_configuration
+from ..steering.checkpoint_kind import UNET, checkpoint_family, read_shapes
+from .activations import kept_for_backward
+from .lora import add_lora
+from .losses import REFERENCE_FREE
+from .settings import TrainSettings
+
+__all__ = ["Need", "denoiser_of", "free_bytes", "need_of", "require_memory"]
+
+_MOMENTS = {"adamw": 8.0, "adamw8bit": 2.0, "adafactor": 0.2}  # bytes of an optimiser for each trained weight
+_SPARE = {"cuda": 1 << 30, "cpu": 1 << 28}  # libraries and what is between two layers
+_GROWTH = 1.15  # allocators keep more than is asked for
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a training takes where it computes.
+
+    Attributes:
+        weights: Of the denoiser, and of copies of it. trained: Of gradients, moments and averages of what is trained.
+        activations: That are kept for the backward pass, at their most.
+        others: Text encoders and autoencoder where they are in the same memory, and what is always there.
+    """
+
+    weights: int
+    trained: int
+    activations: int
+    others: int
+
+    @property
+    def total(self) -> int:
+        """With what allocators keep beside it."""
+        return int(_GROWTH * (self.weights + self.trained + self.activations)) + self.others
+
+
+def denoiser_of(model: str | Path) -> tuple[dict[str, Any], int] | None:
+    """Return the configuration of a model's denoiser and the bytes of its other parts, from headers alone.
+
+    Args:
+        model: As `Generator` takes it. Of a name on the hub nothing is known before it is loaded: None; the same for
+            what is no such model, which loading will say better.
+    """
+    if str(model) == "playground":
+        from ..playground import playground_folder
+
+        return denoiser_of(playground_folder())
+    path = typed_path(model)
+    try:
+        if path.is_file():
+            shapes = read_shapes(path)
+            family = checkpoint_family(path, shapes)
+            others = sum(4 * torch.Size(shape).numel() for name, shape in shapes.items() if not name.startswith(UNET))
+            with tempfile.TemporaryDirectory(prefix="palate-") as folder:
+                write_configuration(Path(folder), family, shapes)
+                config = json.loads((Path(folder) / "unet" / "config.json").read_text(encoding="utf-8"))
+        else:
+            config = json.loads((path / "unet" / "config.json").read_text(encoding="utf-8"))
+            files = [file for file in path.glob("*/*.safetensors") if file.parent.name != "unet"]
+            others = sum(file.stat().st_size for file in files)
+    except (OSError, ValueError):
+        return None
+    return dict(config), others
+
+
+def need_of(
+    config: dict[str, Any], settings: TrainSettings, size: int, device: str, others: int = 0, tokens: int = 77
+) -> Need:
+    """Estimate what a training takes.
+
+    Args:
+        config: Of diffusers' UNet2DConditionModel.
+        settings: Settled.
+        size: Side of the pictures in pixels.
+        device: "cuda" or "cpu".
+        others: Bytes of the pipeline's other parts that are in the same memory.
+        tokens: Of a prompt.
+    """
+    half, full = settings.precision == "bfloat16", settings.full
+    dtype = torch.bfloat16 if half else torch.float32
+    rank = 0 if full else settings.rank or 4
+    text = json.dumps(dict(config), sort_keys=True, default=list)
+    count, trained, of_a_pair = _counted(text, rank, size, tokens, dtype, bool(settings.checkpointing))
+    of_each = 4.0 + _MOMENTS[settings.optimizer]
+    of_each += 0.0 if full else 4.0  # a LoRA's own weights, in float32
+    copies = 0 if settings.ema is None else 1
+    copies += 2 if settings.loss == "adaptive_dpo" else 0
+    later = full or bool(settings.stages)
+    copies += 1 if later and settings.loss not in REFERENCE_FREE and not settings.fixed_noise else 0
+    return Need(
+        (4 if full or not half else 2) * count,
+        int(trained * (of_each + 4.0 * copies)),
+        of_a_pair * (settings.batch or 1),
+        others + _SPARE[device],
+    )
+
+
+@lru_cache(maxsize=32)
+def _counted(
+    config: str, rank: int, size: int, tokens: int, dtype: torch.dtype, checkpointing: bool
+) -> tuple[int, int, int]:
+    """Weights, those that are trained, and the bytes that a pair keeps; rank 0 trains all weights."""
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(json.loads(config))
+    count = sum(parameter.numel() for parameter in unet.parameters())
+    parameters = add_lora(unet, rank) if rank else list(unet.parameters())
+    trained = sum(parameter.numel() for parameter in parameters)
+    return count, trained, kept_for_backward(unet, 2, size, tokens, dtype, checkpointing)
+
+
+def require_memory(
+    config: dict[str, Any], settings: TrainSettings, size: int, device: torch.device, others: int = 0
+) -> Need:
+    """Refuse a training that won't fit before anything of it is loaded.
+
+    Raises:
+        FineTuneError: it won't; it says what would.
+    """
+    kind = "cuda" if device.type == "cuda" else "cpu"
+    need = need_of(config, settings, size, kind, others)
+    free = free_bytes(device)
+    if free is None or need.total <= free:
+        return need
+    for changed, said in _smaller(settings, size):
+        other = need_of(config, changed, changed.size or size, kind, others)
+        if other.total <= free:
+            advice = f"It fits with {said} ({_gigabytes(other.total)})."
+            break
+    else:
+        advice = "Nothing smaller fits either: train a smaller model, or where there is more memory."
+    raise FineTuneError(
+        f"Cannot train: it takes about {_gigabytes(need.total)} of memory (weights {_gigabytes(need.weights)}, what is "
+        f"trained {_gigabytes(need.trained)}, activations {_gigabytes(need.activations)}); found {_gigabytes(free)} "
+        f"free. {advice}"
+    )
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that can be taken where a device computes; None where nobody knows."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    try:  # no Linux: what there is in all, less what systems take
+        return int(0.7 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _smaller(settings: TrainSettings, size: int) -> Iterator[tuple[TrainSettings, str]]:
+    """Settings that take less and less, each with all before it."""
+    said: list[str] = []
+    if not settings.checkpointing:
+        settings = replace(settings, checkpointing=True)
+        said.append("gradient checkpointing")
+        yield settings, " and ".join(said)
+    batch = settings.batch or 1
+    named = list(said)
+    while batch > 1:
+        batch //= 2
+        accumulate = settings.accumulate * (settings.batch or 1) // batch
+        said = [*named, f"batch {batch} (accumulate {accumulate})"]
+        yield replace(settings, batch=batch, accumulate=accumulate), " and ".join(said)
+    settings = replace(settings, batch=1)
+    if settings.full:
+        if settings.optimizer == "adamw":
+            settings = replace(settings, optimizer="adafactor")
+            said = [*said, "optimizer adafactor"]
+            yield settings, " and ".join(said)
+        settings = replace(settings, full=False)
+        said = [*said, "a LoRA in the place of all weights"]
+        yield settings, " and ".join(said)
+    if size >= 512:
+        said = [*said, f"pictures of {size // 2} pixels"]
+        yield replace(settings, size=size // 2), " and ".join(said)
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
