@@ -1,4 +1,4 @@
-"""The command line: `palate panel`, `show PERSON`, `people`, `export embedding`, `train lora` and `study NAME`.
+"""The command line: `palate panel`, `show PERSON`, `generate PROMPT`, `train lora`, `study NAME` and more.
 
 Every error that Palate raises on purpose ends as one line on the error stream and exit code 2, so that scripts can
 tell it from a crash. Commands live in `commands.py` and are imported when one is run: `palate --version` must not
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from ..adapters.errors import PreferenceError
 from .exchange import add_exchange_commands, answer_options
+from .generate import add_generate_command
 from .tastes import add_taste_commands
 
 __all__ = ["main", "parser"]
@@ -75,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     _show(commands.add_parser("show", help="what was learned of a person or is in a taste file, in words or as a page"))
     add_taste_commands(commands, _store_option)
     add_exchange_commands(commands, _store_option)
+    add_generate_command(commands)
     _export(commands.add_parser("export", help="make a file for other tools"))
     _train(commands.add_parser("train", help="train a model on a person's answers"))
     return top
@@ -93,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "import": commands.import_,
         "compare": commands.compare,
         "people": commands.people,
+        "generate": commands.generate,
         "export": commands.export,
         "study": commands.study,
         "train": commands.train,

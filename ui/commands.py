@@ -18,6 +18,7 @@ __all__ = [
     "compare",
     "export",
     "fit",
+    "generate",
     "import_",
     "panel",
     "people",
@@ -120,6 +121,13 @@ def compare(arguments: argparse.Namespace) -> int:
     from . import exchange
 
     return exchange.compare(arguments, store_folder(arguments.store))
+
+
+def generate(arguments: argparse.Namespace) -> int:
+    """Make pictures by prompt and seed."""
+    from .generate import generate as make
+
+    return make(arguments)
 
 
 def export(arguments: argparse.Namespace) -> int:

@@ -1,11 +1,12 @@
-"""What a picture was made with, written into its PNG file as other tools read it."""
+"""What a picture of the gallery was made with, written into its PNG file."""
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
+
+from ..png_settings import as_parameters, png_with_text
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -16,7 +17,7 @@ __all__ = ["parameters", "png_with_settings", "said_by"]
 
 
 def parameters(used: Used) -> str:
-    """Return the settings as A1111 writes them: prompt, negative prompt, then one line of `Name: value`."""
+    """Return the settings as A1111 writes them."""
     tastes = " + ".join(f"{weight:g} {source.partition(':')[2]}" for source, weight in used.tastes)
     settings: list[tuple[str, object]] = [
         ("Steps", used.steps),
@@ -32,30 +33,14 @@ def parameters(used: Used) -> str:
             ("Palate method", used.method),
             ("Palate objective", used.objective),
         ]
-    lines = [used.prompt]
-    if used.negative:
-        lines.append(f"Negative prompt: {used.negative}")
-    lines.append(", ".join(f"{name}: {_quoted(str(value))}" for name, value in settings))
-    return "\n".join(lines)
+    return as_parameters(used.prompt, used.negative, settings)
 
 
 def png_with_settings(image: Image.Image, used: Used) -> bytes:
     """Return a PNG file with the settings as `parameters` and, in full, as JSON in `palate`."""
-    from PIL.PngImagePlugin import PngInfo
-
-    text = PngInfo()
-    text.add_text("parameters", parameters(used))  # what Latin-1 lacks, Pillow writes as iTXt, which A1111 reads, too
-    text.add_text("palate", said_by(used))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=text)
-    return buffer.getvalue()
+    return png_with_text(image, parameters(used), said_by(used))
 
 
 def said_by(used: Used) -> str:
     """Return all settings as JSON."""
     return json.dumps(asdict(used), ensure_ascii=False, sort_keys=True)
-
-
-def _quoted(value: str) -> str:
-    """A value with commas, colons or line breaks in quotes, as A1111 does."""
-    return json.dumps(value, ensure_ascii=False) if any(mark in value for mark in ",:\n") else value

@@ -1,0 +1,152 @@
+"""`palate generate`: pictures from the command line, plain, along tastes and for users, that say how they were made."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from palate.adapters.files import save_ppd, save_taste, save_user
+from palate.adapters.places import ppd_folder
+from palate.adapters.ppd.attention import UserAttention
+from palate.adapters.ppd.layers import layers_of, width_of
+from palate.adapters.ppd.model import PPD
+from palate.adapters.ppd.user import User
+from palate.adapters.steering import Generator
+from palate.adapters.taste import Taste
+from palate.ui import cli
+from PIL import Image
+
+_spec = importlib.util.spec_from_file_location("steering_models", Path(__file__).with_name("steering_models.py"))
+tiny = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(tiny)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write_pipeline(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PALATE_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def ppd(folder: Path) -> PPD:
+    unet = Generator(folder)._pipeline.unet
+    attention = UserAttention(layers_of(unet), width_of(unet))
+    for place, value in enumerate(attention.values):
+        value.weight.data += 2.0 * tiny.drawn(*value.weight.shape, seed=place)
+    return PPD(attention, None, "custom", "test").half().float()
+
+
+def words(folder: Path, *more: str) -> list[str]:
+    return ["generate", "a red star", "--model", str(folder), "--steps", "2", "--size", "16", "--device", "cpu", *more]
+
+
+def pixels(file: Path) -> np.ndarray:
+    return np.asarray(Image.open(file))
+
+
+def mara(ppd: PPD, home: Path, name: str = "mara", seed: int = 0) -> Path:
+    return save_user(User(tiny.drawn(4, ppd.width, seed=seed), ppd.identity, person=name), home / name)
+
+
+def test_a_plain_picture_says_what_made_it(folder: Path, home: Path, capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(words(folder, "--seed", "7", "--negative", "blur", "--guidance", "3", "-o", "one")) == 0
+    assert capsys.readouterr().out == "one.png\n"
+    image = Image.open(home / "one.png")
+    assert image.size == (16, 16)
+    assert image.text["parameters"] == (
+        "a red star\nNegative prompt: blur\nSteps: 2, CFG scale: 3, Seed: 7, Size: 16x16, Model: tiny"
+    )
+    said = json.loads(image.text["palate"])
+    assert (said["seed"], said["users"], said["ppd"]) == (7, [], "")
+
+
+def test_several_pictures_take_one_seed_after_the_other_and_overwrite_nothing(folder: Path, home: Path) -> None:
+    (home / "palate-6.png").write_bytes(b"mine")
+    assert cli.main(words(folder, "--seed", "5", "--count", "2")) == 0
+    assert cli.main(words(folder, "--seed", "6", "-o", "six.png")) == 0
+    assert (home / "palate-6.png").read_bytes() == b"mine"
+    assert np.array_equal(pixels(home / "palate-6-2.png"), pixels(home / "six.png"))
+    assert not np.array_equal(pixels(home / "palate-5.png"), pixels(home / "six.png"))
+
+
+def test_a_user_is_painted_for_with_the_ppd_that_fits(
+    folder: Path, home: Path, ppd: PPD, capsys: pytest.CaptureFixture
+) -> None:
+    save_ppd(ppd, ppd_folder() / "mine")
+    (ppd_folder() / "other.safetensors").write_bytes(b"something else")
+    one, two = mara(ppd, home), mara(ppd, home, "ann", seed=1)
+    assert cli.main(words(folder, "-o", "plain")) == 0
+    assert cli.main(words(folder, "--user", str(one), "-o", "hers")) == 0
+    assert cli.main(words(folder, "--user", f"{one}:0.5", "--user", f"{two}:-1", "-o", "both", "--json")) == 0
+    found = [pixels(home / f"{name}.png") for name in ("plain", "hers", "both")]
+    assert not any(np.array_equal(a, b) for a, b in ((found[0], found[1]), (found[1], found[2])))
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["files"] == ["both.png"] and told["made"]["users"] == [["mara", 0.5], ["ann", -1.0]]
+    said = Image.open(home / "both.png").text["parameters"]
+    assert f"Palate user strength: 1, Palate users: 0.5 mara + -1 ann, Palate PPD: {ppd.identity[:12]}" in said
+    assert cli.main(words(folder, "--user", str(one), "--user-strength", "0", "-o", "off")) == 0
+    assert np.array_equal(pixels(home / "off.png"), found[0])
+
+
+def test_a_private_picture_names_nobody(folder: Path, home: Path, ppd: PPD) -> None:
+    file = save_ppd(ppd, home / "mine")
+    assert cli.main(words(folder, "--user", str(mara(ppd, home)), "--ppd", str(file), "--private", "-o", "one")) == 0
+    image = Image.open(home / "one.png")
+    assert "mara" not in image.text["parameters"] + image.text["palate"]
+
+
+def test_a_taste_and_a_user_go_together(folder: Path, home: Path, ppd: PPD) -> None:
+    taste = Taste(tiny.drawn(tiny.JOINT), tiny.encoder().identity, "tiny", "mara", 12)
+    file, weights = save_taste(taste, home / "taste.safetensors"), save_ppd(ppd, home / "mine")
+    both = ["--user", str(mara(ppd, home)), "--ppd", str(weights), "--taste", f"{file}:2"]
+    assert cli.main(words(folder, *both, "--strength", "0.5", "-o", "one")) == 0
+    assert cli.main(words(folder, *both[:4], "-o", "two")) == 0
+    assert not np.array_equal(pixels(home / "one.png"), pixels(home / "two.png"))
+    assert "Palate strength: 0.5, Palate tastes: 2 taste" in Image.open(home / "one.png").text["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--count", "0"], "Cannot generate 0 pictures"),
+        (["--user", "{mara}"], "found no PPD"),
+        (["--user", "{mara}", "--user-strength", "100"], "strength 100; expected -5 to 5"),
+        (["--user", "{mara}", "--user-start", "0.8", "--user-end", "0.2"], "from 0.8 to 0.2 of the schedule"),
+        (["--user", "{mara}", "--ppd", "{other}"], "was made by the PPD"),
+        (["--user", "{other}"], "its format is 'palate.ppd'; expected 'palate.user'"),
+        (["--user", "none.safetensors"], "there is no such file"),
+    ],
+)
+def test_what_does_not_fit_is_told_in_one_line_before_the_model_loads(
+    home: Path, ppd: PPD, more: list[str], said: str, capsys: pytest.CaptureFixture
+) -> None:
+    other = save_ppd(PPD(UserAttention(ppd.attention.layers, ppd.width, seed=9), None, "custom"), home / "other")
+    files = {"mara": mara(ppd, home), "other": other}
+    assert cli.main(words(home / "no model", *(word.format(**files) for word in more))) == 2
+    told = capsys.readouterr().err
+    assert said in told and told.count("\n") == 1
+
+
+def test_a_ppd_of_another_model_is_refused_by_name(folder: Path, home: Path, capsys: pytest.CaptureFixture) -> None:
+    from palate.adapters.ppd.layers import standard_layers
+
+    large = PPD(UserAttention(standard_layers("sd15")[:4], tiny.WIDTH), None, "sd15")
+    file, user = save_ppd(large, home / "large"), mara(large, home)
+    assert cli.main(words(folder, "--user", str(user), "--ppd", str(file))) == 2
+    assert "expected 320 to 320 to 320 channels" in capsys.readouterr().err
+
+
+def test_a_size_that_is_none_is_refused(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["generate", "x", "--size", "large"])
+    assert "expected 512 or 768x512" in capsys.readouterr().err
