@@ -6,14 +6,17 @@ from comfy_api.v0_0_2 import ComfyExtension, io
 
 from . import routes  # noqa: F401 - importing it registers the routes, once
 from .adapt import PalateAdaptClip, PalateAdaptConditioning
+from .apply_user import PalateApplyUser
 from .blend import PalateBlendTastes
 from .choose import PalateChoosePair
 from .collect import PalateCollectPairs
 from .embedding import PalateSaveEmbedding
 from .loaders import PalateLoadEncoder, PalateLoadPlayground
+from .ppd import PalateLoadPPD
 from .rank import PalateRankImages
 from .tastes import PalateFitTaste, PalateLoadTaste, PalateSaveTaste
 from .train import PalateTrainPreferenceLora
+from .users import PalateBlendUsers, PalateEncodeUser, PalateLoadUser, PalateSaveUser
 
 __all__ = ["PalateExtension"]
 
@@ -35,5 +38,11 @@ class PalateExtension(ComfyExtension):
             PalateSaveTaste,
             PalateLoadTaste,
             PalateSaveEmbedding,
+            PalateLoadPPD,
+            PalateEncodeUser,
+            PalateBlendUsers,
+            PalateApplyUser,
+            PalateSaveUser,
+            PalateLoadUser,
             PalateTrainPreferenceLora,
         ]

@@ -6,15 +6,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import comfy.model_management
-import comfy.utils
 import folder_paths
 import torch
 from comfy_api.v0_0_2 import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..adapters.comparisons import PreferenceStore
-from ..adapters.encoders import ImageTextEncoder, encode_readable
+from ..adapters.encoders import ImageTextEncoder
 from ..adapters.errors import NotEnoughAnswersError, StoreError
 from ..adapters.files import load_taste, save_taste
 from ..adapters.places import safe_name
@@ -34,10 +31,10 @@ from .sockets import (
     taste_input,
     tastes_folder,
 )
+from .vectors import encode_new_images
 
 _LOG = logging.getLogger(__name__)
 _STOP, _WAIT, _NONE = "stop and say so", "skip what follows", "start with none"
-_AT_A_TIME = 4  # images encoded between two looks at the cancel button; CLIP-L takes about a second each on a CPU
 
 
 class PalateFitTaste(io.ComfyNode):
@@ -107,7 +104,7 @@ class PalateFitTaste(io.ComfyNode):
         half_life: float = 0.0,
     ) -> io.NodeOutput:
         store = open_store()
-        _encode_new_images(store, encoder, person)
+        encode_new_images(store, encoder, [c for c in store.comparisons(person) if c.outcome in TEACHING])
         try:
             with torch.inference_mode(False):
                 taste = fit_taste(
@@ -196,18 +193,6 @@ def _unlearned(encoder: ImageTextEncoder, person: str) -> LearnedTaste:
     """A taste that prefers nothing, and knows that it knows nothing."""
     with torch.inference_mode(False):
         return LearnedTaste(torch.zeros(encoder.dim), encoder.identity, encoder.name, person, answers=0)
-
-
-def _encode_new_images(store: PreferenceStore, encoder: ImageTextEncoder, person: str) -> None:
-    """Encode the images of a person's answers that this encoder hasn't seen, so that the fit finds them done."""
-    progress = comfy.utils.ProgressBar(1)
-
-    def on_batch(done: int, total: int) -> None:
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        progress.update_absolute(done, max(total, 1))
-
-    answers = [c for c in store.comparisons(person) if c.outcome in TEACHING]
-    encode_readable(store, encoder, [image for c in answers for image in (c.left, c.right)], _AT_A_TIME, on_batch)
 
 
 def _taste_files() -> list[str]:

@@ -324,6 +324,7 @@ def start(folder: Path, comfyui: Path, python: Path) -> tuple[Host, subprocess.P
     ):
         (folder / name).mkdir(parents=True)
     (folder / "custom_nodes" / "palate_probe" / "__init__.py").write_text(PROBE)
+    shutil.copy(Path(__file__).with_name("user_nodes.py"), folder / "custom_nodes")
     install_pack(folder / "custom_nodes")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

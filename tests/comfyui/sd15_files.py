@@ -17,12 +17,12 @@ def write_sd15(checkpoint: Path, clip_l: Path, seed: int = 0) -> None:
     text = filled(text_tower(12, 768, 3072), seed)
     both = text | filled(image_tower(24, 1024, 4096, 14, 768) | {"text_projection.weight": (768, 768)}, seed)
     save_file(
-        {f"cond_stage_model.transformer.{k}": v for k, v in text.items()} | filled(_unet() | _taesd(), seed), checkpoint
+        {f"cond_stage_model.transformer.{k}": v for k, v in text.items()} | filled(unet() | _taesd(), seed), checkpoint
     )
     save_file(both | {"logit_scale": torch.tensor(4.6052)}, clip_l)
 
 
-def _unet(width: int = 320, context: int = 768) -> dict[str, tuple[int, ...]]:
+def unet(width: int = 320, context: int = 768) -> dict[str, tuple[int, ...]]:
     """One level, one residual block each way, attention to the text in all three parts."""
     shapes = linear("time_embed.0", width, 4 * width) | linear("time_embed.2", 4 * width, 4 * width)
     shapes |= conv("input_blocks.0.0", 4, width, 3)

@@ -1,0 +1,105 @@
+"""The node that puts a user into a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+from comfy_api.v0_0_2 import io
+from torch import Tensor
+
+from ..adapters.ppd.model import PPD
+from ..adapters.ppd.user import MOST_STRENGTH, require_use
+from ..adapters.ppd.user import User as UserEmbedding
+from .sockets import CATEGORY, ppd_input, schema, user_input
+from .user_layers import user_layers
+from .user_patch import KEY, UserLayer, UserPatch, UserTokens
+
+
+class PalateApplyUser(io.ComfyNode):
+    """A model that draws for one person."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="PalateApplyUser",
+            display_name="Apply User",
+            category=CATEGORY,
+            search_aliases=["ppd", "personalize model", "user embedding", "personalized diffusion", "user attention"],
+            description="A model that draws for one person: a second cross-attention looks at the person's tokens "
+            "beside the text's. Goes together with LoRAs, IP-Adapters and ControlNets in any order; two of these "
+            "nodes in a row apply two people.",
+            inputs=[
+                io.Model.Input("model", tooltip="A model of the family that the PPD was trained for."),
+                ppd_input(),
+                user_input(),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-MOST_STRENGTH,
+                    max=MOST_STRENGTH,
+                    step=0.05,
+                    tooltip="How much the person counts, -5 to 5. 1 is as trained, below 0 leads away from the "
+                    "person; 0 is exactly the model without.",
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    optional=True,
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Where in the schedule it starts, 0 to 1: 0 is with the first step, at full noise.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    optional=True,
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Where in the schedule it ends, 0 to 1: 1 is with the last step.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="For the sampler, or a second Apply User.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        ppd: PPD,
+        user: UserEmbedding,
+        strength: float,
+        start_percent: float = 0.0,
+        end_percent: float = 1.0,
+    ) -> io.NodeOutput:
+        require_use(strength, start_percent, end_percent)
+        ppd.takes(user)
+        layers, width = user_layers(model)
+        ppd.fits([layer.shape for layer in layers], width)
+        patched = model.clone()
+        cond, uncond = (_tokens(ppd, tokens) for tokens in (user.tokens, user.negative))
+        if strength and not (cond is None and uncond is None):
+            patch = UserPatch(layers, cond, uncond, strength, (start_percent, end_percent))
+            patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, patch.outer_sample)
+            patched.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, patch.calc_cond_batch)
+            more = [_counted(half, layers, model) for half in (cond, uncond) if half is not None]
+            patched.set_additional_models(KEY, [*patched.get_additional_models_with_key(KEY), *more])
+        return io.NodeOutput(patched)
+
+
+def _tokens(ppd: PPD, tokens: Tensor | None) -> UserTokens | None:
+    """The tokens for all layers; None where there is nobody, who would add zeros."""
+    return UserTokens(ppd.attention, tokens) if tokens is not None and bool(tokens.any()) else None
+
+
+def _counted(tokens: UserTokens, layers: Sequence[UserLayer], model: Any) -> ModelPatcher:
+    """For ComfyUI to make room for in a run: the tokens, and what they are folded into."""
+    own = sum(weight.numel() * weight.element_size() for weight in tokens.parameters())
+    count = tokens.keys[0].shape[0]
+    folded = sum(layer.shape.heads * count * (layer.shape.query + layer.shape.out) for layer in layers)
+    size = own + folded * model.model_dtype().itemsize
+    return ModelPatcher(tokens, load_device=model.load_device, offload_device=model.offload_device, size=size)

@@ -1,0 +1,244 @@
+"""Nodes that make a user from answers, join several, save them and load them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import torch
+from comfy_api.v0_0_2 import io
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..adapters.encoders import ImageTextEncoder
+from ..adapters.errors import NotEnoughAnswersError, StoreError
+from ..adapters.files import load_user, save_user
+from ..adapters.places import safe_name
+from ..adapters.ppd.model import MOST_PAIRS, PPD, encode_user
+from ..adapters.ppd.user import User as UserEmbedding
+from ..adapters.ppd.user import blend_users
+from .sockets import (
+    CATEGORY,
+    USERS,
+    Ppd,
+    User,
+    encoder_input,
+    open_store,
+    person_input,
+    ppd_input,
+    schema,
+    user_input,
+    users_folder,
+)
+from .vectors import encode_new_images
+
+_LOG = logging.getLogger(__name__)
+_STOP, _WAIT, _NONE = "stop and say so", "skip what follows", "start with none"
+_MOST_BLENDED, _LARGEST = 4, 10.0
+_MOST_ANSWERS = 256
+
+
+class PalateEncodeUser(io.ComfyNode):
+    """Make a person's user embedding from their answers."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="PalateEncodeUser",
+            display_name="Encode User",
+            category=CATEGORY,
+            search_aliases=["ppd", "user embedding", "few-shot preference", "personalize"],
+            description="Make a user from a person's newest answers; four are a start. No training: it takes "
+            "milliseconds and runs again by itself when there are new answers.",
+            inputs=[
+                person_input(),
+                encoder_input(),
+                ppd_input(),
+                io.Int.Input(
+                    "answers",
+                    optional=True,
+                    default=MOST_PAIRS,
+                    min=1,
+                    max=_MOST_ANSWERS,
+                    tooltip="How many of the newest answers count, 1 to 256. Only those that prefer one of two images.",
+                ),
+                io.Combo.Input(
+                    "without_answers",
+                    optional=True,
+                    options=[_STOP, _WAIT, _NONE],
+                    default=_STOP,
+                    tooltip="What happens while this person has no answers yet: stop with a message; leave out the "
+                    "nodes that need the user; or start with nobody, which leaves the model as it is.",
+                ),
+            ],
+            outputs=[
+                User.Output(display_name="user", tooltip="For Apply User, Blend Users and Save User."),
+                io.Int.Output(display_name="answers", tooltip="How many answers it was made from."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, person: str | None = None, **_: Any) -> tuple[tuple[str, int], ...]:
+        # As in Fit Taste: a linked name isn't known here, then everybody's answers count.
+        store = open_store()
+        return tuple((name, store.revision(name)) for name in ([person] if person else store.people()))
+
+    @classmethod
+    def execute(
+        cls,
+        person: str,
+        encoder: ImageTextEncoder,
+        ppd: PPD,
+        answers: int = MOST_PAIRS,
+        without_answers: str = _STOP,
+    ) -> io.NodeOutput:
+        if ppd.image_encoder:  # before any picture is encoded
+            encoder.require(ppd.image_encoder, f"the PPD {ppd.name!r}", ppd.image_encoder_name)
+        store = open_store()
+        newest = [c for c in reversed(store.comparisons(person)) if c.chosen and c.rejected][:answers]
+        encode_new_images(store, encoder, newest)
+        try:
+            with torch.inference_mode(False):
+                user = encode_user(store, encoder, person, ppd, answers)
+        except NotEnoughAnswersError:
+            if without_answers == _STOP:
+                raise
+            if without_answers == _NONE:
+                return io.NodeOutput(_nobody(ppd, encoder, person), 0)
+            return io.NodeOutput(ExecutionBlocker(None), ExecutionBlocker(None))
+        return io.NodeOutput(user, user.pairs)
+
+
+class PalateBlendUsers(io.ComfyNode):
+    """Join users, each with a weight."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        inputs: list[Any] = []
+        for number in range(1, _MOST_BLENDED + 1):
+            inputs += [
+                User.Input(
+                    f"user_{number}",
+                    optional=number > 2,
+                    tooltip="A user from Encode User, Load User or another Blend Users. All made by one PPD.",
+                ),
+                io.Float.Input(
+                    f"weight_{number}",
+                    optional=number > 2,
+                    default=0.5 if number <= 2 else 0.0,
+                    min=-_LARGEST,
+                    max=_LARGEST,
+                    step=0.05,
+                    tooltip="How much this user counts, -10 to 10. Weights that add up to 1 stay between the users; "
+                    "negative leads away from one; 0 leaves it out.",
+                ),
+            ]
+        return schema(
+            node_id="PalateBlendUsers",
+            display_name="Blend Users",
+            category=CATEGORY,
+            search_aliases=["mix users", "merge user embeddings", "interpolate rewards", "ppd blend"],
+            description="Join up to four users of one PPD, each with a weight, negative ones too: two people, or "
+            "several rewards. What comes out is a user like any other.",
+            inputs=inputs,
+            outputs=[User.Output(display_name="user", tooltip="For Apply User and Save User.")],
+        )
+
+    @classmethod
+    def execute(cls, **given: Any) -> io.NodeOutput:
+        users: dict[int, UserEmbedding] = {
+            number: user for number in range(1, _MOST_BLENDED + 1) if (user := given.get(f"user_{number}")) is not None
+        }
+        with torch.inference_mode(False):
+            blend = blend_users(list(users.values()), [float(given.get(f"weight_{n}", 0.0)) for n in users])
+        return io.NodeOutput(blend)
+
+
+class PalateSaveUser(io.ComfyNode):
+    """Save a user as a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="PalateSaveUser",
+            display_name="Save User",
+            category=CATEGORY,
+            search_aliases=["export user", "save user embedding"],
+            description="Save a user as a file of some kilobytes that others can load: numbers only, no images and no "
+            "prompts. It works with the PPD weights that made it.",
+            is_output_node=True,
+            inputs=[
+                user_input(),
+                io.String.Input(
+                    "name",
+                    default="me",
+                    tooltip="Name of the file in Palate's users folder. A file of the same name is replaced.",
+                ),
+            ],
+            outputs=[
+                User.Output(display_name="user", tooltip="The same user, to go on with."),
+                io.String.Output(display_name="file", tooltip="Name of the file in Palate's users folder."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, user: UserEmbedding, name: str) -> io.NodeOutput:
+        path = save_user(user, users_folder() / f"{safe_name(name)}.safetensors")
+        return io.NodeOutput(user, path.name, ui={"text": [f"Saved as {path.name}"]})
+
+
+class PalateLoadUser(io.ComfyNode):
+    """Load a user from a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="PalateLoadUser",
+            display_name="Load User",
+            category=CATEGORY,
+            search_aliases=["import user", "load user embedding"],
+            description="Load a user that was saved here or by somebody else. With a PPD connected, a user of other "
+            "weights is refused at once.",
+            inputs=[
+                io.Combo.Input(
+                    "file", options=_user_files(), tooltip="A file in Palate's users folder; press R to see new ones."
+                ),
+                Ppd.Input("ppd", optional=True, tooltip="The PPD it will be used with; checked when connected."),
+            ],
+            outputs=[User.Output(display_name="user", tooltip="For Apply User and Blend Users.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str, **_: Any) -> tuple[int, int]:
+        info = _user_path(file).stat()
+        return info.st_mtime_ns, info.st_size
+
+    @classmethod
+    def execute(cls, file: str, ppd: PPD | None = None) -> io.NodeOutput:
+        with torch.inference_mode(False):
+            return io.NodeOutput(load_user(_user_path(file), ppd))
+
+
+def _nobody(ppd: PPD, encoder: ImageTextEncoder, person: str) -> UserEmbedding:
+    """A user that changes nothing."""
+    with torch.inference_mode(False):
+        tokens = torch.zeros(max(1, getattr(ppd.encoder, "tokens", 1)), ppd.width)
+        return UserEmbedding(
+            tokens, ppd.identity, person=person, encoder=encoder.identity, encoder_name=encoder.name, base=ppd.base
+        )
+
+
+def _user_files() -> list[str]:
+    try:
+        users_folder()
+    except StoreError as error:  # an exception here would keep ComfyUI from loading any of the nodes
+        _LOG.warning("Palate: %s", error)
+        return []
+    files: list[str] = folder_paths.get_filename_list(USERS)
+    return files
+
+
+def _user_path(file: str) -> Path:
+    users_folder()
+    return Path(folder_paths.get_full_path_or_raise(USERS, file))
