@@ -12,7 +12,7 @@ from ..errors import FileFormatError
 from .foreign import Foreign, Lost, picture_in
 from .rows import answer_of
 
-__all__ = ["read_source"]
+__all__ = ["caption_of", "pictures_of", "read_source"]
 
 MAX_LINE = 1 << 22  # characters
 MAX_JSON = 1 << 28  # bytes of a list in one piece
@@ -166,22 +166,24 @@ def _two_folders(path: Path) -> tuple[Path, Path] | None:
 
 
 def _pairs_of_files(path: Path, best: Path, rest: Path) -> Iterator[Foreign | Lost]:
-    others = {file.stem: file for file in _pictures(rest)}
-    for file in _pictures(best):
+    others = {file.stem: file for file in pictures_of(rest)}
+    for file in pictures_of(best):
         other = others.pop(file.stem, None)
         if other is None:
             yield Lost(f"{best.name}/{file.name}", f"{rest.name} has no picture of this name")
         else:
-            yield Foreign((file, other), "left", prompt=_caption(file.stem, (best, rest, path)))
+            yield Foreign((file, other), "left", prompt=caption_of(file.stem, (best, rest, path)))
     for other in others.values():
         yield Lost(f"{rest.name}/{other.name}", f"{best.name} has no picture of this name")
 
 
-def _pictures(folder: Path) -> list[Path]:
+def pictures_of(folder: Path) -> list[Path]:
+    """Pictures of a folder by name, those of folders in it left out."""
     return sorted(file for file in folder.iterdir() if file.suffix.lower() in _PICTURES and file.is_file())
 
 
-def _caption(stem: str, folders: tuple[Path, ...]) -> str:
+def caption_of(stem: str, folders: tuple[Path, ...]) -> str:
+    """What a text file of a picture's name says, in the first of these folders that has one; "" without."""
     for folder in folders:
         for ending in _CAPTIONS:
             file = folder / f"{stem}{ending}"

@@ -1,0 +1,124 @@
+"""Pairs from where other people keep theirs: folders, JSON lines, CSV, parquet as Pick-a-Pic has it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from ..errors import FineTuneError, NotEnoughAnswersError
+from ..exchange.foreign import Foreign, Lost, Picture
+from ..exchange.sources import read_source
+from .pairs import LabelledPair
+
+__all__ = ["PICTURES", "FoundPairs", "read_pairs"]
+
+PICTURES = "pictures"  # folder of a training, for pictures that came inside a table
+
+
+@dataclass(frozen=True)
+class FoundPairs:
+    """What a source had.
+
+    Attributes:
+        pairs: To train on.
+        left_out: Ties, and rows that can't be used. why: Of the first such row; "".
+    """
+
+    pairs: tuple[LabelledPair, ...]
+    left_out: int = 0
+    why: str = ""
+
+
+def read_pairs(
+    path: Path,
+    folder: Path,
+    prompt: str = "",
+    limit: int | None = None,
+    on_pair: Callable[[int], None] | None = None,
+) -> FoundPairs:
+    """Read all pairs of a source, one row in memory at a time; ties are left out, the last answer on a pair counts.
+
+    Args:
+        path: As `read_source` takes it: a folder with two folders such as `chosen` and `rejected`, whose pictures have
+            equal names, with prompts in `.txt` files beside them; `.jsonl`, `.csv` or `.parquet` (streamed), or a
+            folder of such.
+        folder: Of the training: pictures that come inside a table are put there, each once.
+        prompt: Where the source has none.
+        limit: Pairs at most; None is all.
+        on_pair: Called with the number of pairs so far.
+
+    Raises:
+        FileFormatError: nothing of that kind there.
+        FineTuneError: pictures can't be written.
+        NotEnoughAnswersError: no pair in it; it says why.
+    """
+    latest: dict[frozenset[Path], LabelledPair] = {}
+    left_out, why = 0, ""
+    for number, answer in enumerate(read_source(path)):
+        found = _pairs(answer, folder, prompt, number) if isinstance(answer, Foreign) else []
+        for pair in found:
+            key = frozenset((pair.chosen, pair.rejected))
+            latest.pop(key, None)
+            latest[key] = pair
+        if not found:
+            left_out += 1
+            why = why or _reason(answer)
+        if on_pair is not None:
+            on_pair(len(latest))
+        if limit is not None and len(latest) >= limit:
+            break
+    if not latest:
+        raise NotEnoughAnswersError(
+            f"Cannot train on {path.name!r}: found no pair of pictures in {left_out} rows"
+            f"{f' ({why})' if why else ''}; expected rows that prefer one of two pictures which are there."
+        )
+    return FoundPairs(tuple(latest.values())[:limit], left_out, why)
+
+
+def _pairs(answer: Foreign, folder: Path, prompt: str, number: int) -> list[LabelledPair]:
+    """One pair of an answer, those that a ranking implies, or none where a picture is gone or nothing is preferred."""
+    said = answer.prompt or prompt
+    if answer.chosen is not None and answer.rejected is not None:
+        chosen, rejected = (_file(picture, folder) for picture in (answer.chosen, answer.rejected))
+        return [LabelledPair(chosen, rejected, said)] if chosen and rejected and chosen != rejected else []
+    found = []
+    for better, worse in _ordered(answer):
+        chosen, rejected = _file(better, folder), _file(worse, folder)
+        if chosen and rejected and chosen != rejected:
+            found.append(LabelledPair(chosen, rejected, said, number))
+    return found
+
+
+def _ordered(answer: Foreign) -> Iterator[tuple[Picture, Picture]]:
+    """Better and worse picture of any two tiers."""
+    for better, worse in combinations(answer.tiers, 2):
+        for first in better:
+            for second in worse:
+                yield answer.images[first], answer.images[second]
+
+
+def _reason(answer: Foreign | Lost) -> str:
+    if isinstance(answer, Lost):
+        return f"{answer.where}: {answer.why}"
+    gone = [picture.name for picture in answer.images if isinstance(picture, Path) and not picture.is_file()]
+    return f"{gone[0]} is gone" if gone else "ties say nothing here"
+
+
+def _file(picture: Picture, folder: Path) -> Path | None:
+    """A picture's file; those from inside a table go into the training's folder. None: it is gone."""
+    if isinstance(picture, Path):
+        return picture if picture.is_file() else None
+    kind = "png" if picture[:4] == b"\x89PNG" else "webp" if picture[8:12] == b"WEBP" else "jpg"
+    file = folder / PICTURES / f"{hashlib.sha256(picture).hexdigest()}.{kind}"
+    try:
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            part = file.with_suffix(".part")
+            part.write_bytes(picture)
+            part.replace(file)
+    except OSError as error:
+        raise FineTuneError(f"Cannot keep pictures in {file.parent}: {error}. Make room, or limit how many.") from error
+    return file
