@@ -239,10 +239,17 @@ def _encoder_said(name: str, metadata: Mapping[str, str]) -> tuple[str, dict[str
         config = json.loads(metadata.get("config", "{}"))
     except (ValueError, RecursionError):
         config = None
-    sizes = [value for value in config.values() if isinstance(value, int)] if isinstance(config, dict) else [-1]
-    if not all(0 <= size <= _MOST_SIDE for size in sizes) or config.get("layers", 1) > _MOST_LAYERS:
+    if not isinstance(config, dict) or not all(_harmless(key, value) for key, value in config.items()):
         raise FileFormatError(f"Cannot read {name!r}: its 'config' is broken. Get it again.")
     return kind, config
+
+
+def _harmless(key: str, value: object) -> bool:
+    """Whether an encoder can be built with this: sizes, names, or nothing; no number of layers that takes minutes."""
+    if isinstance(value, list):
+        return all(isinstance(one, str) for one in value)
+    most = _MOST_LAYERS if key == "layers" else _MOST_SIDE
+    return value is None or (type(value) is int and 0 <= value <= most)
 
 
 def _described(name: str, said: PPDFile, header: Header) -> PPD:

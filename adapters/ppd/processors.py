@@ -107,7 +107,12 @@ class ConstantAnswer:
     def __call__(self, query: Tensor, _: Tensor | None) -> Tensor | None:
         if not self._window.open:
             return None
-        repeats = max(1, len(query) // len(self._keys))
+        repeats, odd = divmod(len(query), len(self._keys))
+        if odd:
+            raise PPDError(
+                f"Cannot use a user in a batch of {len(query)}: guidance wants as many unconditional rows as others. "
+                "Say guidance=False where there is none."
+            )
         if (self._keys.device, self._keys.dtype) != (query.device, query.dtype):
             self._keys, self._values = (part.to(query.device, query.dtype) for part in (self._keys, self._values))
         keys, values = self._keys, self._values

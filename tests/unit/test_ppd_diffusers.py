@@ -84,6 +84,13 @@ def test_the_unconditional_half_is_nobodys() -> None:
     assert not torch.isclose(found[2:], base[2:], atol=1e-4).all(dim=(1, 2, 3)).any()
 
 
+def test_half_a_batch_is_refused() -> None:
+    unet = new_unet()
+    ppd = new_ppd(unet)
+    with use_user(unet, ppd, someone(ppd)), pytest.raises(PPDError, match=r"in a batch of 3.*guidance=False"):
+        predicted(unet, 3)
+
+
 def test_without_guidance_all_rows_see_the_user() -> None:
     unet = new_unet()
     ppd = new_ppd(unet)
