@@ -1,0 +1,43 @@
+"""Doubts about answers: what a taste of the others says of each."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from palate.adapters.finetune.doubts import MISTAKEN, doubts_of
+
+
+def answers(count: int, mistaken: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Chosen, rejected (N, 6) by a clear utility, and which were turned over (N,)."""
+    rng = np.random.default_rng(seed)
+    first, second = rng.standard_normal((2, count, 6))
+    weights = np.array([3.0, -2.0, 1.0, 2.0, -1.0, 0.5])
+    wins = ((first - second) @ weights > 0)[:, None]
+    chosen, rejected = np.where(wins, first, second), np.where(wins, second, first)
+    turned = np.arange(count) < round(mistaken * count)
+    return np.where(turned[:, None], rejected, chosen), np.where(turned[:, None], chosen, rejected), turned
+
+
+def test_what_was_turned_over_is_doubted_and_the_rest_is_not() -> None:
+    chosen, rejected, turned = answers(300, 0.2)
+    doubts = doubts_of(torch.from_numpy(chosen), torch.from_numpy(rejected)).numpy()
+    assert doubts[turned].mean() > 0.6 and doubts[~turned].mean() < 0.2
+    assert doubts[turned].min() > 0 and doubts[turned].max() < 1
+
+
+def test_an_answer_is_not_asked_about_itself() -> None:
+    """Turned over, a clear answer's doubt turns over, too, about the share of mistakes reckoned with."""
+    chosen, rejected, _ = answers(60, 0.0)
+    before = doubts_of(chosen, rejected).numpy()
+    clear = int(before.argmin())
+    chosen[clear], rejected[clear] = rejected[clear].copy(), chosen[clear].copy()
+    after = doubts_of(chosen, rejected).numpy()
+    told = np.log(MISTAKEN / (1 - MISTAKEN))
+    first, second = (np.log(doubts[clear] / (1 - doubts[clear])) - told for doubts in (before, after))
+    assert first < -2 and second == pytest.approx(-first, rel=0.5)
+
+
+def test_where_the_others_know_nothing_each_has_the_same_doubt() -> None:
+    same = np.ones((4, 3))
+    assert doubts_of(same, same).numpy() == pytest.approx(MISTAKEN)
