@@ -113,7 +113,7 @@ class PersonalDenoiser:
     def errors(self, batch: PersonalBatch, noise: Tensor, timesteps: Tensor, with_reference: bool) -> PairErrors:
         """Errors of both sides of each pair, in one forward pass, given its person; and the reference's.
 
-        The tokens stay on the branch until the next call: checkpointed activations are computed again with them.
+        The tokens stay on the branch until `forget`: checkpointed activations are computed again with them.
         """
         reference = None
         if with_reference:
@@ -127,6 +127,10 @@ class PersonalDenoiser:
         if reference is None:
             return found
         return PairErrors(found.chosen, found.rejected, reference.chosen, reference.rejected)
+
+    def forget(self) -> None:
+        """Have nobody on the branch: for whoever uses the denoiser between two batches."""
+        self._branch.tokens = None
 
 
 class Queries:

@@ -198,6 +198,7 @@ class _Training:
         more = {"flip_rate": self.settings.flip_rate} if self.settings.loss in ("cdpo", "rdpo") else {}
         loss = LOSSES[self.settings.loss](errors, beta=self.beta, **more)
         (loss.loss.mean() / self.settings.accumulate).backward()  # type: ignore[no-untyped-call]
+        self.denoiser.forget()
         return PairLoss(loss.loss.detach(), loss.margin)
 
     def _drawn(self, step: int, rows: list[int], places: range) -> tuple[PersonalBatch, Tensor]:
@@ -232,6 +233,7 @@ class _Training:
             with self.denoiser.nobody():
                 self.judge.begin()
         look = self.judge.look(self.done)
+        self.denoiser.forget()
         self.looks.append(look)
         if self.best is None or look.log_loss < self.best[0].log_loss:
             self.best, self.hits = (look, self._state()), self.judge.hits

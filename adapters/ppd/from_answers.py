@@ -1,0 +1,207 @@
+"""From the answers of many people to a PPD's file: everything that `palate train ppd` does."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..encoders import ImageTextEncoder, load_encoder
+from ..errors import EncoderMismatchError, PPDError
+from ..files.ppd_file import load_ppd, save_ppd
+from ..finetune.checkpoint import only_training
+from ..finetune.noising import noising_of
+from ..finetune.several import several
+from ..finetune.told import TrainingStep
+from ..places import typed_path
+from ..steering import TextConditioner
+from ..steering.pipelines import Loaded, load_pipeline, prompt_towers
+from .attention import UserAttention
+from .data import PreparedPPD, split_people
+from .ip_adapter import as_start
+from .layers import base_of, layers_of, width_of
+from .memory import require_room
+from .model import PPD
+from .pairs_encoder import PairsEncoder
+from .preparing import Counted, Readers, prepare_people
+from .sampling import PeopleSamples
+from .settings import PPDSettings
+from .sources import AnswerSource
+from .tables import prompts_in
+from .trained import TrainedPPD
+from .training import train_ppd
+
+__all__ = ["PPDFromAnswers", "Watchers", "train_ppd_file"]
+
+ENCODER = "open_clip:ViT-L-14/openai"  # where the model doesn't come with one
+
+
+@dataclass(frozen=True, eq=False)
+class Watchers:
+    """Who is told how it goes.
+
+    Attributes:
+        on_prepared: Called with (answers read, all; 0 where that is not known).
+        on_step: After each step. on_sample: With the step and the pictures' files.
+        cancelled: Asked often; what was done is kept.
+    """
+
+    on_prepared: Callable[[int, int], None] | None = None
+    on_step: Callable[[TrainingStep], None] | None = None
+    on_sample: Callable[[int, tuple[Path, ...]], None] | None = None
+    cancelled: Callable[[], bool] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PPDFromAnswers:
+    """A PPD on disk, and how it was found to be.
+
+    Attributes:
+        file: Of the PPD; None where the answers were only prepared.
+        trained: How the training went; None likewise.
+        counted: What became of the answers.
+        held_out: Who was never trained on.
+    """
+
+    file: Path | None
+    trained: TrainedPPD | None
+    counted: Counted
+    held_out: tuple[str, ...]
+
+
+def train_ppd_file(
+    model: str | Path,
+    source: AnswerSource,
+    settings: PPDSettings,
+    folder: Path,
+    file: Path,
+    start: Path | None = None,
+    encoder: ImageTextEncoder | None = None,
+    device: str | torch.device = "cpu",
+    watchers: Watchers | None = None,
+    prepare_only: bool = False,
+) -> PPDFromAnswers:
+    """Prepare answers, train a PPD on most of the people, judge it by the others, and save it.
+
+    Args:
+        model: As `Generator` takes it: "playground", a diffusers folder, a single file of SD1.5 or SDXL.
+        source: The answers.
+        settings: What is None is chosen.
+        folder: Of the checkpoint, of what is prepared, and of pictures and curves. A stopped training goes on there.
+        file: To save to.
+        start: A PPD's file to train further, or an IP-Adapter's, whose attention is taken to begin with.
+        encoder: Of the image vectors; None is the one that came with the model, or OpenAI's ViT-L/14.
+        device: Where to train. One of several processes has its own.
+        watchers: Who is told.
+        prepare_only: Prepare the answers and end there, as it should be done before several processes train on much.
+
+    Raises:
+        CancelledError, EncoderError, FileFormatError, FineTuneError, PPDError, SteeringError, StoreError: see
+            `prepare_people`, `train_ppd`, `require_room`, `load_pipeline`, `load_ppd`, `save_ppd`.
+    """
+    watchers, among = watchers or Watchers(), several()
+    device = torch.device(device) if among.device is None else among.device
+    require_room(model, settings, device)
+    loaded = load_pipeline(model, getattr(torch, settings.precision))
+    encoder = encoder or load_encoder(loaded.clip or ENCODER, device)
+    data, counted = None, None
+    # The first process prepares; the others open what it left.
+    for turn in (True, False):
+        if among.first is turn:
+            with only_training(folder) if among.first else contextlib.nullcontext():
+                data, counted = _prepared(model, source, settings, folder, loaded, encoder, device, watchers)
+        among.told(None)
+    assert data is not None and counted is not None
+    kept, held = split_people(data.names, settings.held_out, settings.seed)
+    if prepare_only:
+        return PPDFromAnswers(None, None, counted, tuple(held))
+    ppd = _begun(model, loaded, encoder, start, settings.seed)
+    unet = loaded.pipeline.unet.to(device)
+    training, judged = data.of(kept), data.of(held) if held else None
+    samples = None
+    if settings.sample_every and judged is not None and among.first:
+        samples = PeopleSamples(loaded, ppd, judged, settings, folder, prompts_in(folder / "pairs"), watchers.on_sample)
+    told = [watch for watch in (watchers.on_step, samples) if watch is not None and among.first]
+    trained = train_ppd(
+        ppd,
+        unet,
+        noising_of(loaded.pipeline.scheduler),
+        training,
+        judged,
+        settings,
+        folder,
+        lambda step: _tell(told, step),
+        watchers.cancelled,
+        _about(model, source, encoder, start),
+        among,
+    )
+    if among.first:
+        ppd.created = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        file = save_ppd(ppd, file)
+    return PPDFromAnswers(file, trained, counted, tuple(held))
+
+
+def _tell(told: list[Callable[[TrainingStep], None]], step: TrainingStep) -> None:
+    for watch in told:
+        watch(step)
+
+
+def _prepared(
+    model: str | Path,
+    source: AnswerSource,
+    settings: PPDSettings,
+    folder: Path,
+    loaded: Loaded,
+    encoder: ImageTextEncoder,
+    device: torch.device,
+    watchers: Watchers,
+) -> tuple[PreparedPPD, Counted]:
+    pipeline = loaded.pipeline
+    zeros = bool(pipeline.config.get("force_zeros_for_empty_prompt", False))
+    text = TextConditioner(prompt_towers(pipeline), zero_negative=zeros, device=device)
+    # The autoencoder in full precision: SDXL's overflows in half.
+    pipeline.vae.to(device, torch.float32)
+    readers = Readers(pipeline.vae, text, encoder, settings.size or loaded.defaults.size)
+    found = prepare_people(source, readers, folder / "pairs", str(model), watchers.on_prepared, watchers.cancelled)
+    pipeline.vae.to("cpu")
+    return found
+
+
+def _begun(model: str | Path, loaded: Loaded, encoder: ImageTextEncoder, start: Path | None, seed: int) -> PPD:
+    """A PPD to train, that fits the model and the encoder."""
+    unet = loaded.pipeline.unet
+    layers, width = layers_of(unet), width_of(unet)
+    if start is None:
+        base = "playground" if str(model) == "playground" else base_of(layers) or "custom"
+        ppd = PPD(UserAttention(layers, width, seed), PairsEncoder(encoder.dim, width, seed=seed), base)
+    else:
+        ppd = load_ppd(typed_path(start))
+        if ppd.encoder is None or getattr(ppd.encoder, "kind", "") == "ip_adapter":
+            ppd = as_start(ppd, encoder.dim, seed=seed)
+        elif ppd.image_encoder != encoder.identity:
+            raise EncoderMismatchError(
+                f"Cannot start from {start}: its people were read from vectors of {ppd.image_encoder_name or 'another'}"
+                f" ({ppd.image_encoder[:12]}); found {encoder.name} ({encoder.identity[:12]}). Choose the first one."
+            )
+        ppd.fits(layers, width)
+    if getattr(ppd.encoder, "kind", "") != "pairs":
+        raise PPDError(
+            f"Cannot train {start}: its user encoder is of the kind {getattr(ppd.encoder, 'kind', '')!r}; expected "
+            "'pairs', or an IP-Adapter. Start without it."
+        )
+    ppd.image_encoder, ppd.image_encoder_name = encoder.identity, encoder.name
+    return ppd
+
+
+def _about(model: str | Path, source: AnswerSource, encoder: ImageTextEncoder, start: Path | None) -> str:
+    """What a stopped training is known again by."""
+    begun = "" if start is None else [typed_path(start).name, typed_path(start).stat().st_size]
+    known: list[Any] = [str(model), source.identity, encoder.identity, begun]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()

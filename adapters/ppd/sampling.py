@@ -1,0 +1,81 @@
+"""Pictures for held-out people while a PPD is trained: of their own prompts, each known by a few of their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ..finetune.samples import Samples
+from ..finetune.told import TrainingStep
+from ..places import safe_name
+from ..steering import TextConditioner
+from ..steering.pipelines import Loaded, prompt_towers
+from .data import PreparedPPD
+from .diffusers import use_user
+from .model import PPD
+from .settings import PPDSettings
+
+__all__ = ["PeopleSamples"]
+
+PEOPLE, PROMPTS = 3, 2
+
+
+class PeopleSamples:
+    """Paints every `sample_every` steps; called after each step.
+
+    Args:
+        loaded: The model under training. ppd: As it is at each moment.
+        held_out: People who are not trained on; the first few are painted for.
+        settings: sample_every, judged_support, seed, size, precision.
+        folder: Of the training; pictures go into its folder `people`, a folder each.
+        prompts: Texts by the index that pairs have.
+        on_sample: Called with the step and the PNG files.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        ppd: PPD,
+        held_out: PreparedPPD,
+        settings: PPDSettings,
+        folder: Path,
+        prompts: Sequence[str],
+        on_sample: Callable[[int, tuple[Path, ...]], None] | None,
+    ) -> None:
+        self._unet, self._ppd, self._every, self._on_sample = (
+            loaded.pipeline.unet,
+            ppd,
+            settings.sample_every,
+            on_sample,
+        )
+        look = replace(loaded.defaults, size=settings.size or loaded.defaults.size)
+        zeros = bool(loaded.pipeline.config.get("force_zeros_for_empty_prompt", False))
+        text = TextConditioner(prompt_towers(loaded.pipeline), zero_negative=zeros)
+        precision: torch.dtype = getattr(torch, settings.precision)
+        self._people = []
+        for person, name in enumerate(held_out.names[:PEOPLE]):
+            rows = list(held_out.pairs_of(person))
+            known = [held_out.vectors(row) for row in rows[: settings.judged_support]]
+            asked = [prompts[held_out.pair(row).prompt] for row in reversed(rows)]
+            own = list(dict.fromkeys(asked))[:PROMPTS]
+            place = folder / "people" / safe_name(name)
+            painter = Samples(loaded.pipeline, text, look, own, settings.seed, place, precision)
+            chosen, rejected = (torch.stack(side) for side in zip(*known, strict=True))
+            self._people.append((name, painter, chosen, rejected))
+
+    def __call__(self, step: TrainingStep) -> None:
+        if step.step % self._every == 0 or step.step == step.steps:
+            self.paint(step.step)
+
+    def paint(self, step: int) -> None:
+        """Paint for each of them now, and tell of all pictures together."""
+        files: list[Path] = []
+        for name, painter, chosen, rejected in self._people:
+            user = self._ppd.user(chosen, rejected, name)
+            with use_user(self._unet, self._ppd, user):
+                painter.paint(step, lambda _, painted: files.extend(painted))
+        if self._on_sample is not None:
+            self._on_sample(step, tuple(files))
