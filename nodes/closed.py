@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from aiohttp import web
 
-__all__ = ["Refused", "admit", "read_json", "refuse_other_names", "refuse_other_sites", "text"]
+__all__ = ["Refused", "admit", "read_file", "read_json", "refuse_other_names", "refuse_other_sites", "text"]
 
 LONGEST = 20_000  # bytes of a request; the longest that the browser sends, 200 ids, has 8,000
 
@@ -107,6 +107,22 @@ async def read_json(request: web.Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Refused("The request must be an object.")
     return body
+
+
+async def read_file(request: web.Request, most: int) -> bytes:
+    """Return a request's body of at most so many bytes, sent as plain bytes: of these a page has to ask first, too.
+
+    Raises:
+        Refused: it is something else, or larger.
+    """
+    if request.content_type != "application/octet-stream":
+        raise Refused("The request must be application/octet-stream.", 415)
+    raw = bytearray()
+    async for part in request.content.iter_any():
+        raw += part
+        if len(raw) > most:
+            raise Refused(f"The file is larger than {most:,} bytes.", 413)
+    return bytes(raw)
 
 
 def text(body: dict[str, Any], name: str) -> str:

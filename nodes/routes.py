@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ from aiohttp import web
 from server import PromptServer
 
 from ..adapters.errors import PreferenceError, StoreError
+from ..adapters.files import bring_taste, describe
 from . import pairs, sidebar
-from .closed import Refused, admit, read_json, text
-from .sockets import open_store
+from .closed import Refused, admit, read_file, read_json, text
+from .sockets import open_store, tastes_folder
 from .waiting import WAITS
 
 _MOST_IDS = 200
+_LARGEST = 4 << 20  # bytes of a taste that is brought in; one has 200 KB
 _MOST_TIERS = 16
 _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
 _LEARNED = sidebar.Learned()
@@ -76,6 +78,13 @@ async def export(request: web.Request) -> web.Response:
     )
 
 
+@_routes.post("/palate/bring")
+async def bring(request: web.Request) -> web.Response:
+    """A taste file, or a picture that carries one, and ?name= -> {file, person}: its name in the tastes folder."""
+    name = request.query.get("name", "")[:200]
+    return await _reply(request, lambda data: _bring(name, data), read=lambda one: read_file(one, _LARGEST))
+
+
 @_routes.get("/palate/image/{image}")
 async def image(request: web.Request) -> web.StreamResponse:
     """A picture of the store."""
@@ -117,6 +126,11 @@ def _undo(body: dict[str, Any]) -> dict[str, Any]:
     return pairs.state(store, person, [asked.id] if asked else [], WAITS.of(person)) | {"undone": told}
 
 
+def _bring(name: str, data: bytes) -> dict[str, Any]:
+    file = bring_taste(name, data, tastes_folder())
+    return {"file": file.name, "person": describe(file).person}
+
+
 def _withdraw(body: dict[str, Any]) -> dict[str, Any]:
     store, offer = open_store(), text(body, "offer")
     asked = store.find_offer(offer)
@@ -150,18 +164,22 @@ def _ids(value: Any, most: int) -> bool:
 
 
 async def _reply(
-    request: web.Request, work: Callable[[dict[str, Any]], dict[str, Any]], tell: bool = False
+    request: web.Request,
+    work: Callable[[Any], dict[str, Any]],
+    tell: bool = False,
+    read: Callable[[web.Request], Awaitable[Any]] = read_json,
 ) -> web.Response:
     """Read the body, do the work in a thread (it waits for the disk), and turn what goes wrong into one sentence.
 
     Args:
-        request: With a JSON object.
-        work: What to do with the object.
+        request: With a JSON object, or what `read` takes.
+        work: What to do with it.
         tell: Whether all open browser tabs hear of it.
+        read: Reads the body.
     """
     try:
         admit(request)
-        body = await read_json(request)
+        body = await read(request)
         told = await asyncio.get_running_loop().run_in_executor(None, work, body)
     except Refused as refused:
         return web.json_response({"error": str(refused)}, status=refused.status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .brought import MOST_BYTES, bring_taste, place_taste
 from .embedding_file import check_embedding_name, embedding_name, load_embedding, require_replaceable, save_embedding
 from .picture import carried, carry
 from .ppd_file import PPDFile, describe_ppd, load_ppd, save_ppd
@@ -10,9 +11,11 @@ from .taste_picture import save_taste_picture, taste_picture
 from .user_file import UserFile, describe_user, load_user, save_user
 
 __all__ = [
+    "MOST_BYTES",
     "PPDFile",
     "TasteFile",
     "UserFile",
+    "bring_taste",
     "carried",
     "carry",
     "check_embedding_name",
@@ -24,6 +27,7 @@ __all__ = [
     "load_ppd",
     "load_taste",
     "load_user",
+    "place_taste",
     "require_replaceable",
     "save_embedding",
     "save_ppd",

@@ -10,10 +10,11 @@ from fastapi.responses import FileResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from ...adapters.errors import FileFormatError, PreferenceError
+from ...adapters.files import MOST_BYTES
 from .answers import PlainRoute, person_of
 from .jobs import Job
 from .rooms import Rooms
-from .tastes import MOST_BYTES, Entry
+from .tastes import Entry
 
 __all__ = ["share_routes"]
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...adapters.errors import FileFormatError, PreferenceError, StoreError
-from ...adapters.files import TasteFile, carried, describe, load_taste, taste_picture
+from ...adapters.files import TasteFile, bring_taste, describe, load_taste, place_taste, taste_picture
 from ...adapters.places import safe_name
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ __all__ = ["Entry", "TasteFiles"]
 
 ENDING = ".safetensors"
 NOBODY = "somebody"  # whose taste it is when the name is left out
-MOST_BYTES = 1 << 26  # of a file that is brought in; a taste's are below 1 MB
-_CONTROL = re.compile(r"[\x00-\x1f\x7f/\\]")
 
 
 @dataclass(frozen=True)
@@ -104,18 +101,10 @@ class TasteFiles:
         Raises:
             FileFormatError: it is no taste; nothing is kept.
         """
-        shown = _CONTROL.sub("_", Path(name.replace("\\", "/")).name)[-60:] or "file"  # 240 bytes at most
-        if len(data) > MOST_BYTES:
-            raise FileFormatError(f"Cannot read {shown!r}: it has {len(data):,} bytes; expected a taste, below 1 MB.")
-        with self._lock, tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, shown)
-            data = carried(shown, data, "a taste")
-            path.write_bytes(data)
-            self._studio.tools.load(path, None)  # all of it, so that a broken one never gets here
-            stem = shown.removesuffix(ENDING).removesuffix(".png").strip(" .")
+        with self._lock:
             # Files named like somebody here are those that Save writes: a friend who is "me", too, gets a number.
             here = {safe_name(person) for person in (self._studio.person, *self._studio.store.people())}
-            return self._placed(safe_name(stem or NOBODY), data, here)
+            return self._entry(bring_taste(name, data, self._studio.tastes_folder, here))
 
     def save(self, person: str, named: bool = True) -> Entry:
         """Save the person's taste as a file; `named` False leaves out whose it is."""
@@ -125,7 +114,7 @@ class TasteFiles:
         taste = replace(self._studio.taste(person), person=NOBODY, accuracy=accuracy)
         with tempfile.TemporaryDirectory() as folder:
             path = self._studio.tools.save(taste, Path(folder) / f"{NOBODY}{ENDING}")
-            return self._placed(NOBODY, path.read_bytes())
+            return self._entry(place_taste(NOBODY, path.read_bytes(), self._studio.tastes_folder))
 
     def picture(self, name: str) -> bytes:
         """Return a PNG that shows a taste of the shelf and carries its file."""
@@ -148,27 +137,7 @@ class TasteFiles:
             data = self._removed.pop(name, None)
             if data is None:
                 return self._entry(self.path(name))
-            return self._placed(name.removesuffix(ENDING), data)
-
-    def _placed(self, stem: str, data: bytes, taken: Collection[str] = ()) -> Entry:
-        folder, number = self._studio.tastes_folder, 1
-        with self._lock:
-            while True:
-                path = folder / f"{stem if number == 1 else f'{stem}-{number}'}{ENDING}"
-                if path.exists():
-                    if path.read_bytes() == data:
-                        return self._entry(path)
-                elif path.stem not in taken:
-                    break
-                number += 1
-            part = path.with_name(f".{path.name}.part")
-
-            def write() -> None:
-                part.write_bytes(data)
-                part.replace(path)
-
-            self._act(write)
-            return self._entry(path)
+            return self._entry(place_taste(name.removesuffix(ENDING), data, self._studio.tastes_folder))
 
     def _entry(self, path: Path) -> Entry:
         return Entry(path.name, describe(path))

@@ -1,0 +1,74 @@
+"""A taste file that somebody brings in, onto the shelf of all hosts."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+from ..errors import FileFormatError, StoreError
+from ..places import safe_name
+from .container import write_bytes_atomically
+from .picture import carried
+from .taste_file import load_taste
+
+__all__ = ["MOST_BYTES", "bring_taste", "place_taste"]
+
+MOST_BYTES = 1 << 26  # of a file that is brought in; a taste's are below 1 MB
+ENDING = ".safetensors"
+NOBODY = "somebody"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f/\\]")
+_ENDINGS = re.compile(r"(\.safetensors|\.png)+$", re.IGNORECASE)
+
+
+def bring_taste(name: str, data: bytes, folder: Path, taken: Collection[str] = ()) -> Path:
+    """Put a taste, or the one that a picture carries, into a folder, and return its file.
+
+    Args:
+        name: As it was called where it came from.
+        data: Its bytes.
+        folder: Of tastes. The same file twice is one, another one of the same name gets a number.
+        taken: Names, without ending, that it may not get.
+
+    Raises:
+        FileFormatError: it is no taste; nothing is kept.
+        StoreError: the folder can't be written.
+    """
+    shown = _CONTROL.sub("_", Path(name.replace("\\", "/")).name)[-60:] or "file"  # 240 bytes at most
+    if len(data) > MOST_BYTES:
+        raise FileFormatError(f"Cannot read {shown!r}: it has {len(data):,} bytes; expected a taste, below 1 MB.")
+    content = carried(shown, data, "a taste")
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            path = Path(place, shown)
+            path.write_bytes(content)
+            load_taste(path)  # all of it, so that a broken one never gets onto the shelf
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"Cannot keep {shown!r}: {error.strerror or error}; expected room on the disk.") from error
+    return place_taste(safe_name(_ENDINGS.sub("", shown).strip(" .") or NOBODY), content, folder, taken)
+
+
+def place_taste(stem: str, content: bytes, folder: Path, taken: Collection[str] = ()) -> Path:
+    """Write a file under a name of its own, unless it is there already.
+
+    Args:
+        stem: Its name, without ending.
+        content: Of the file.
+        folder, taken: As in `bring_taste`.
+
+    Raises:
+        StoreError: it can't be written.
+    """
+    number = 1
+    while True:
+        path = folder / f"{stem if number == 1 else f'{stem}-{number}'}{ENDING}"
+        if os.path.lexists(path):
+            if path.is_file() and path.read_bytes() == content:
+                return path
+        elif path.stem not in taken:
+            return write_bytes_atomically(path, content)
+        number += 1
