@@ -144,17 +144,17 @@ def _said(name: str, header: Header) -> UserFile:
     if not metadata.get("ppd"):
         raise FileFormatError(f"Cannot read {name!r}: it doesn't say which PPD it belongs to. Encode the person again.")
     unknown = sorted(header.shapes.keys() - {"tokens", "negative"})
-    tokens = header.shapes.get("tokens", ())
+    if unknown or "tokens" not in header.shapes:
+        found = ", ".join(repr(key[:40]) for key in unknown[:3]) or "no 'tokens'"
+        raise FileFormatError(f"Cannot read {name!r}: it holds {found}; expected 'tokens': {_WHAT}.")
+    tokens = header.shapes["tokens"]
     for key, shape in header.shapes.items():
-        fits = len(shape) == 2 and 1 <= shape[0] <= MOST_TOKENS and shape[1] >= 1 and shape[1] == tokens[-1:][0]
-        if key not in unknown and (not fits or header.dtypes[key] != "F32"):
+        fits = len(shape) == 2 and 1 <= shape[0] <= MOST_TOKENS and shape[1] >= 1 and shape[1:] == tokens[1:]
+        if not fits or header.dtypes[key] != "F32":
             raise FileFormatError(
                 f"Cannot read {name!r}: its {key!r} are {header.dtypes[key][:12]} of shape {shape}; expected F32 of "
                 f"shape (K, W), at most {MOST_TOKENS} tokens, all of one width."
             )
-    if not tokens or unknown:
-        found = ", ".join(repr(key[:40]) for key in unknown[:3]) or "no 'tokens'"
-        raise FileFormatError(f"Cannot read {name!r}: it holds {found}; expected 'tokens': {_WHAT}.")
     return UserFile(
         version,
         metadata["ppd"],

@@ -101,6 +101,7 @@ def test_a_user_of_sdxl_is_kilobytes(tmp_path: Path) -> None:
         ({"ppd": ""}, {}, "doesn't say which PPD"),
         ({"pairs": "-1"}, {}, "'pairs' is '-1'"),
         ({}, {"tokens": None}, "no 'tokens'"),
+        ({}, {"tokens": None, "negative": torch.ones(2, WIDTH)}, "no 'tokens'"),
         ({}, {"tokens": torch.ones(3)}, r"'tokens' are F32 of shape \(3,\)"),
         ({}, {"tokens": torch.ones(3, WIDTH).half()}, "'tokens' are F16"),
         ({}, {"negative": torch.ones(2, 7)}, r"'negative' are F32 of shape \(2, 7\)"),
