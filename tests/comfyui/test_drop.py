@@ -45,7 +45,7 @@ def test_a_dropped_picture_is_a_taste_on_the_shelf_and_a_node(host: Host, browse
     page.wait_for_function(f"() => ({NODES})().length === 1", timeout=WAIT)
     (file,) = page.evaluate(NODES)
     assert load_taste(host.home / "tastes" / file).person == "Mara"
-    page.get_by_text(f"Added the taste of Mara: {file}").wait_for(timeout=WAIT)
+    page.get_by_text(f"Added the taste of Mara: {file}").first.wait_for(timeout=WAIT)
     page.close()
 
 
