@@ -7,12 +7,16 @@ import hashlib
 import random
 import sys
 import threading
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 from palate.adapters.comparisons import Comparison
 from palate.adapters.errors import CancelledError, FileFormatError
+from palate.adapters.finetune.protocol import Finished, Prepared, Sampled, Stepped
+from palate.adapters.places import palate_home
 from palate.adapters.steering import METHODS
 from palate.adapters.taste import Suspect, Word
 from palate.ui.panel.easel import Facts
@@ -102,6 +106,51 @@ def save_embedding(embedding, path):
     return path
 
 
+class FakeTrainer:
+    """Trains nothing, in so many steps; `pace` is how long one takes, in seconds, unless it goes on with a training."""
+
+    def __init__(self, steps: int = 20, pace: float = 0.0) -> None:
+        self.steps, self.pace = steps, pace
+        self.asked: list[list[str]] = []
+        self.reached: dict[str, int] = {}
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, arguments, on_event, cancelled):
+        self.asked.append(arguments)
+        given = dict(word[2:].split("=", 1) for word in arguments if "=" in word)
+        name, chance = given["name"], random.Random(0)
+        first = 0 if "--anew" in arguments else self.reached.get(name, 0)
+        on_event(Prepared(4, 4))
+        self._sample(name, 0, on_event)
+        for step in range(first + 1, self.steps + 1):
+            self.gate.wait(10)
+            if cancelled():
+                raise CancelledError("Training stopped.")
+            if self.pace and not first:
+                time.sleep(self.pace)
+            share = step / self.steps
+            look = {"accuracy": 0.5 + 0.3 * share, "log_loss": 0.7 - 0.1 * share, "chosen_error": 1.0}
+            margin = 0.6 * share + chance.gauss(0, 0.2)
+            told = look if step % min(10, max(1, self.steps // 10)) == 0 else None
+            on_event(Stepped(step, self.steps, 0.7 - margin / 2, margin, 0.5, (1 - share) * 90, told))
+            self.reached[name] = step
+        self._sample(name, self.steps, on_event)
+        self.reached[name] = 0
+        file = palate_home() / "loras" / f"{name}.safetensors"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"a LoRA")
+        return Finished(str(file), "On 15 comparisons it did not see, it was right in 80 %.", True, self.steps)
+
+    def _sample(self, name, step, on_event):
+        folder = palate_home() / "training" / name / "samples"
+        folder.mkdir(parents=True, exist_ok=True)
+        files = [folder / f"{step}-{number}.png" for number in range(2)]
+        for number, file in enumerate(files):
+            FakePainter()._paint("sample", number, 60 if step else 0).save(file)
+        on_event(Sampled(step, tuple(str(file) for file in files)))
+
+
 def fake_tools(painter=None, **changes):
     """The real learning on a fake model and a fake encoder."""
     painter = painter or FakePainter()
@@ -123,6 +172,10 @@ def fake_tools(painter=None, **changes):
         "second_look": lambda store, encoder, person, most: [
             Suspect(one, 0.9) for one in store.comparisons(person)[:2]
         ],
+        "model": "fake",
+        "device": None,
+        "trainer": lambda: Path(sys.executable),
+        "train": FakeTrainer(1000, 0.1),
         "repeat": lambda store, person: None,  # what comes next must not depend on how much was answered
     }
     return Tools(**(values | changes))

@@ -14,7 +14,7 @@ driving = SimpleNamespace(**runpy.run_path(str(HERE / "driving.py")))
 fakes = SimpleNamespace(**runpy.run_path(str(HERE.parent / "panel_fakes.py")))
 choose_person, next_pair, open_tab = driving.choose_person, driving.next_pair, driving.open_tab
 expect = sync_api.expect
-TABS = ("compare", "taste", "generate", "share", "people")
+TABS = ("compare", "taste", "generate", "train", "share", "people")
 # What can be seen and used, and has no name that a screen reader could say.
 NAMELESS = """() => {
   const shown = (one) => one.checkVisibility({ visibilityProperty: true }) && !one.closest("[aria-hidden=true]");
@@ -66,7 +66,7 @@ def test_a_whole_session_by_mouse(page, panel):
 
 
 def test_a_whole_session_by_keyboard_only(page, panel):
-    page.keyboard.press("5")
+    page.keyboard.press("6")
     expect(page.locator("#palate-page-people")).to_be_visible()
     tab_to(page, "#palate-new-person")
     page.keyboard.type("Keys")
@@ -95,9 +95,9 @@ def test_a_whole_session_by_keyboard_only(page, panel):
     expect(page.locator('#palate-generate [data-part="grid"] img').first).to_be_visible()
     page.keyboard.press("Escape")
     page.evaluate("() => document.activeElement.blur()")
-    page.keyboard.press("4")
-    expect(page.locator("#palate-page-share")).to_contain_text("Keys")
     page.keyboard.press("5")
+    expect(page.locator("#palate-page-share")).to_contain_text("Keys")
+    page.keyboard.press("6")
     expect(page.locator("[aria-current=true] strong")).to_have_text("Keys")
     assert driving.outcomes(panel.store, "Keys")[-1] == "tie"
 
@@ -145,7 +145,7 @@ def test_a_phone_holds_every_tab_in_its_width(visit, panel):
 def test_a_name_is_never_markup(page):
     name = "<img src=x onerror=alert(1)>\"'&"
     choose_person(page, name)
-    for key in "12345":
+    for key in "123456":
         page.keyboard.press(key)
     expect(page.locator("[aria-current=true] strong")).to_have_text(name)
     assert page.locator("img[src=x]").count() == 0

@@ -18,6 +18,7 @@ from .people_tab import PeopleTab
 from .share_tab import ShareTab
 from .studio import Studio
 from .taste_tab import TasteTab
+from .train_tab import TrainTab
 
 __all__ = ["build"]
 
@@ -32,6 +33,7 @@ def build(studio: Studio) -> gr.Blocks:
         "compare": CompareTab,
         "taste": TasteTab,
         "generate": lambda: GenerateTab(studio),
+        "train": TrainTab,
         "share": ShareTab,
         "people": PeopleTab,
     }

@@ -6,7 +6,7 @@ from html import escape
 
 __all__ = ["TABS", "head"]
 
-TABS = ("compare", "taste", "generate", "share", "people")
+TABS = ("compare", "taste", "generate", "train", "share", "people")
 
 
 def head(person: str, given: bool) -> str:

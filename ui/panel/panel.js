@@ -1,7 +1,7 @@
 // The shell in the browser: which tab is in front, who is choosing, light or dark. Other scripts of this folder build on
 // window.palate, and on window.palateKit of base.js.
 (() => {
-  const TABS = ["compare", "taste", "generate", "share", "people"];
+  const TABS = ["compare", "taste", "generate", "train", "share", "people"];
   const THEME = "palate-theme", TAB = "palate-tab", PERSON = "palate-person", GIVEN = "palate-given";
   const ELSE = "\u0000else"; // the choice "Someone else…"; nobody can have that name
   const button = (name) => document.getElementById(`palate-tab-${name}`);

@@ -16,6 +16,7 @@ from .taste_pages import Pages
 from .taste_painted import Painted
 from .taste_thumbs import Thumbs
 from .tastes import TasteFiles
+from .trainings import Trainings
 
 if TYPE_CHECKING:
     from .studio import Studio
@@ -30,7 +31,8 @@ class Rooms:
         studio: Store, model and encoder.
 
     Attributes:
-        files, blends, gallery, easel, embeddings, choices, jobs, painted, looks, pages, thumbs: See their modules.
+        files, blends, gallery, easel, embeddings, choices, jobs, painted, looks, pages, thumbs, trainings: See their
+            modules.
 
     Raises:
         StoreError: Palate's folder can't be written.
@@ -49,3 +51,4 @@ class Rooms:
         self.looks = Looks(studio, self.painted.of)
         self.pages = Pages(studio, self.looks)
         self.thumbs = Thumbs(studio.store)
+        self.trainings = Trainings(studio, self.jobs)

@@ -127,12 +127,13 @@ def web_app(studio: Studio) -> FastAPI:
     from .share_routes import share_routes
     from .taste_routes import taste_routes
     from .theme import head, style, theme
+    from .train_routes import train_routes
 
     rooms = Rooms(studio)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     for routes in (compare_routes, people_routes):
         app.include_router(routes(studio))
-    for routes in (taste_routes, generate_routes, share_routes):
+    for routes in (taste_routes, generate_routes, train_routes, share_routes):
         app.include_router(routes(rooms))
 
     @app.get("/palate/pictures/{image_id}")

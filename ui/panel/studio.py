@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import threading
 from dataclasses import replace
@@ -139,6 +140,15 @@ class Studio:
                 with self.loading.step("the encoder"):
                     self._encoder = self.tools.encoder()
             return self._encoder
+
+    def rest(self) -> None:
+        """Let go of the model on a GPU, so that a training has its memory; whoever paints next loads it again."""
+        if not torch.cuda.is_available():
+            return
+        with self._loading["painter"]:
+            self._painter = None
+        gc.collect()
+        torch.cuda.empty_cache()
 
     def warm(self) -> None:
         """Load in the background what the first pair will need, so that it comes sooner."""

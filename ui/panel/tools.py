@@ -19,6 +19,7 @@ from .prompts import example_prompts
 from .sources import Painter
 
 if TYPE_CHECKING:
+    from ...adapters.finetune.protocol import Finished
     from ...adapters.taste import Word
 
 __all__ = ["Tools", "best_device", "real_tools"]
@@ -50,6 +51,9 @@ class Tools:
         embed: (painter, tastes, prompts, on_step, cancelled) -> PortableEmbedding.
         save_embedding: (embedding, path) -> path.
         more_encoders: Encoders beside the one that learns, for a model with two text encoders.
+        model: What it is that paints, as it was named. device: Where it runs, None for the best there is.
+        trainer: Gives the Python that trains; raises where there is none.
+        train: (what follows `palate train`, on_event, cancelled) -> Finished.
     """
 
     painter: Callable[[], Painter]
@@ -71,6 +75,10 @@ class Tools:
     check_embedding_name: Callable[[str], object]
     embed: Callable[..., Any]
     save_embedding: Callable[[Any, Path], Path]
+    model: str
+    device: str | None
+    trainer: Callable[[], Path]
+    train: Callable[..., Finished]
 
 
 def best_device() -> str:
@@ -101,6 +109,7 @@ def real_tools(
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     from ...adapters.encoders import encode_readable
     from ...adapters.files import load_taste, save_taste
+    from ...adapters.finetune.process import python_for_training, run_training
     from ...adapters.taste import choose_pair, fit_taste, learned_report, pair_to_repeat, second_look
     from ...adapters.taste.report import UNCOUNTED
 
@@ -126,6 +135,10 @@ def real_tools(
         check_embedding_name=_check_embedding_name,
         embed=_embed,
         save_embedding=_save_embedding,
+        model=model,
+        device=device,
+        trainer=python_for_training,
+        train=run_training,
     )
 
 

@@ -1,0 +1,253 @@
+"""The panel's training: one at a time, in a process of its own; how it goes is kept where a reload finds it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...adapters.errors import CancelledError, FineTuneError, PreferenceError
+from ...adapters.finetune.protocol import Event, Finished, Prepared, Sampled, Stepped
+from ...adapters.places import palate_home, safe_name
+from .jobs import DONE, FAILED, STOPPED, WORKING, Job, Jobs
+from .training_plan import plan_of
+
+if TYPE_CHECKING:
+    from .studio import Studio
+
+__all__ = ["Trainings"]
+
+KEPT = "panel.json"  # in a training's folder
+POINTS = 400  # of each curve; from twice as many on every other one is dropped
+SETTINGS = ("rank", "learning_rate", "steps", "seed")
+
+
+class Trainings:
+    """Starts, stops and remembers trainings.
+
+    Args:
+        studio: Store and tools.
+        jobs: Runs them.
+    """
+
+    def __init__(self, studio: Studio, jobs: Jobs) -> None:
+        self._studio, self._jobs = studio, jobs
+        self._lock = threading.Lock()
+        self._job: Job | None = None
+        self._now: dict[str, Any] = self._last()
+
+    # -- what there is
+
+    def state(self, since: int = 0) -> dict[str, Any] | None:
+        """Return the last training as the page shows it, None before the first.
+
+        Args:
+            since: Step whose point the page has; later ones are enough.
+        """
+        with self._lock:
+            if not self._now:
+                return None
+            points = [point for point in self._now["points"] if point[0] > since]
+            return {**self._now, "points": points}
+
+    def plan(self, person: str, loss: str) -> dict[str, Any]:
+        """Return what a training would be."""
+        tools = self._studio.tools
+        try:
+            tools.trainer()
+            trouble = ""
+        except PreferenceError as error:
+            trouble = str(error)
+        found = plan_of(self._studio.store, person, loss)
+        told: dict[str, Any] = {"person": person, "model": Path(tools.model).stem or tools.model, "trouble": trouble}
+        if found is not None:
+            told |= asdict(found)
+            told["seconds"] = self._expected(found.steps)
+            stopped = self._stopped(person, loss)
+            told["stopped"] = None if stopped is None else {"step": stopped["step"], "steps": stopped["steps"]}
+        return told
+
+    def sample(self, step: int, number: int) -> Path | None:
+        """Return the file of a sample that was told of."""
+        with self._lock:
+            files = next((one["files"] for one in self._now.get("samples", ()) if one["step"] == step), [])
+        return Path(files[number]) if 0 <= number < len(files) and os.path.isfile(files[number]) else None
+
+    def file(self) -> Path | None:
+        """Return the LoRA of the last training that came to its end."""
+        file = (self._now.get("result") or {}).get("file", "")
+        return Path(file) if file and os.path.isfile(file) else None
+
+    # -- what is done
+
+    def start(self, person: str, loss: str, settings: dict[str, Any], anew: bool) -> dict[str, Any]:
+        """Begin a training, or go on with one of the same person and loss that was stopped.
+
+        Raises:
+            FineTuneError: another one is at work, or a setting makes no sense.
+            NotEnoughAnswersError: nothing to train on.
+        """
+        from ...adapters.finetune.pairs import pairs_of
+        from ...adapters.finetune.settings import TrainSettings
+
+        given = {name: settings[name] for name in SETTINGS if settings.get(name) is not None}
+        TrainSettings(loss=loss, **given)  # says what makes no sense
+        pairs_of(self._studio.store, person)
+        self._studio.tools.trainer()
+        plan = plan_of(self._studio.store, person, loss)
+        before = None if anew else self._stopped(person, loss)
+        with self._lock:
+            if self._job is not None and self._now.get("state") == WORKING:
+                raise FineTuneError("Cannot train: a training is at work already. Stop it first, or wait for its end.")
+            now = _fresh(person, loss, given, before or {})
+            now["model"] = Path(self._studio.tools.model).stem
+            now["revision"] = self._studio.store.revision(person)
+            now["sure"] = None if plan is None else plan.sure
+            arguments = self._arguments(person, loss, now["settings"], before is None)
+            self._studio.rest()
+            self._job = self._jobs.start("training", lambda job: self._work(job, arguments, now))
+            self._now = now
+        return self.state() or {}
+
+    def stop(self) -> None:
+        """Have it end; what it has reached is kept."""
+        if self._job is not None:
+            self._job.stop()
+            self._say("Stopping: keeping what was reached…")
+
+    # -- at work
+
+    def _work(self, job: Job, arguments: list[str], now: dict[str, Any]) -> None:
+        try:
+            found = self._studio.tools.train(arguments, lambda event: self._told(event, now), job.cancelled)
+            self._end(now, state=DONE, result=asdict(found), text="")
+        except CancelledError:
+            self._end(now, state=STOPPED, text="")
+            raise
+        except Exception as error:
+            known = isinstance(error, PreferenceError)
+            self._end(now, state=FAILED, error=str(error) if known else f"{type(error).__name__}: {error}", text="")
+            raise
+
+    def _told(self, event: Event, now: dict[str, Any]) -> None:
+        with self._lock:
+            if isinstance(event, Prepared):
+                now.update(text=f"Reading pictures… {event.done} of {event.all}", share=event.done / max(event.all, 1))
+            elif isinstance(event, Sampled):
+                now["samples"] = [one for one in now["samples"] if one["step"] != event.step] + [asdict(event)]
+            elif isinstance(event, Stepped):
+                _stepped(event, now)
+        if not isinstance(event, Finished) and (not isinstance(event, Stepped) or event.judgement is not None):
+            self._keep(now)
+
+    def _end(self, now: dict[str, Any], **found: Any) -> None:
+        with self._lock:
+            now.update(found, seconds_left=None, ended=time.time())
+        self._keep(now)
+
+    def _say(self, text: str) -> None:
+        with self._lock:
+            self._now["text"] = text
+
+    def _stopped(self, person: str, loss: str) -> dict[str, Any] | None:
+        """The training of these answers that was stopped and can go on, with the settings that it was begun with."""
+        found = _read(palate_home() / "training" / self._name(person, loss) / KEPT)
+        same = found.get("revision") == self._studio.store.revision(person)
+        return found if same and found["state"] in (STOPPED, FAILED) and found["step"] else None
+
+    # -- where it is kept
+
+    def _name(self, person: str, loss: str) -> str:
+        return safe_name("-".join((person, Path(self._studio.tools.model).stem, loss)).lower().replace(" ", "-"))
+
+    def _arguments(self, person: str, loss: str, given: dict[str, Any], anew: bool) -> list[str]:
+        tools, name = self._studio.tools, self._name(person, loss)
+        words = {"person": person, "model": tools.model, "loss": loss, "store": self._studio.store.path, "name": name}
+        words |= {key.replace("_", "-"): value for key, value in given.items()}
+        if tools.device:
+            words["device"] = tools.device
+        return ["lora", *(f"--{key}={value}" for key, value in words.items()), *(["--anew"] if anew else [])]
+
+    def _keep(self, now: dict[str, Any]) -> None:
+        folder = palate_home() / "training" / self._name(now["person"], now["loss"])
+        with self._lock:
+            text = json.dumps(now)
+        with contextlib.suppress(OSError):  # it is only for a page that comes back
+            folder.mkdir(parents=True, exist_ok=True)
+            part = folder / f".{KEPT}.part"
+            part.write_text(text, encoding="utf-8")
+            part.replace(folder / KEPT)
+
+    def _last(self) -> dict[str, Any]:
+        """The newest training that a panel began; one that was at work when its panel ended is a stopped one."""
+        return next((found for file in _by_time(palate_home() / "training") if (found := _read(file))), {})
+
+    def _expected(self, steps: int) -> float | None:
+        """Seconds that so many steps would take, going by the last training of this model; None without one."""
+        model = Path(self._studio.tools.model).stem
+        for found in map(_read, _by_time(palate_home() / "training")):
+            if found.get("model") == model and found.get("per_step"):
+                return float(found["per_step"]) * steps
+        return None
+
+
+def _by_time(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*/{KEPT}"), key=lambda file: file.stat().st_mtime, reverse=True)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """What is kept of a training, {} where nothing sound is; one that was at work when its panel ended is stopped."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(found, dict) or not _fresh("", "", {}, {}).keys() <= found.keys():
+        return {}
+    return found | ({"state": STOPPED, "text": "", "seconds_left": None} if found["state"] == WORKING else {})
+
+
+def _fresh(person: str, loss: str, given: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """A training that begins, with the curves of the one that it goes on with."""
+    kept = {name: before.get(name, []) for name in ("points", "looks", "samples")}
+    return {
+        "person": person,
+        "loss": loss,
+        "settings": before.get("settings", given),
+        "model": "",
+        "revision": 0,
+        "sure": None,
+        "state": WORKING,
+        "text": "Starting…",
+        "share": 0.0,
+        "step": 0,
+        "steps": 0,
+        "seconds_left": None,
+        "error": "",
+        "result": None,
+        "began": time.time(),
+        "ended": None,
+        "first": None,
+        "per_step": before.get("per_step"),
+        **kept,
+    }
+
+
+def _stepped(event: Stepped, now: dict[str, Any]) -> None:
+    now["points"] = [point for point in now["points"] if point[0] < event.step]
+    now["points"].append([event.step, event.loss, event.margin, event.accuracy])
+    if len(now["points"]) > 2 * POINTS:
+        now["points"] = now["points"][::2]
+    if event.judgement is not None:
+        looks = [look for look in now["looks"] if look["step"] != event.step]
+        now["looks"] = [*looks, {**event.judgement, "step": event.step}]
+    now.update(step=event.step, steps=event.steps, share=event.step / max(event.steps, 1), text="")
+    now["seconds_left"] = event.seconds_left
+    now["first"] = now["first"] or [time.time(), event.step]
+    began, first = now["first"]
+    if event.step > first:
+        now["per_step"] = (time.time() - began) / (event.step - first)
