@@ -1,0 +1,55 @@
+"""The study align, tiny: every loss has its row, and is judged by true utility beside the base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from palate.adapters.playground.people import FEATURES, Person
+from palate.adapters.steering import Generator
+from palate.adapters.studies import align
+from palate.adapters.studies._painter import Seen
+from palate.adapters.studies._tuning import Tuned, gain_of
+
+
+class Album:
+    """A workshop whose pictures are known."""
+
+    prompts = ("a star", "a moon")
+
+    def __init__(self) -> None:
+        named = {"subject": "star"}, {"subject": "star"}
+        before, after = np.zeros((2, len(FEATURES))), np.zeros((2, len(FEATURES)))
+        before[:, -1], after[:, -1] = (0.0, 2.0), (3.0, 1.0)
+        self.before, self.after = (Seen(x, named, np.zeros((2, 1))) for x in (before, after))
+
+    def base(self, seeds: int = 1, prompts: int | None = None) -> Seen:
+        return self.before
+
+    def look(self, tuned: Tuned, seeds: int = 1, prompts: int | None = None) -> Seen:
+        return self.after
+
+
+def test_a_gain_by_hand() -> None:
+    """Utilities 0 and 2 become 3 and 1: +1 on average, by a standard deviation of 1; one of two is won."""
+    person = Person("p", np.eye(len(FEATURES))[-1])
+    found = gain_of(Album(), Tuned({}), person, diverse=1)
+    assert (found.gain, found.wins, found.kept) == (1.0, 0.5, 1.0)
+    assert found.diversity == pytest.approx(1.0)  # the two are as far apart as before
+
+
+def test_each_loss_has_its_row(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = Generator("playground")
+    monkeypatch.setattr(align, "Generator", lambda *_: generator)
+    losses = "rpo|cdpo, doubted"
+    assert align.run(["--quick", "--losses", losses, "--sampling", "1", "--cache", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    rows = [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("|")]
+    assert rows == ["loss", "---", "rpo", "cdpo, doubted"] and "2 steps of 2 pairs" in printed
+
+
+def test_an_unknown_loss_is_named(capsys) -> None:
+    with pytest.raises(SystemExit):
+        align.run(["--losses", "dop"])
+    assert "expected some of sft|dpo" in capsys.readouterr().err
