@@ -2,7 +2,8 @@
 
     python install.py panel     open the panel in the browser, from an environment of its own (.venv beside this file)
     python install.py test      install what the tests need and run them; what follows goes to pytest
-    python install.py train     install what training needs
+    python install.py train     install what training needs; what follows goes to `palate train`, such as
+                                `train lora --person me`
     python install.py           what ComfyUI-Manager runs: install nothing, say what was found
 
     --torch cpu|cuda            where the package index's default build of PyTorch is the wrong one
@@ -50,6 +51,11 @@ PIP_TROUBLES = (
     ("No matching distribution", "A package has no build for this Python. Run it with Python 3.11 or 3.12."),
 )
 
+READY = """Ready to train. Any of these uses it from now on, with nothing to set:
+  ComfyUI    the node Train Preference LoRA
+  the panel  the tab Train
+  here       python "{install}" train lora --person me --model playground"""
+
 
 class InstallError(Exception):
     """Something that the person can mend; the text says how."""
@@ -65,19 +71,21 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--torch", choices=sorted(TORCH_INDEX))
     parser.add_argument("-h", "--help", action="store_true")
     arguments, rest = parser.parse_known_args(argv)
-    if arguments.help:
+    if arguments.help and not rest:
         say(__doc__.strip())
         return 0
     if arguments.command is None:
         return check_host()
-    rest = [word for word in rest if word != "--"]
+    rest = [word for word in rest if word != "--"] + ["--help"] * arguments.help
     try:
         prepare(arguments.command, arguments.torch)
         if arguments.command == "panel":
             return become([str(venv_python()), "-m", "palate.ui.cli", "panel", *rest])
         if arguments.command == "test":
             return run_tests(rest)
-        say(f"Ready to train. The commands are in {venv_python().parent / 'palate'} --help.")
+        if rest:
+            return become([str(venv_python()), "-m", "palate.ui.cli", "train", *rest])
+        say(READY.format(install=ROOT / "install.py"))
         return 0
     except InstallError as error:
         say(f"Palate: {error}")

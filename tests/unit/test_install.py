@@ -99,6 +99,18 @@ def test_each_extra_has_its_own_stamp(install: Any, recorder: Recorder) -> None:
     assert [command[-1][-7:] for command in recorder.holding("--editable")] == ["[train]", "[panel]"]
 
 
+def test_training_is_prepared_and_says_what_to_do_next_or_does_it(
+    install: Any, recorder: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert install.main(["train", "--torch", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert f'python "{install.ROOT / "install.py"}" train lora' in said and "the tab Train" in said
+    assert (install.VENV / "palate-train.json").is_file()  # which the node and the panel look for
+    assert install.main(["train", "lora", "--person", "mara", "--help"]) == 0
+    assert len(recorder.holding("--editable")) == 1
+    assert recorder.commands[-1][1:] == ["-m", "palate.ui.cli", "train", "lora", "--person", "mara", "--help"]
+
+
 @pytest.mark.parametrize(
     "change",
     [
