@@ -15,11 +15,13 @@ from ..adapters.errors import PreferenceError
 from .exchange import add_exchange_commands, answer_options
 from .generate import add_generate_command
 from .tastes import add_taste_commands
+from .train_options import add_merge_command, add_train_options
+from .train_ppd import add_ppd_options
 
 __all__ = ["main", "parser"]
 
 DEFAULT_PORT = 7861
-LOSSES = "dpo (the default), sft, cdpo, rdpo, ipo, kto, mapo, rpo or adaptive_dpo"
+LOSSES = "dpo (the default), sft, cdpo, rdpo, ipo, kto, mapo, rpo or adaptive_dpo; sft,dpo are stages"
 
 
 def version() -> str:
@@ -142,8 +144,13 @@ def _train(train: argparse.ArgumentParser) -> None:
     lora.add_argument("-o", "--output", default=None, metavar="FILE", help="default: in PALATE_HOME/loras")
     lora.add_argument("--private", action="store_true", help="don't write into the file whose answers they were")
     lora.add_argument("--device", default=None, help="cpu, cuda (default: the best there is)")
+    add_train_options(lora)
     _told(lora)
     _store_option(lora)
+    ppd = kinds.add_parser("ppd", help="one model for many people, that knows a new one by a few answers")
+    add_ppd_options(ppd)
+    _told(ppd)
+    _store_option(ppd)
 
 
 def _told(training: argparse.ArgumentParser) -> None:
@@ -156,6 +163,7 @@ def _told(training: argparse.ArgumentParser) -> None:
 def _export(export: argparse.ArgumentParser) -> None:
     kinds = export.add_subparsers(dest="kind", metavar="KIND", required=True)
     answer_options(kinds.add_parser("answers", help="answers with their pictures, for other tools"), _store_option)
+    add_merge_command(kinds)
     embedding = kinds.add_parser("embedding", help="a taste as a word for ComfyUI, Forge, A1111 and diffusers")
     embedding.add_argument(
         "--person", default=None, metavar="NAME", help="whose taste, learned from the answers (default: me)"

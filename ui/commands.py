@@ -136,6 +136,10 @@ def export(arguments: argparse.Namespace) -> int:
         from .exchange import export_answers_command
 
         return export_answers_command(arguments, store_folder(arguments.store))
+    if arguments.kind == "checkpoint":
+        from .train_options import merge_command
+
+        return merge_command(arguments)
     from .export import export_embedding
 
     return export_embedding(arguments, store_folder(arguments.store))
@@ -169,7 +173,11 @@ def study(arguments: argparse.Namespace) -> int:
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Train a LoRA on a person's answers."""
+    """Train a LoRA on a person's answers, or a PPD on many people's."""
+    if arguments.kind == "ppd":
+        from .train_ppd import train_ppd_command
+
+        return train_ppd_command(arguments, store_folder(arguments.store))
     from .train import train_lora_command
 
     return train_lora_command(arguments, store_folder(arguments.store))

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..adapters.errors import CancelledError, FineTuneError, PreferenceError
-from ..adapters.finetune.protocol import STOPPED, Event, Failed, Finished, Prepared, Stepped
+from ..adapters.finetune.protocol import STOPPED, Event, Failed, Finished, Prepared, Sampled, Stepped
+from .train_options import pairs_for, settings_of, whose
 from .training import Ending, ending, lines, minutes
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def train_lora_command(arguments: argparse.Namespace, store: Path) -> int:
 
     Args:
         arguments: person, model, loss, steps, rank, learning_rate, batch, beta, seed, size, name, output, device,
-            encoder, private, anew, json, starter; as in `cli.py`.
+            encoder, private, anew, json, starter, and those of `train_options.py`; as in `cli.py`.
         store: Folder of the answers.
 
     Returns:
@@ -50,35 +51,36 @@ def _train(
     arguments: argparse.Namespace, store: Path, folder: Path, asked: Ending, tell: Callable[[Event], None]
 ) -> int:
     """Do it; `tell` hears of everything, and everything else that is printed is for people."""
-    from ..adapters.comparisons import PreferenceStore
     from ..adapters.finetune.checkpoint import forget_checkpoint, only_training
-    from ..adapters.finetune.pairs import pairs_of
+    from ..adapters.finetune.several import several
     from ..adapters.places import palate_home, typed_path
 
     # What can be said at once is said before libraries are imported that take many seconds.
-    settings = _settings(arguments)
-    with PreferenceStore.existing(store) as answers:
-        pairs = pairs_of(answers, arguments.person)
-    with only_training(folder):  # the training itself holds it again, once the model is loaded
-        if arguments.anew:
-            forget_checkpoint(folder)
-    file = palate_home() / "loras" / f"{folder.name}.safetensors"
-    file = typed_path(arguments.output) if arguments.output else file
+    settings = settings_of(arguments)
+    if getattr(arguments, "liked", None):
+        _require_peft()  # before minutes of sampling
+    among = several()
+    if among.first:
+        with only_training(folder):  # the training itself holds it again, once the model is loaded
+            if arguments.anew:
+                forget_checkpoint(folder)
     try:
-        import peft  # noqa: F401
-    except ImportError as error:
-        raise FineTuneError(
-            "Cannot train: peft is not installed here. `python install.py train` makes an environment that has it."
-        ) from error
+        pairs = pairs_for(arguments, store, folder, asked.asked)
+    except CancelledError as error:
+        print(error, file=sys.stderr)
+        return STOPPED
+    kind = "models" if settings.full else "loras"
+    file = palate_home() / kind / (folder.name if settings.full else f"{folder.name}.safetensors")
+    file = typed_path(arguments.output) if arguments.output else file
+    _require_peft()
     from ..adapters.encoders import load_encoder
     from ..adapters.finetune.personal import train_personal_lora
     from .export import silence
 
     silence()
     encoder = load_encoder(arguments.encoder) if arguments.encoder else None
-    if settings.loss == "rpo" and encoder is None:
+    if "rpo" in (settings.loss, *settings.stages) and encoder is None:
         encoder = load_encoder("playground" if arguments.model == "playground" else "open_clip:ViT-L-14/openai")
-    print(f"{len(pairs)} comparisons of {arguments.person!r}, loss {settings.loss}.", file=sys.stderr)
     try:
         found = train_personal_lora(
             arguments.model,
@@ -86,17 +88,22 @@ def _train(
             settings,
             folder,
             file,
-            "" if arguments.private else arguments.person,
+            "" if arguments.private or whose(arguments) != arguments.person else arguments.person,
             encoder,
             arguments.device or _device(),
             on_prepared=lambda done, count: tell(Prepared(done, count)),
             on_step=lambda step: tell(_stepped(step)),
             cancelled=asked.asked,
+            merge=typed_path(arguments.merge) if arguments.merge else None,
+            samples=arguments.samples,
+            on_sample=lambda step, files: tell(Sampled(step, tuple(map(str, files)))),
         )
     except CancelledError:
         print("Training stopped. The same command goes on from the last checkpoint.", file=sys.stderr)
         return STOPPED
     trained = found.trained
+    if not among.first:
+        return 0
     tell(Finished(str(found.file), trained.summary, trained.better, trained.steps, trained.stopped))
     return 0
 
@@ -105,7 +112,7 @@ def _folder(arguments: argparse.Namespace) -> Path:
     """Where a training of this name keeps where it stands."""
     from ..adapters.places import palate_home, safe_name
 
-    return palate_home() / "training" / safe_name(arguments.name or f"{arguments.person} {arguments.loss}")
+    return palate_home() / "training" / safe_name(arguments.name or f"{whose(arguments)} {arguments.loss}")
 
 
 def _stepped(step: TrainingStep) -> Stepped:
@@ -122,6 +129,11 @@ class _Told:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Stepped):
             self._step(event)
+        elif isinstance(event, Sampled):
+            print(
+                f"{chr(13) if self._terminal else ''}after {event.step} steps: {', '.join(event.files)}",
+                file=sys.stderr,
+            )
         elif isinstance(event, Finished):
             _finished(event)
 
@@ -145,17 +157,21 @@ def _finished(found: Finished) -> None:
     print(found.summary)
     if found.stopped:
         print(f"It ended early: {found.stopped}.")
+    if file.is_dir():
+        print(f"Saved {file}, a whole model.")
+        return
     print(f"Saved {file} ({file.stat().st_size / 1e6:.1f} MB).")
     print("ComfyUI: put it into models/loras, and use Load LoRA. A1111 and Forge: models/Lora. diffusers:")
     print(f"    pipeline.load_lora_weights({found.file!r})")
 
 
-def _settings(arguments: argparse.Namespace) -> Any:
-    from ..adapters.finetune.settings import TrainSettings
-
-    names = ("loss", "steps", "rank", "learning_rate", "batch", "accumulate", "beta", "seed", "size")
-    given = {name: getattr(arguments, name) for name in names}
-    return TrainSettings(**{name: value for name, value in given.items() if value is not None})
+def _require_peft() -> None:
+    try:
+        import peft  # noqa: F401
+    except ImportError as error:
+        raise FineTuneError(
+            "Cannot train: peft is not installed here. `python install.py train` makes an environment that has it."
+        ) from error
 
 
 def _device() -> str:

@@ -28,7 +28,7 @@ from ..places import typed_path
 from ..steering.checkpoint_kind import UNET, checkpoint_family, read_shapes
 from ..steering.pipelines import load_pipeline
 
-__all__ = ["merge_lora", "save_checkpoint"]
+__all__ = ["merge_lora", "require_new", "save_checkpoint"]
 
 Change = Callable[[str, Tensor], Tensor]  # from a denoiser's parameter, by diffusers' name, to what takes its place
 _WIDTHS = {"F16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}  # bytes of a number
@@ -106,7 +106,21 @@ def _written(model: str | PathLike[str], path: str | PathLike[str], change: Chan
     return _folder(model, path, change, whole)
 
 
+def require_new(model: str | PathLike[str], *paths: Path) -> None:
+    """Refuse to write a model's folder where something is already: nobody's folder is ever deleted here.
+
+    Raises:
+        StoreError: something is there. A single file is replaced at the end, as files are.
+    """
+    if str(model) != "playground" and os.path.isfile(typed_path(model)):
+        return
+    for path in paths:
+        if path.exists():
+            raise StoreError(f"Cannot save {path.name!r} in {path.parent}: it is there already. Choose another name.")
+
+
 def _folder(model: str | PathLike[str], path: Path, change: Change, whole: Callable[[], None]) -> Path:
+    require_new(model, path)
     pipeline = load_pipeline(str(model), torch.float32).pipeline
     with torch.no_grad():
         for name, parameter in pipeline.unet.named_parameters():
@@ -115,8 +129,6 @@ def _folder(model: str | PathLike[str], path: Path, change: Change, whole: Calla
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
             part.half()
-    if path.exists():
-        raise StoreError(f"Cannot save {path.name!r} in {path.parent}: it is there already. Choose another name.")
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

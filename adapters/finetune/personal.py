@@ -22,7 +22,7 @@ from .loop import train_lora
 from .lora import add_lora
 from .losses import pair_embedding
 from .memory import denoiser_of, require_memory
-from .merging import merge_lora, save_checkpoint
+from .merging import merge_lora, require_new, save_checkpoint
 from .noising import noising_of
 from .pairs import LabelledPair, split_pairs
 from .prepared import prepare
@@ -95,6 +95,7 @@ def train_personal_lora(
     kept, held = split_pairs(pairs)
     settings = _on(device, settings)
     about = _identity(model, kept, held)
+    require_new(model, *([file] if settings.full else []), *([] if merge is None else [merge]))
     _require_room(model, settings.settled(len(kept), among.count), device)
     precision = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
     loaded = load_pipeline(model, precision)

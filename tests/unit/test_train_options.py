@@ -1,0 +1,71 @@
+"""`palate train lora` on pairs from elsewhere, in stages, with samples and merged models."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from palate.adapters.files.lora_file import load_lora_file
+from palate.ui.cli import main
+from PIL import Image
+
+_spec = importlib.util.spec_from_file_location("steering_models", Path(__file__).with_name("steering_models.py"))
+tiny = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(tiny)
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setenv("PALATE_HOME", str(tmp_path / "home"))
+    model = tiny.write_pipeline(tmp_path / "tiny")
+    quick = ["--steps", "2", "--batch", "2", "--rank", "2", "--size", "16", "--device", "cpu"]
+    return ["train", "lora", "--model", str(model), *quick]
+
+
+def folders(path: Path, *names: str) -> Path:
+    for shade, name in enumerate(names):
+        (path / name).mkdir(parents=True)
+        for k in range(7):
+            Image.new("RGB", (16, 16), (40 + 150 * shade + k, k, k)).save(path / name / f"{k}.png")
+    return path
+
+
+def test_stages_on_folders_with_samples_and_a_merged_model(command: list[str], tmp_path: Path, capsys) -> None:
+    data = folders(tmp_path / "pairs", "chosen", "rejected")
+    more = ["--data", str(data), "--prompt", "a red star", "--loss", "sft,dpo", "--samples", "1", "--json"]
+    assert main([*command, *more, "--merge", str(tmp_path / "merged"), "-o", str(tmp_path / "mine")]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["step"] for one in told if one["event"] == "step"] == [1, 2, 3, 4]
+    assert [one["step"] for one in told if one["event"] == "sample"] == [0, 2]
+    assert all(Path(file).is_file() for one in told if one["event"] == "sample" for file in one["files"])
+    assert told[-1]["event"] == "done" and (tmp_path / "merged" / "model_index.json").is_file()
+    _, about = load_lora_file(tmp_path / "mine.safetensors")
+    assert "sft" in about["palate.stages"] and "palate.person" not in about and about["palate.pairs"] == "7"
+    file = str(tmp_path / "mine.safetensors")
+    export = ["export", "checkpoint", "--model", str(tmp_path / "tiny"), "--lora", file, "--strength", "0.5"]
+    assert main([*export, "-o", str(tmp_path / "half")]) == 0
+    assert "half." in capsys.readouterr().out and (tmp_path / "half" / "unet").is_dir()
+
+
+def test_liked_pictures_alone(command: list[str], tmp_path: Path, capsys) -> None:
+    liked = folders(tmp_path, "mine") / "mine"
+    assert main([*command, "--liked", str(liked), "--prompt", "a red star", "--loss", "mapo", "--name", "cat"]) == 0
+    assert len(list((tmp_path / "home" / "training" / "cat" / "sampled").glob("*.png"))) == 7
+    assert (tmp_path / "home" / "loras" / "cat.safetensors").is_file()
+    assert main([*command, "--liked", str(liked), "--loss", "mapo"]) == 2
+    assert "has no prompt" in capsys.readouterr().err
+
+
+def test_mistakes_are_said_before_anything_is_loaded(command: list[str], tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    for more, said in (
+        (["--data", str(tmp_path / "nothing")], "no such file or folder"),
+        (["--loss", "sft,dop"], "loss 'dop'"),
+        (["--optimizer", "sgd"], "optimizer 'sgd'"),
+        (["--fixed-noise", "-1"], "fixed_noise is -1"),
+    ):
+        assert main([*command, *more]) == 2
+        assert said in capsys.readouterr().err

@@ -1,0 +1,137 @@
+"""What `palate train lora` can be told beside the person: where pairs come from, how it trains, what it saves."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..adapters.errors import FineTuneError
+
+if TYPE_CHECKING:
+    from ..adapters.finetune.pairs import LabelledPair
+    from ..adapters.finetune.settings import TrainSettings
+
+__all__ = ["add_merge_command", "add_train_options", "merge_command", "pairs_for", "settings_of", "whose"]
+
+_NAMES = ("steps", "rank", "learning_rate", "batch", "accumulate", "beta", "seed", "size", "warmup", "ema")
+_MORE = ("optimizer", "precision", "checkpointing", "fixed_noise", "save_every", "full")
+
+
+def add_train_options(lora: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    source = lora.add_mutually_exclusive_group()
+    source.add_argument(
+        "--data",
+        default=None,
+        metavar="PATH",
+        help="pairs from elsewhere: a folder with chosen and rejected, .jsonl, .csv, .parquet",
+    )
+    source.add_argument("--liked", default=None, metavar="FOLDER", help="liked pictures; rejected ones are sampled")
+    lora.add_argument("--prompt", default="", metavar="TEXT", help="of pictures that have none")
+    lora.add_argument("--each", type=int, default=1, metavar="N", help="with --liked: samples for each picture")
+    lora.add_argument("--limit", type=int, default=None, metavar="N", help="with --data: pairs at most")
+    lora.add_argument("--full", action="store_true", default=None, help="train all weights; saves a whole model")
+    lora.add_argument("--merge", default=None, metavar="FILE", help="also save the model with the LoRA merged in")
+    lora.add_argument("--samples", type=int, default=0, metavar="N", help="pictures to paint before and after")
+    lora.add_argument("--optimizer", default=None, metavar="NAME", help="adamw (the default), adamw8bit or adafactor")
+    lora.add_argument("--ema", type=float, default=None, metavar="DECAY", help="keep an average of the weights")
+    lora.add_argument("--warmup", type=float, default=None, metavar="SHARE", help="of the steps (default: 0.05)")
+    lora.add_argument("--precision", default=None, metavar="NAME", help="float32 or bfloat16 (default: by the device)")
+    lora.add_argument(
+        "--checkpointing",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="compute layers twice, to save memory (default: on a GPU)",
+    )
+    lora.add_argument(
+        "--fixed-noise", type=int, default=None, metavar="N", help="N draws a pair, the reference's errors known ahead"
+    )
+    lora.add_argument("--save-every", type=int, default=None, metavar="N", help="steps (default: each minute)")
+
+
+def settings_of(arguments: argparse.Namespace) -> TrainSettings:
+    """The settings; `sft,dpo` are stages, the last one the loss.
+
+    Raises:
+        FineTuneError: one of them makes no sense.
+    """
+    from ..adapters.finetune.settings import TrainSettings
+
+    *stages, loss = [name.strip() for name in arguments.loss.split(",")]
+    given = {name: getattr(arguments, name, None) for name in (*_NAMES, *_MORE)}
+    known: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return TrainSettings(loss=loss, stages=tuple(stages), **known)
+
+
+def whose(arguments: argparse.Namespace) -> str:
+    """What a training is called where no name is given: by its person, or by its source."""
+    source = getattr(arguments, "data", None) or getattr(arguments, "liked", None)
+    return Path(source).stem if source else str(arguments.person)
+
+
+def pairs_for(
+    arguments: argparse.Namespace, store: Path, folder: Path, asked: Callable[[], bool]
+) -> list[LabelledPair]:
+    """The pairs, from the store or from elsewhere; says how many on the error stream.
+
+    Args:
+        folder: Of the training, where pictures are kept that come with tables or are sampled.
+        asked: Whether somebody asked it to end.
+    """
+    from ..adapters.places import typed_path
+
+    if getattr(arguments, "data", None):
+        from ..adapters.finetune.inputs import read_pairs
+
+        found = read_pairs(typed_path(arguments.data), folder, arguments.prompt, arguments.limit)
+        left_out = f", {found.left_out} left out{f' ({found.why})' if found.why else ''}" if found.left_out else ""
+        print(f"{len(found.pairs)} pairs of {arguments.data}{left_out}.", file=sys.stderr)
+        return list(found.pairs)
+    if getattr(arguments, "liked", None):
+        from ..adapters.finetune.liked import against_samples
+        from ..adapters.steering import Generator
+        from .export import progress_line, silence
+
+        if arguments.each < 1:
+            raise FineTuneError(f"Cannot sample: --each is {arguments.each}; expected 1 or more.")
+        silence()
+        generator = Generator(arguments.model, _device(arguments.device))
+        tell = progress_line("sample", sys.stderr)
+        where = typed_path(arguments.liked), folder, arguments.prompt
+        return against_samples(generator, *where, arguments.each, arguments.seed or 0, tell, asked)
+    from ..adapters.comparisons import PreferenceStore
+    from ..adapters.finetune.pairs import pairs_of
+
+    with PreferenceStore.existing(store) as answers:
+        pairs = pairs_of(answers, arguments.person)
+    print(f"{len(pairs)} comparisons of {arguments.person!r}, loss {arguments.loss}.", file=sys.stderr)
+    return pairs
+
+
+def add_merge_command(kinds: Any) -> None:
+    """Add `palate export checkpoint`."""
+    checkpoint = kinds.add_parser("checkpoint", help="a model with a LoRA merged into it")
+    checkpoint.add_argument("--model", required=True, metavar="FILE|FOLDER", help="what the LoRA was trained on")
+    checkpoint.add_argument("--lora", required=True, metavar="FILE", help="of palate train lora")
+    checkpoint.add_argument("--strength", type=float, default=1.0, help="of the LoRA (default: 1)")
+    checkpoint.add_argument("-o", "--output", required=True, metavar="FILE", help="a folder where the model is one")
+
+
+def merge_command(arguments: argparse.Namespace) -> int:
+    """Write the merged model, and say where."""
+    from ..adapters.finetune.merging import merge_lora
+    from .export import silence
+
+    silence()
+    path = merge_lora(arguments.model, arguments.lora, arguments.output, arguments.strength)
+    print(f"Saved {path}.")
+    return 0
+
+
+def _device(device: str | None) -> str:
+    import torch
+
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
