@@ -9,13 +9,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ..adapters.finetune.protocol import STOP, STOPPED, Event, Stepped, write_line
 
-__all__ = ["Ending", "Lines", "ending", "lines", "minutes"]
+if TYPE_CHECKING:
+    from ..adapters.finetune.told import TrainingStep
+
+__all__ = ["Ending", "Lines", "ending", "lines", "minutes", "stepped"]
 
 PATIENCE = 120.0  # seconds after the starting program is gone in which a training may still keep its checkpoint
 
@@ -138,3 +142,9 @@ def lines(asked: Ending) -> Iterator[Lines]:
 def minutes(seconds: float) -> str:
     """Return a time in words that are as rough as it is."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def stepped(step: TrainingStep) -> Stepped:
+    """Return a step as the protocol has it."""
+    look = None if step.judgement is None else asdict(step.judgement)
+    return Stepped(step.step, step.steps, step.loss, step.margin, step.accuracy, step.seconds_left, look)

@@ -16,7 +16,7 @@ import torch
 from ..encoders import ImageTextEncoder, load_encoder
 from ..errors import EncoderMismatchError, PPDError
 from ..files.ppd_file import load_ppd, save_ppd
-from ..finetune.checkpoint import only_training
+from ..finetune.checkpoint import only_training, read_checkpoint
 from ..finetune.noising import noising_of
 from ..finetune.several import several
 from ..finetune.told import TrainingStep
@@ -30,11 +30,11 @@ from .layers import base_of, layers_of, width_of
 from .memory import require_room
 from .model import PPD
 from .pairs_encoder import PairsEncoder
-from .preparing import Counted, Readers, prepare_people
+from .preparing import Counted, Readers, known_as, prepare_people
 from .sampling import PeopleSamples
 from .settings import PPDSettings
 from .sources import AnswerSource
-from .tables import prompts_in
+from .tables import facts_in, prompts_in
 from .trained import TrainedPPD
 from .training import train_ppd
 
@@ -169,9 +169,23 @@ def _prepared(
     # The autoencoder in full precision: SDXL's overflows in half.
     pipeline.vae.to(device, torch.float32)
     readers = Readers(pipeline.vae, text, encoder, settings.size or loaded.defaults.size)
+    _require_same(folder, known_as(source, readers, str(model)))
     found = prepare_people(source, readers, folder / "pairs", str(model), watchers.on_prepared, watchers.cancelled)
     pipeline.vae.to("cpu")
     return found
+
+
+def _require_same(folder: Path, known: dict[str, Any]) -> None:
+    """Refuse to put other pairs in the place of those that a stopped training is yet to go on with."""
+    found = facts_in(folder / "pairs")
+    if found is None or found.get("about") == known:
+        return
+    stopped = read_checkpoint(folder)
+    if stopped is not None and not stopped.get("ended"):
+        raise PPDError(
+            f"Cannot train in {folder}: a training was stopped there after {stopped['step']} steps, and since then the "
+            "answers, the model, the encoder or the size have changed. Choose another name, or begin anew (--anew)."
+        )
 
 
 def _begun(model: str | Path, loaded: Loaded, encoder: ImageTextEncoder, start: Path | None, seed: int) -> PPD:

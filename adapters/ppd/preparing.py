@@ -29,7 +29,7 @@ from .data import FEWEST_PAIRS, PreparedPPD, rows_of
 from .sources import AnswerSource
 from .tables import Tables
 
-__all__ = ["Counted", "Readers", "prepare_people"]
+__all__ = ["Counted", "Readers", "known_as", "prepare_people"]
 
 TOGETHER = 8  # answers whose pictures are encoded at a time
 
@@ -103,11 +103,15 @@ def prepare_people(
         CancelledError: `cancelled` said so.
         PPDError: no answers to train on; the disk is full, and what was kept is safe.
     """
-    said = {"source": source.identity, "model": about, "encoder": readers.encoder.identity, "size": readers.size}
-    tables = Tables(folder, said)
+    tables = Tables(folder, known_as(source, readers, about))
     if not tables.facts["complete"]:
         _Preparing(source, readers, tables, on_answer, cancelled).run()
     return _opened(tables)
+
+
+def known_as(source: AnswerSource, readers: Readers, about: str) -> dict[str, Any]:
+    """What prepared tables are known again by."""
+    return {"source": source.identity, "model": about, "encoder": readers.encoder.identity, "size": readers.size}
 
 
 @dataclass(eq=False)

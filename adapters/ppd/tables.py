@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..errors import PPDError
 
-__all__ = ["Tables", "prompts_in"]
+__all__ = ["Tables", "facts_in", "prompts_in"]
 
 _FACTS = "facts.json"
 _TYPES = {
@@ -51,19 +51,12 @@ class Tables:
         self.folder = folder
         with _named(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            found = self._read()
+            found = facts_in(folder)
             same = found is not None and found.get("about") == about
             begun: dict[str, Any] = {"about": about, "done": [], "names": [], "counts": {}, "shapes": {}}
             self.facts: dict[str, Any] = found if found is not None and same else {**begun, "complete": False}
             for name in _TYPES:
                 self._cut(name)
-
-    def _read(self) -> dict[str, Any] | None:
-        try:
-            found = json.loads((self.folder / _FACTS).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return found if isinstance(found, dict) else None
 
     def _cut(self, name: str) -> None:
         """Leave what was kept of a table."""
@@ -146,10 +139,19 @@ class Tables:
         self.add("prompts", np.frombuffer(text.encode(), np.uint8))
 
 
+def facts_in(folder: Path) -> dict[str, Any] | None:
+    """What the tables in a folder say of themselves; None where there are none."""
+    try:
+        found = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def prompts_in(folder: Path) -> list[str]:
     """The prompts of tables that were made before, in order."""
-    facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-    return Tables(folder, facts["about"]).prompts()
+    found = facts_in(folder)
+    return [] if found is None else Tables(folder, found["about"]).prompts()
 
 
 @contextlib.contextmanager
