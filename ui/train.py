@@ -6,17 +6,12 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..adapters.errors import CancelledError, FineTuneError, PreferenceError
 from ..adapters.finetune.protocol import STOPPED, Event, Failed, Finished, Prepared, Sampled, Stepped
 from .train_options import pairs_for, settings_of, whose
-from .training import Ending, ending, lines, minutes
-
-if TYPE_CHECKING:
-    from ..adapters.finetune.told import TrainingStep
+from .training import Ending, ending, lines, minutes, stepped
 
 __all__ = ["train_lora_command"]
 
@@ -92,7 +87,7 @@ def _train(
             encoder,
             arguments.device or _device(),
             on_prepared=lambda done, count: tell(Prepared(done, count)),
-            on_step=lambda step: tell(_stepped(step)),
+            on_step=lambda step: tell(stepped(step)),
             cancelled=asked.asked,
             merge=typed_path(arguments.merge) if arguments.merge else None,
             samples=arguments.samples,
@@ -113,11 +108,6 @@ def _folder(arguments: argparse.Namespace) -> Path:
     from ..adapters.places import palate_home, safe_name
 
     return palate_home() / "training" / safe_name(arguments.name or f"{whose(arguments)} {arguments.loss}")
-
-
-def _stepped(step: TrainingStep) -> Stepped:
-    look = None if step.judgement is None else asdict(step.judgement)
-    return Stepped(step.step, step.steps, step.loss, step.margin, step.accuracy, step.seconds_left, look)
 
 
 class _Told:
