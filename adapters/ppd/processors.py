@@ -21,7 +21,7 @@ from .attention import attend
 from .model import PPD
 from .user import User
 
-__all__ = ["Block", "ConstantAnswer", "UserProcessor", "Window", "WithUser", "halves_of", "put_on"]
+__all__ = ["Answer", "Block", "ConstantAnswer", "UserProcessor", "Window", "WithUser", "halves_of", "put_on"]
 
 # (query (B, N, inner), user's tokens that came along with the text, if any) -> (B, N, inner), or None for no answer
 Answer = Callable[[Tensor, Tensor | None], Tensor | None]
