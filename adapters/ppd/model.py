@@ -5,66 +5,25 @@ Shapes: B people, N pairs, D image vectors, K tokens, W their width.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from ..comparisons import PreferenceStore
-from ..encoders import ImageTextEncoder, encode_readable
-from ..errors import EncoderMismatchError, ImageError, NotEnoughAnswersError, PPDError
+from ..errors import PPDError
+from .answers import MOST_PAIRS, encode_user, require_pairs
 from .attention import UserAttention
 from .layers import LayerShape, base_of
 from .user import User
+from .user_encoder import NegativeEncoder, UserEncoder
 
-__all__ = ["BASES", "MOST_PAIRS", "PPD", "NegativeEncoder", "PictureEncoder", "UserEncoder", "encode_user"]
+__all__ = ["BASES", "MOST_PAIRS", "PPD", "UserEncoder", "encode_user"]
 
 BASES = ("playground", "sd15", "sdxl", "cascade", "custom")  # custom: the layers of no published base
-MOST_PAIRS = 16
-
-
-@runtime_checkable
-class UserEncoder(Protocol):
-    """What makes a person's tokens; each is an `nn.Module`, too.
-
-    Attributes:
-        kind: "pairs", "vlm", "learned" or "ip_adapter".
-        tokens: K. width: W.
-        config: JSON, enough to build it again.
-    """
-
-    kind: str
-    tokens: int
-    width: int
-    config: dict[str, Any]
-
-    def __call__(self, chosen: Tensor, rejected: Tensor, mask: Tensor | None, /) -> Tensor:
-        """Tokens (B, K, W) from vectors (B, N, D) each, in no order of the pairs; mask (B, N) tells which are pairs.
-
-        With no pair at all: the average person.
-        """
-
-
-@runtime_checkable
-class NegativeEncoder(Protocol):
-    """A user encoder that has something for the unconditional half of guidance."""
-
-    def negative(self, chosen: Tensor, rejected: Tensor, mask: Tensor | None, /) -> Tensor:
-        """Tokens (B, K', W) from vectors (B, N, D) each."""
-
-
-@runtime_checkable
-class PictureEncoder(Protocol):
-    """A user encoder that wants more of a picture than the unit vector that a store keeps."""
-
-    def look(self, encoder: ImageTextEncoder, pictures: Sequence[Image.Image], /) -> Tensor:
-        """(N, D) what it wants to know of each picture."""
 
 
 class PPD(nn.Module):
@@ -140,9 +99,9 @@ class PPD(nn.Module):
                 cancel each other.
         """
         encoder = self._encoder(person)
-        _require_pairs(chosen, rejected, person)
-        device = self.attention.weight(0).device
-        one, other = (side[None].to(device, torch.float32) for side in (chosen, rejected))
+        require_pairs(chosen, rejected, person)
+        weight = next(encoder.parameters())
+        one, other = (side[None].to(weight.device, weight.dtype) for side in (chosen, rejected))
         try:
             with torch.no_grad():
                 tokens = encoder(one, other, None)[0]
@@ -226,94 +185,6 @@ class PPD(nn.Module):
                 "one that was trained with it. Load another PPD, or a user file made for this one."
             )
         return self.encoder
-
-
-def encode_user(
-    store: PreferenceStore, encoder: ImageTextEncoder, person: str, ppd: PPD, most: int = MOST_PAIRS
-) -> User:
-    """Make the embedding of a person from their newest answers that prefer one of two pictures.
-
-    Args:
-        store: Where the answers are.
-        encoder: The image encoder that the PPD was trained with.
-        person: Whose answers.
-        ppd: Whose user encoder.
-        most: Answers to use, >= 1.
-
-    Raises:
-        EncoderMismatchError: the PPD was trained with another image encoder.
-        NotEnoughAnswersError: no answer prefers one picture, or the pictures are gone.
-        PPDError: the answers say nothing, or `most` is below 1.
-    """
-    if most < 1:
-        raise PPDError(f"Cannot make an embedding of {person!r} from {most} answers; expected 1 or more.")
-    if ppd.image_encoder and ppd.image_encoder != encoder.identity:
-        raise EncoderMismatchError(
-            f"Cannot make an embedding of {person!r}: the PPD {ppd.name!r} ({ppd.base}) was trained with the image "
-            f"encoder {ppd.image_encoder_name or 'unnamed'} ({ppd.image_encoder[:12]}); found {encoder.name} "
-            f"({encoder.identity[:12]}). Load the first one."
-        )
-    answers = [(c.chosen, c.rejected) for c in reversed(store.comparisons(person)) if c.chosen and c.rejected]
-    sides: list[tuple[Tensor, Tensor]] = []
-    for start in range(0, len(answers), most):
-        some = answers[start : start + most]
-        vectors = _seen(store, encoder, ppd, [image for pair in some for image in pair])
-        sides += [(vectors[one], vectors[other]) for one, other in some if {one, other} <= vectors.keys()]
-        if len(sides) >= most:
-            break
-    if not sides:
-        found = f"{len(answers)} whose pictures are gone" if answers else "none"
-        raise NotEnoughAnswersError(
-            f"Cannot make an embedding of {person!r}: found {found}; expected answers that prefer one of two "
-            "pictures. Compare some pictures first; 4 are a start."
-        )
-    chosen, rejected = (torch.stack(side) for side in zip(*sides[:most], strict=True))
-    return ppd.user(chosen, rejected, person)
-
-
-def _seen(store: PreferenceStore, encoder: ImageTextEncoder, ppd: PPD, ids: Sequence[str]) -> dict[str, Tensor]:
-    """What the PPD's user encoder is told of each picture (D,); pictures that can't be read are absent."""
-    if not isinstance(ppd.encoder, PictureEncoder):
-        return encode_readable(store, encoder, ids)
-    found = {}
-    for image in dict.fromkeys(ids):
-        with contextlib.suppress(ImageError):
-            found[image] = ppd.encoder.look(encoder, [store.image(image)])[0]
-    return found
-
-
-def _require_pairs(chosen: Tensor, rejected: Tensor, person: str) -> None:
-    what = f"Cannot make an embedding of {person or 'this person'!r}"
-    if chosen.ndim < 2 or chosen.shape != rejected.shape or len(chosen) == 0:
-        raise PPDError(
-            f"{what}: found vectors of shape {tuple(chosen.shape)} and {tuple(rejected.shape)}; expected (N, D) twice "
-            "with at least one pair. Compare some pictures first; 4 pairs are a start."
-        )
-    if not bool(torch.isfinite(chosen).all() and torch.isfinite(rejected).all()):
-        raise PPDError(f"{what}: its image vectors hold NaN or infinity; expected numbers. Encode the pictures again.")
-    difference = (chosen - rejected).double()
-    if not bool(difference.any()):
-        raise PPDError(
-            f"{what}: the two pictures of {'the pair' if len(chosen) == 1 else f'each of the {len(chosen)} pairs'} are "
-            "the same; expected two different ones. Compare other pictures."
-        )
-    if not bool(_counts(chosen, rejected).any()):
-        raise PPDError(
-            f"{what}: each of the {len(chosen)} answers is taken back by another one; expected some that agree. "
-            "Answer a few pairs again."
-        )
-
-
-def _counts(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """How much more often each pair was answered this way than the other way round, by unequal pair."""
-    chosen, rejected = chosen.flatten(1), rejected.flatten(1)
-    pairs = torch.stack([torch.cat([chosen, rejected], 1), torch.cat([rejected, chosen], 1)], 1)
-    _, kinds = torch.unique(pairs.flatten(0, 1), dim=0, return_inverse=True)
-    votes = torch.zeros(int(kinds.max()) + 1)
-    this, other = kinds.view(-1, 2).unbind(1)
-    votes.index_add_(0, this, torch.ones(len(this)))
-    votes.index_add_(0, other, -torch.ones(len(other)))
-    return votes
 
 
 def _shape(layer: LayerShape) -> str:

@@ -265,6 +265,8 @@ def test_a_persons_newest_answers_make_the_embedding(tmp_path: Path) -> None:
     store.add(Comparison("mara", colours[0], colours[1], "left"))
     store.add(Comparison("mara", colours[2], colours[3], "right"))
     store.add(Comparison("mara", colours[0], colours[3], "tie"))
+    store.add(Comparison("mara", colours[1], colours[2], "left"))
+    store.add(Comparison("mara", colours[2], colours[1], "tie"))  # the last answer counts: no preference
     user, newest = encode_user(store, NamedEncoder(), "mara", ppd), encode_user(store, NamedEncoder(), "mara", ppd, 1)
     white, blue = NamedEncoder().encode_images([Image.new("RGB", (8, 8), c) for c in ("white", "blue")])
     assert (user.pairs, user.person, newest.pairs) == (2, "mara", 1)

@@ -177,6 +177,9 @@ def test_the_same_ppd_gives_the_same_bytes_and_the_same_users(tmp_path: Path) ->
     assert torch.equal(user.tokens, again.user(drawn(4, JOINT), drawn(4, JOINT, seed=1)).tokens)
     half = load_ppd(file, precision=torch.float16)
     assert half.attention.keys[0].weight.dtype == torch.float16 and half.identity == again.identity
+    torch.testing.assert_close(
+        half.user(drawn(4, JOINT), drawn(4, JOINT, seed=1)).tokens, user.tokens, rtol=0.05, atol=0.05
+    )
 
 
 def test_a_ppd_without_an_encoder_comes_back(tmp_path: Path) -> None:
