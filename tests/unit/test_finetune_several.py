@@ -1,0 +1,122 @@
+"""Several processes that train together do what one does with a larger batch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from palate.adapters.errors import FineTuneError
+from palate.adapters.finetune.gradients import KnownOfPairs
+from palate.adapters.finetune.loop import train_lora
+from palate.adapters.finetune.noising import Noising
+from palate.adapters.finetune.prepared import Prepared
+from palate.adapters.finetune.settings import TrainSettings
+from palate.adapters.finetune.several import Several, several
+from palate.adapters.finetune.step import Denoiser
+from palate.adapters.finetune.told import Trained
+from palate.adapters.finetune.weights import all_parameters
+
+WAYS = {
+    "dpo": {},
+    "kto": {"accumulate": 2},
+    "adaptive_dpo": {},
+    "rpo": {"accumulate": 2},
+    "cdpo": {"fixed_noise": 3, "ema": 0.9},
+}
+
+
+class Small(torch.nn.Module):
+    """Predicts noise from latents, timesteps and text, as a UNet does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace()
+        generator = torch.Generator().manual_seed(0)
+        self.mixed = torch.nn.Parameter(0.3 * torch.randn(4, 4, 3, 3, generator=generator))
+        self.said = torch.nn.Parameter(0.3 * torch.randn(6, 4, generator=generator))
+        self.late = torch.nn.Parameter(torch.zeros(4))
+
+    def forward(self, noisy: torch.Tensor, timesteps: torch.Tensor, encoder_hidden_states: torch.Tensor):
+        text = encoder_hidden_states.mean(1) @ self.said + self.late * timesteps[:, None] / 100
+        mixed = torch.nn.functional.conv2d(noisy, self.mixed, padding=1)
+        return SimpleNamespace(sample=torch.tanh(mixed + text[:, :, None, None]))
+
+
+def train(loss: str, batch: int, folder: Path) -> Trained:
+    generator = torch.Generator().manual_seed(1)
+
+    def pairs(count: int) -> Prepared:
+        sides = (
+            0.5 * torch.randn(2, count, 4, 6, 6, generator=generator)
+            + torch.tensor([0.3, -0.3])[:, None, None, None, None]
+        )
+        return Prepared(
+            tuple(sides[0]),
+            tuple(sides[1]),
+            tuple(k % 2 for k in range(count)),
+            torch.randn(3, 5, 6, generator=generator),
+        )
+
+    data, held = pairs(9), pairs(4)
+    denoiser = Denoiser(
+        Small(), Noising("epsilon", torch.linspace(0.99, 0.01, 100), 100), torch.device("cpu"), torch.float32
+    )
+    more = {"loss": loss, "batch": batch, **WAYS[loss]}
+    settings = TrainSettings(full=True, steps=5, learning_rate=1e-2, warmup=0.0, check_every=2, beta=50.0, **more)
+    known = KnownOfPairs(tuple(torch.randn(2, 9, 8, generator=generator)))
+    return train_lora(denoiser, all_parameters(denoiser.unet), data, held, settings, folder, known)
+
+
+def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
+    """Every loss, with those whose pairs hang together: kto's mean, rpo's contrast, adaptive_dpo's normalisation."""
+    running = []
+    for rank in range(2):
+        told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "OMP_NUM_THREADS": 1}
+        environment = os.environ | {name: str(value) for name, value in told.items()}
+        environment |= {"ACCELERATE_USE_CPU": "1", "GLOO_SOCKET_IFNAME": "lo"}
+        running.append(
+            subprocess.Popen([sys.executable, __file__, str(tmp_path)], env=environment, stderr=subprocess.PIPE)
+        )
+    failures = [process.communicate(timeout=300)[1].decode() for process in running]
+    assert [process.returncode for process in running] == [0, 0], failures
+    for loss in WAYS:
+        alone = train(loss, 4, tmp_path / f"{loss} alone")
+        first, second = (torch.load(tmp_path / f"{loss} {rank}.pt", weights_only=True) for rank in range(2))
+        for name, value in alone.state.items():
+            assert torch.equal(first["state"][name], second["state"][name]), (loss, name)
+            assert torch.allclose(first["state"][name], value, rtol=1e-4, atol=1e-6), (loss, name)
+        assert first["accuracies"] == second["accuracies"] == [look.accuracy for look in alone.looks]
+        assert (tmp_path / loss / "checkpoint.pt").is_file()
+
+
+def test_alone_nothing_is_sent() -> None:
+    alone, values = several(), torch.ones(2, requires_grad=True)
+    assert alone == Several() and alone.first and alone.part(3) == slice(0, 3)
+    assert alone.gathered(values) is values and alone.told("x") == "x" and alone.any(True) and not alone.any(False)
+
+
+def test_several_without_accelerate_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(FineTuneError, match="accelerate is not installed"):
+        several()
+
+
+def _one_of_two(folder: Path) -> None:
+    rank = int(os.environ["RANK"])
+    # A file rather than a port, which somebody else may have taken; accelerate takes the group that is there.
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
+    for loss in WAYS:
+        found = train(loss, 2, folder / loss)
+        looks = [look.accuracy for look in found.looks]
+        torch.save({"state": found.state, "accuracies": looks}, folder / f"{loss} {rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    _one_of_two(Path(sys.argv[1]))
