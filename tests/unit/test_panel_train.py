@@ -105,13 +105,30 @@ def test_from_answers_to_a_file_with_curves_and_pictures(client, studio, trainer
     training = until(client, "done")
     assert [point[0] for point in training["points"]] == list(range(1, 21)) and len(training["looks"]) == 10
     assert training["result"]["better"] is True and [one["step"] for one in training["samples"]] == [0, 20]
-    assert client.get("train/samples/20/1").headers["content-type"] == "image/png"
-    assert client.get("train/samples/20/9").status_code == client.get("train/samples/7/0").status_code == 404
-    assert client.get("train/file").content == b"a LoRA"
+    assert client.get("train/samples/me-fake-mapo/20/1").headers["content-type"] == "image/png"
+    assert client.get("train/samples/me-fake-mapo/20/9").status_code == 404
+    assert client.get("train/samples/me-fake-mapo/7/0").status_code == client.get("train/file/other").status_code == 404
+    assert client.get("train/file/me-fake-mapo").content == b"a LoRA"
     (arguments,) = trainer.asked
     assert arguments[0] == "lora" and {"--loss=mapo", "--rank=3", "--learning-rate=0.001"} <= set(arguments)
     assert f"--store={studio.store.path}" in arguments and "--model=fake" in arguments
     assert client.get("train/plan", params={"loss": "mapo"}).json()["seconds"] >= 0
+
+
+def test_everybody_sees_their_own_and_whatever_is_at_work(client, studio, trainer):
+    fakes.answer_some(studio.store, person="otto", number=8)
+    client.post("train", json={})
+    until(client, "done")
+    assert client.get("train", params={"person": "otto"}).json()["training"] is None
+    trainer.gate.clear()
+    client.post("train", json={"person": "otto"})
+    assert client.get("train").json()["training"]["person"] == "otto"
+    trainer.gate.set()
+    end = time.monotonic() + LONG
+    while client.get("train").json()["training"]["person"] == "otto":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert client.get("train").json()["training"]["result"]["file"].endswith("me-fake-dpo.safetensors")
 
 
 def test_a_page_that_has_the_curve_gets_what_is_new(client):

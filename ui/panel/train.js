@@ -79,7 +79,7 @@
         if (result.stopped) lines.push(make("p", { className: "pl-hint", textContent: `It ended early: ${result.stopped}.` }));
         const file = result.file.split(/[\\/]/).at(-1);
         lines.push(
-          make("div", { className: "pl-actions" }, make("a", { className: `pl-button${result.better === false ? "" : " pl-strong"}`, href: "palate/api/train/file", download: file, textContent: "Download the LoRA" })),
+          make("div", { className: "pl-actions" }, make("a", { className: `pl-button${result.better === false ? "" : " pl-strong"}`, href: `palate/api/train/file/${encodeURIComponent(training.name)}`, download: file, textContent: "Download the LoRA" })),
           make("p", { className: "pl-hint pl-where" }, make("code", { textContent: file }), " – ComfyUI: models/loras, then Load LoRA. A1111 and Forge: models/Lora."),
         );
       } else if (state === "stopped") {
@@ -123,7 +123,7 @@
       if (!shown.length || place.dataset.key === `${training.began}/${key}`) return;
       place.dataset.key = `${training.began}/${key}`;
       const [first, last] = [shown[0], shown.at(-1)];
-      const picture = (one, number) => make("img", { src: `palate/api/train/samples/${one.step}/${number}?of=${training.began}`, alt: one.step ? `after ${one.step} steps` : "before", loading: "lazy" });
+      const picture = (one, number) => make("img", { src: `palate/api/train/samples/${encodeURIComponent(training.name)}/${one.step}/${number}?of=${training.began}`, alt: one.step ? `after ${one.step} steps` : "before", loading: "lazy" });
       const rows = first.files.map((_, number) => make("div", { className: "pl-sample" }, picture(first, number), ...(last === first ? [] : [picture(last, number)])));
       place.replaceChildren(
         make("h3", { textContent: last === first ? "Before" : "Before, and now" }),
@@ -159,9 +159,10 @@
       clearTimeout(timer);
       const before = working();
       const since = before ? training.step : 0;
+      const state = async (from) => (await kit.ask(`train?person=${encodeURIComponent(kit.person())}&since=${from}`)).training;
       try {
-        const { training: found } = await kit.ask(`train?since=${since}`);
-        training = found && training?.began !== found.began && since ? (await kit.ask("train")).training : merged(found);
+        const found = await state(since);
+        training = found && training?.began !== found.began && since ? await state(0) : merged(found);
         show();
         if (before && !working()) await look();
       } catch (error) {

@@ -23,8 +23,8 @@ def train_routes(rooms: Rooms) -> APIRouter:
     trainings, studio = rooms.trainings, rooms.studio
 
     @api.get("")
-    def state(since: int = 0) -> dict[str, Any]:
-        return {"training": trainings.state(since)}
+    def state(person: str = "", since: int = 0) -> dict[str, Any]:
+        return {"training": trainings.state(person_of({"person": person}, studio.person), since)}
 
     @api.get("/plan")
     def plan(person: str = "", loss: str = "dpo") -> dict[str, Any]:
@@ -40,13 +40,13 @@ def train_routes(rooms: Rooms) -> APIRouter:
         trainings.stop()
         return {}
 
-    @api.get("/samples/{step}/{number}")
-    def sample(step: int, number: int) -> FileResponse:
-        return _file(trainings.sample(step, number))
+    @api.get("/samples/{name}/{step}/{number}")
+    def sample(name: str, step: int, number: int) -> FileResponse:
+        return _file(trainings.sample(name, step, number))
 
-    @api.get("/file")
-    def file() -> FileResponse:
-        return _file(trainings.file())
+    @api.get("/file/{name}")
+    def file(name: str) -> FileResponse:
+        return _file(trainings.file(name))
 
     return api
 

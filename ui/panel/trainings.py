@@ -25,6 +25,7 @@ __all__ = ["Trainings"]
 KEPT = "panel.json"  # in a training's folder
 POINTS = 400  # of each curve; from twice as many on every other one is dropped
 SETTINGS = ("rank", "learning_rate", "steps", "seed")
+SAMPLES = 4  # pictures that are painted before and after
 
 
 class Trainings:
@@ -39,21 +40,22 @@ class Trainings:
         self._studio, self._jobs = studio, jobs
         self._lock = threading.Lock()
         self._job: Job | None = None
-        self._now: dict[str, Any] = self._last()
+        self._now: dict[str, Any] = {}
 
     # -- what there is
 
-    def state(self, since: int = 0) -> dict[str, Any] | None:
-        """Return the last training as the page shows it, None before the first.
+    def state(self, person: str, since: int = 0) -> dict[str, Any] | None:
+        """Return the training that is at work, else this person's last one, as the page shows it; None without any.
 
         Args:
+            person: Whose page it is.
             since: Step whose point the page has; later ones are enough.
         """
         with self._lock:
-            if not self._now:
+            found = self._now if self._now.get("state") == WORKING else self._last(person)
+            if not found:
                 return None
-            points = [point for point in self._now["points"] if point[0] > since]
-            return {**self._now, "points": points}
+            return {**found, "points": [point for point in found["points"] if point[0] > since]}
 
     def plan(self, person: str, loss: str) -> dict[str, Any]:
         """Return what a training would be."""
@@ -72,15 +74,14 @@ class Trainings:
             told["stopped"] = None if stopped is None else {"step": stopped["step"], "steps": stopped["steps"]}
         return told
 
-    def sample(self, step: int, number: int) -> Path | None:
-        """Return the file of a sample that was told of."""
-        with self._lock:
-            files = next((one["files"] for one in self._now.get("samples", ()) if one["step"] == step), [])
+    def sample(self, name: str, step: int, number: int) -> Path | None:
+        """Return the file of a sample that a training told of."""
+        files = next((one["files"] for one in self._of(name).get("samples", ()) if one["step"] == step), [])
         return Path(files[number]) if 0 <= number < len(files) and os.path.isfile(files[number]) else None
 
-    def file(self) -> Path | None:
-        """Return the LoRA of the last training that came to its end."""
-        file = (self._now.get("result") or {}).get("file", "")
+    def file(self, name: str) -> Path | None:
+        """Return the LoRA of a training that came to its end."""
+        file = (self._of(name).get("result") or {}).get("file", "")
         return Path(file) if file and os.path.isfile(file) else None
 
     # -- what is done
@@ -105,6 +106,7 @@ class Trainings:
             if self._job is not None and self._now.get("state") == WORKING:
                 raise FineTuneError("Cannot train: a training is at work already. Stop it first, or wait for its end.")
             now = _fresh(person, loss, given, before or {})
+            now["name"] = self._name(person, loss)
             now["model"] = Path(self._studio.tools.model).stem
             now["revision"] = self._studio.store.revision(person)
             now["sure"] = None if plan is None else plan.sure
@@ -112,7 +114,7 @@ class Trainings:
             self._studio.rest()
             self._job = self._jobs.start("training", lambda job: self._work(job, arguments, now))
             self._now = now
-        return self.state() or {}
+        return self.state(person) or {}
 
     def stop(self) -> None:
         """Have it end; what it has reached is kept."""
@@ -169,12 +171,13 @@ class Trainings:
         tools, name = self._studio.tools, self._name(person, loss)
         words = {"person": person, "model": tools.model, "loss": loss, "store": self._studio.store.path, "name": name}
         words |= {key.replace("_", "-"): value for key, value in given.items()}
-        if tools.device:
+        words["samples"] = SAMPLES
+        if tools.device and not tools.device.startswith("mps"):
             words["device"] = tools.device
         return ["lora", *(f"--{key}={value}" for key, value in words.items()), *(["--anew"] if anew else [])]
 
     def _keep(self, now: dict[str, Any]) -> None:
-        folder = palate_home() / "training" / self._name(now["person"], now["loss"])
+        folder = palate_home() / "training" / now["name"]
         with self._lock:
             text = json.dumps(now)
         with contextlib.suppress(OSError):  # it is only for a page that comes back
@@ -183,9 +186,19 @@ class Trainings:
             part.write_text(text, encoding="utf-8")
             part.replace(folder / KEPT)
 
-    def _last(self) -> dict[str, Any]:
-        """The newest training that a panel began; one that was at work when its panel ended is a stopped one."""
-        return next((found for file in _by_time(palate_home() / "training") if (found := _read(file))), {})
+    def _last(self, person: str) -> dict[str, Any]:
+        """This person's newest training, {} without any."""
+        if self._now.get("person") == person:
+            return self._now
+        trainings = map(_read, _by_time(palate_home() / "training"))
+        return next((found for found in trainings if found.get("person") == person), {})
+
+    def _of(self, name: str) -> dict[str, Any]:
+        """The training of this name, {} where there is none."""
+        if self._now.get("name") == name:
+            return self._now
+        file = next((file for file in _by_time(palate_home() / "training") if file.parent.name == name), None)
+        return {} if file is None else _read(file)
 
     def _expected(self, steps: int) -> float | None:
         """Seconds that so many steps would take, going by the last training of this model; None without one."""
@@ -217,6 +230,7 @@ def _fresh(person: str, loss: str, given: dict[str, Any], before: dict[str, Any]
     return {
         "person": person,
         "loss": loss,
+        "name": "",
         "settings": before.get("settings", given),
         "model": "",
         "revision": 0,
