@@ -96,6 +96,11 @@ class ImageTextEncoder:
         parts: dict[str, nn.Module] = {"images": self._images}
         return EncoderTowers(parts if self._texts is None else parts | {"texts": self._texts})
 
+    @property
+    def hidden_width(self) -> int:
+        """W, the width inside the image tower."""
+        return int(self._images.visual_projection.in_features)
+
     def before_use(self, call: Callable[[], object]) -> None:
         """Have this called before each computation: a host that manages memory brings the towers there then."""
         self._before_use = call

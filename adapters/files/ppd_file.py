@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..encoders import ImageTextEncoder
 from ..errors import EncoderMismatchError, FileFormatError, PPDError
 from ..places import typed_path
 from ..ppd.attention import UserAttention
@@ -131,7 +132,8 @@ def load_ppd(
     """
     file = typed_path(path)
     if _is_foreign(file):
-        return read_ip_adapter(file)
+        tower = image_encoder if isinstance(image_encoder, ImageTextEncoder) else None
+        return read_ip_adapter(file, image_encoder=tower, precision=precision)
     header = read_header(file, _WHAT, MOST_BYTES)
     said = _said(file.name, header)
     _require_image_encoder(file.name, said, image_encoder)

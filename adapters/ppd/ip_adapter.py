@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..encoders import ImageTextEncoder
-from ..errors import PPDError
+from ..errors import EncoderMismatchError, PPDError
 from .attention import UserAttention
 from .ip_file import read_ip_state
 from .ip_projectors import LinearProjector, MLPProjector, Resampler, projector_of
@@ -144,6 +144,8 @@ def read(
     source: str | Path | Mapping[str, Any],
     name: str = "",
     layers: Sequence[LayerShape] | None = None,
+    image_encoder: ImageTextEncoder | None = None,
+    precision: torch.dtype = torch.float32,
 ) -> PPD:
     """Read an IP-Adapter as a PPD that needs no training.
 
@@ -153,6 +155,9 @@ def read(
         name: For people; None takes the file's.
         layers: Of the denoiser that it is for, in the order of diffusers' attention processors; None finds the base
             whose layers fit, SD1.5 or SDXL.
+        image_encoder: The tower that it was trained with. A file doesn't name it: only its width can be checked. None
+            leaves it open until somebody is encoded.
+        precision: Of the attention's weights in memory.
 
     Raises:
         FileFormatError: no such file, too large, damaged, or a pickle with more than tensors in it.
@@ -165,15 +170,32 @@ def read(
     attention = UserAttention(shapes, width, seed=None)
     attention.load_state_dict(
         {
-            f"{side}.{place}.weight": tensor.detach().to(torch.float32)
+            f"{side}.{place}.weight": tensor.detach().to(precision)
             for place, both in enumerate(pairs)
             for side, tensor in zip(("keys", "values"), both, strict=True)
         },
         assign=True,
     )
     encoder = IPAdapterEncoder(projector_of(images, width, name))
-    tower = _TOWERS.get(encoder.image_width, "") if not encoder.projector.hidden else ""
-    return PPD(attention, encoder, base, name=name + _UNTRAINED, image_encoder_name=tower)
+    if image_encoder is None:
+        tower = "" if encoder.projector.hidden else _TOWERS.get(encoder.image_width, "")
+        return PPD(attention, encoder, base, name + _UNTRAINED, image_encoder_name=tower)
+    _require_width(encoder, image_encoder, name)
+    return PPD(attention, encoder, base, name + _UNTRAINED, image_encoder.identity, image_encoder.name)
+
+
+def _require_width(encoder: IPAdapterEncoder, images: ImageTextEncoder, name: str) -> None:
+    """Refuse an image tower whose vectors or hidden states are of another width."""
+    hidden, wanted = encoder.projector.hidden, encoder.image_width
+    found = images.hidden_width if hidden else images.dim
+    if found != wanted:
+        tower = (
+            "CLIP ViT-H/14 (laion2b_s32b_b79k)" if hidden else _TOWERS.get(wanted, "the one that it was trained with")
+        )
+        raise EncoderMismatchError(
+            f"Cannot use the IP-Adapter {name!r} with {images.name}: that gives {'states' if hidden else 'vectors'} of "
+            f"{found} numbers; expected {wanted}. Load {tower} as image encoder."
+        )
 
 
 def as_start(ppd: PPD, image_width: int, tokens: int = 4, seed: int = 0) -> PPD:

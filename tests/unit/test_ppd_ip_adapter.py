@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 import torch
-from palate.adapters.errors import FileFormatError, PPDError
+from palate.adapters.errors import EncoderMismatchError, FileFormatError, PPDError
 from palate.adapters.ppd.ip_adapter import IPAdapterEncoder, as_start, read
 from palate.adapters.ppd.ip_projectors import projector_of
 from palate.adapters.ppd.layers import LayerShape, layers_of, standard_layers
@@ -304,6 +304,23 @@ class TestFiles:
 
 
 class TestPeople:
+    @pytest.mark.parametrize("kind", ["base", "plus"])
+    def test_an_image_encoder_of_another_width_is_refused_and_a_fitting_one_kept(self, unet, kind):
+        from palate.adapters.encoders import load_encoder
+
+        encoder = load_encoder("playground")
+        wanted = encoder.dim if kind == "base" else encoder.hidden_width
+        states = {"base": linear(), "plus": resampler()}
+        with pytest.raises(EncoderMismatchError, match=rf"of {wanted} numbers; expected 20. Load"):
+            read(nested(states[kind], layers_of(unet)), layers=layers_of(unet), image_encoder=encoder)
+        key = {"base": "proj.weight", "plus": "proj_in.weight"}[kind]
+        state = states[kind] | {key: drawn(len(states[kind][key]), wanted)}
+        ppd = read(
+            nested(state, layers_of(unet)), layers=layers_of(unet), image_encoder=encoder, precision=torch.float16
+        )
+        assert (ppd.image_encoder, ppd.image_encoder_name) == (encoder.identity, encoder.name)
+        assert ppd.attention.weight(0).dtype == torch.float16
+
     @pytest.mark.parametrize("kind", ["base", "plus"])
     def test_answers_of_a_store_become_a_user_with_both_sides(self, tmp_path, unet, kind):
         from palate.adapters.comparisons import Comparison, PreferenceStore
