@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from PIL import Image
 
 from ..playground.measure import measure
 from ..playground.people import features
+from ..ppd.diffusers import user_branch
+from ..ppd.model import PPD
 from ..steering import Conditioning, Generator
 from ._tables import Array
 
@@ -29,16 +31,20 @@ BATCH = 16  # pictures; more at a time are no faster on a processor
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to paint: what conditions it, and the seed of its noise."""
+    """One picture to paint: what conditions it, the seed of its noise, and for whom: tokens (K, W) of a PPD's user."""
 
     conditioning: Conditioning
     seed: int
+    user: torch.Tensor | None = None
+    ppd: PPD | None = None
 
     @property
     def key(self) -> str:
         """The same for jobs that give the same picture."""
         digest = hashlib.sha256(str(self.seed).encode())
-        for tensor in (self.conditioning.tokens, self.conditioning.pooled):
+        if self.ppd is not None and self.user is not None:
+            digest.update(self.ppd.identity.encode())
+        for tensor in (self.conditioning.tokens, self.conditioning.pooled, self.user):
             if tensor is not None:
                 digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
         return digest.hexdigest()
@@ -100,14 +106,28 @@ class Painter:
         """Paint, encode and measure; row by row as the jobs."""
         keys = [job.key for job in jobs]
         new = {key: job for key, job in zip(keys, jobs, strict=True) if key not in self._kept}
-        groups: dict[int, list[str]] = {}
+        groups: dict[tuple[int, int], list[str]] = {}
         for key, job in new.items():
-            groups.setdefault(job.conditioning.tokens.shape[1], []).append(key)
+            groups.setdefault((job.conditioning.tokens.shape[1], id(job.ppd)), []).append(key)
         for members in groups.values():
             for start in range(0, len(members), BATCH):
                 part = members[start : start + BATCH]
-                self._keep(part, self._paint([new[key].conditioning for key in part], [new[key].seed for key in part]))
+                with self._users([new[key] for key in part]):
+                    painted = self._paint([new[key].conditioning for key in part], [new[key].seed for key in part])
+                self._keep(part, painted)
         return Seen.joined([self._kept[key] for key in keys])
+
+    @contextlib.contextmanager
+    def _users(self, jobs: Sequence[Job]) -> Iterator[None]:
+        """Let each row's user act on its conditional half, as `use_user` does for one."""
+        ppd = jobs[0].ppd
+        if ppd is None:
+            yield
+            return
+        tokens = torch.stack([job.user for job in jobs if job.user is not None])
+        with user_branch(self._pipeline.unet, ppd) as branch:
+            branch.tokens = torch.cat([torch.zeros_like(tokens), tokens])
+            yield
 
     def _keep(self, keys: Sequence[str], pictures: list[Image.Image]) -> None:
         encoder = self.generator.encoder

@@ -1,8 +1,8 @@
 """Train the playground's models again: `python -m palate.adapters.playground.training [PART ...] --folder FOLDER`.
 
-The parts are `vae`, `clip`, `unet`, `decoder`, `export` and `card`, in this order; without any, all of them. A run
-that was stopped goes on where its last checkpoint was. `vae` and `clip` may run at the same time, and so may `unet`
-and `decoder`.
+The parts are `vae`, `clip`, `unet`, `decoder`, `export`, `ppd` and `card`, in this order; without any, all of them. A
+run that was stopped goes on where its last checkpoint was. `vae` and `clip` may run at the same time, and so may `unet`
+and `decoder`. `ppd-dpo` and `ppd-sft` are what the study `ppd-unseen` compares with; they stay in the folder.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from .tokenizer import write_tokenizer
 from .unet import train_unet
 from .vae import sharpen, train_vae
 
-PARTS = ("vae", "clip", "unet", "decoder", "export", "card")
+PARTS = ("vae", "clip", "unet", "decoder", "export", "ppd", "card")
+STUDIED = ("ppd-dpo", "ppd-sft")  # only when asked for
 
 
 def main() -> None:
     """Train what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m palate.adapters.playground.training", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="what to do; all when left out")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, *STUDIED, []], help="what to do; all when left out")
     parser.add_argument("--folder", type=Path, default=Path("playground-training"), help="where checkpoints lie")
     parser.add_argument("--models", type=Path, default=None, help="where `export` writes; the package's own by default")
     parser.add_argument("--threads", type=int, default=2, help="processor threads")
@@ -51,6 +52,15 @@ def main() -> None:
         trained["vae"] = sharpen(options.folder, trained["vae"])
     if "export" in parts:
         write_folder(Models(vae=trained["vae"], unet=trained["unet"], clip=trained["clip"]), models)
+    if "ppd" in parts:
+        from .ppd import write_ppd
+
+        write_ppd(options.folder, models)
+    for loss in ("dpo", "sft"):
+        if f"ppd-{loss}" in parts:
+            from .ppd import write_everybody
+
+            write_everybody(options.folder, loss)
     if "card" in parts:
         from .card import write_card
 

@@ -1,0 +1,116 @@
+"""Training the playground's PPD: its user encoder on answers alone, then both with the denoiser.
+
+People, captions and cards of the studies are never among these: people are invented from another seed, and cards whose
+subject, colour and background are held out are never drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ...finetune.noising import noising_of
+from ...finetune.several import several
+from ...finetune.told import TrainingStep
+from ...ppd.attention import UserAttention
+from ...ppd.layers import layers_of, width_of
+from ...ppd.model import PPD
+from ...ppd.settings import PPDSettings
+from ...ppd.training import train_ppd
+from .ppd_cards import Cards, answers_of, draw_cards, people_of
+from .ppd_encoder import new_encoder, train_encoder
+
+__all__ = ["CAPTIONS", "SETTINGS", "train_playground_ppd", "write_everybody", "write_ppd"]
+
+SEED = 20_261
+PEOPLE, LOOKED_AT = 4000, 60
+CARES = (1, 5, 2, 5, 1, 5, 3, 5)  # for how many properties people care, in turn
+CAPTIONS, SHARDS = 400, 3
+ENCODER_STEPS, EVERYBODY_STEPS = 3000, 250
+ASKED, KNOWN = 24, 96  # pairs a person: to train on, and to know the person by
+SETTINGS = PPDSettings(
+    loss="dpo",
+    beta=30.0,
+    learning_rate=3e-3,
+    weight_decay=0.0,
+    schedule="cosine",
+    warm_up=0.02,
+    steps=1300,
+    batch=16,
+    fewest=4,
+    most=64,
+    user_dropout=0.05,
+    caption_dropout=0.05,
+    precision="bfloat16",
+    seed=0,
+)
+
+
+def train_playground_ppd(
+    folder: Path,
+    settings: PPDSettings = SETTINGS,
+    people: int = PEOPLE,
+    captions: int = CAPTIONS,
+    shards: int = SHARDS,
+    name: str = "ppd",
+) -> PPD:
+    """Train; whatever lies in the folder already is gone on from.
+
+    Args:
+        folder: For cards, the encoder and checkpoints.
+        settings: Of the training with the denoiser.
+        people: Trained on, >= 8. captions: Of a shard of cards. shards: Of cards to train on.
+        name: Of the checkpoints' folder in `folder`.
+    """
+    from ...steering import Generator
+
+    generator = Generator("playground")
+    assert generator.encoder is not None
+    mixed = draw_cards(generator, captions, "any", folder=folder)
+    alike = Cards.joined([draw_cards(generator, captions, "alike", shard, folder) for shard in range(shards)])
+    invented = people_of(people, SEED, mixed, CARES)
+    unet, scheduler = generator._pipeline.unet, generator._pipeline.scheduler
+    encoder = train_encoder(new_encoder(width_of(unet), generator.encoder.dim), invented, mixed, folder, ENCODER_STEPS)
+    encoder.requires_grad_(False)
+    ppd = PPD(
+        UserAttention(layers_of(unet), width_of(unet)),
+        encoder,
+        "playground",
+        name="playground",
+        image_encoder=generator.encoder.identity,
+        image_encoder_name=generator.encoder.name,
+    )
+    data = answers_of(invented, alike, mixed, ASKED, KNOWN, SEED)
+    together = several()
+    settings = replace(settings, batch=max(1, settings.batch // together.count))
+    ppd = train_ppd(ppd, unet, noising_of(scheduler), data, None, settings, folder / name, _tell, several=together).ppd
+    return ppd
+
+
+def write_ppd(folder: Path, models: Path) -> Path:
+    """Train as the playground's own is trained, and write `ppd.safetensors` beside the other models."""
+    from ...files.ppd_file import save_ppd
+
+    return save_ppd(train_playground_ppd(folder), models / "ppd.safetensors")
+
+
+def write_everybody(folder: Path, loss: str) -> Path:
+    """Train the same attention for everybody at once, which is what `ppd-unseen` compares with.
+
+    Everybody is the average user, known from no answer: one user's tokens, the same for all.
+
+    Args:
+        folder: As in `train_playground_ppd`; `ppd-<loss>.safetensors` is written there, too.
+        loss: "dpo" is Diffusion-DPO on everybody's pairs, "sft" plain training on everybody's chosen pictures.
+    """
+    from ...files.ppd_file import save_ppd
+
+    settings = replace(SETTINGS, loss=loss, user_dropout=1.0, steps=EVERYBODY_STEPS)
+    ppd = train_playground_ppd(folder, settings, name=f"ppd-{loss}")
+    return save_ppd(ppd, folder / f"ppd-{loss}.safetensors")
+
+
+def _tell(step: TrainingStep) -> None:
+    if step.step % 50 == 0:
+        left = f"{step.seconds_left:.0f} s left"
+        print(f"ppd {step.step}/{step.steps} loss {step.loss:.4f} accuracy {step.accuracy:.3f} {left}", flush=True)

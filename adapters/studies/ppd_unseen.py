@@ -1,0 +1,261 @@
+"""`palate study ppd-unseen`: personal pictures for people and prompts that nobody trained on (papers.md 3.5).
+
+Everybody answers N random pairs and gets pictures of held-out prompts; an arm's picture is compared with the base
+model's of the same seed by the person's true utility, measured from the pixels by formula.
+
+- ppd: the user embedding from the first N answers.
+- a stranger's: of somebody else's answers, as a control.
+- everybody: the average user, known from no answer, which is what Diffusion-DPO on everybody's pairs learns; with
+  --dpo and --sft, weights that were trained so.
+- in words: the prompt says two more properties, those that a taste from the same answers likes best.
+- steering: the prompt's embedding turned along that taste.
+- Bayes: what can be told from the answers at all by who knows how people are made: of so many drawn cards of the
+  caption, the one with the highest expected utility. No model's picture, but how far any can get.
+
+Shapes: P people, K prompts each, N answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..files.ppd_file import load_ppd
+from ..playground.captions import caption, named_in
+from ..playground.folder import playground_folder
+from ..playground.people import features
+from ..playground.training.ppd_cards import Cards, draw_cards
+from ..playground.world import NAMED, draw, random_card
+from ..ppd.model import PPD, UserEncoder
+from ..steering import Generator, SteeringSettings
+from ..taste import Taste
+from ._options import positive
+from ._painter import Job, Painter, Seen
+from ._ppd_people import Crowd, Met, crowd, meet, true_utilities
+from ._tables import Array, bootstrap_interval, markdown, provenance
+from ._voters import learned
+
+__all__ = ["Asked", "run"]
+
+_SHARD = 1000  # of cards that nobody is trained on
+_WORDS = 2
+_TURN = 18.0  # degrees; what `bt-generation` found best for `direction`
+_STEERING = SteeringSettings(method="encoder", objective="direction", limit=180.0, turn=_TURN)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """P people, K prompts of each, and one painter for all arms.
+
+    Attributes:
+        met: The people and their answers.
+        prompts: P rows of K prompts.
+    """
+
+    painter: Painter
+    met: Met
+    prompts: list[list[str]]
+
+    def plain(self, said: Callable[[int, str], str] | None = None) -> Seen:
+        """The base model's pictures, of the prompts or of what is said instead, person by person."""
+        text = self.painter.generator.conditioner
+        jobs = [
+            Job(text.plain(said(person, prompt) if said else prompt), self._seed(person, k))
+            for person, row in enumerate(self.prompts)
+            for k, prompt in enumerate(row)
+        ]
+        return self.painter.look(jobs)
+
+    def steered(self, tastes: Sequence[Taste]) -> Seen:
+        """Turned along everybody's taste."""
+        text = self.painter.generator.conditioner
+        jobs = [
+            Job(text.steered(prompt, taste, _STEERING)[0], self._seed(person, k))
+            for person, (row, taste) in enumerate(zip(self.prompts, tastes, strict=True))
+            for k, prompt in enumerate(row)
+        ]
+        return self.painter.look(jobs)
+
+    def personal(self, ppd: PPD, tokens: Tensor) -> Seen:
+        """With everybody's user, tokens (P, K, W)."""
+        text = self.painter.generator.conditioner
+        jobs = [
+            Job(text.plain(prompt), self._seed(person, k), tokens[person], ppd)
+            for person, row in enumerate(self.prompts)
+            for k, prompt in enumerate(row)
+        ]
+        return self.painter.look(jobs)
+
+    def utilities(self, measured: Array) -> Array:
+        """(P, K) of a picture (features (P K, F)) for each person and prompt."""
+        each = len(self.prompts[0])
+        rows = measured.reshape(len(self.prompts), each, -1)
+        found = [true_utilities([person], row)[0] for person, row in zip(self.met.people, rows, strict=True)]
+        return np.array(found)
+
+    def kept(self, seen: Seen) -> Array:
+        """(P,) share of the pictures in which everything that the prompt names is right."""
+        said = [named_in(prompt) for row in self.prompts for prompt in row]
+        right = [wanted.items() <= shown.items() for wanted, shown in zip(said, seen.named, strict=True)]
+        found: Array = np.array(right, dtype=float).reshape(len(self.prompts), -1).mean(1)
+        return found
+
+    def _seed(self, person: int, number: int) -> int:
+        return 9_000_000 + person * len(self.prompts[0]) + number
+
+
+@torch.no_grad()
+def tokens_of(ppd: PPD, met: Met, answers: int) -> Tensor:
+    """(P, K, W) from everybody's first answers; 0 answers: the average user."""
+    assert isinstance(ppd.encoder, UserEncoder)
+    tokens: Tensor = ppd.encoder(*met.first(answers), None)
+    return tokens
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the study and print its table; returns the exit status."""
+    options, started = _options(argv), time.perf_counter()
+    generator = Generator("playground")
+    assert generator.encoder is not None
+    ppd = load_ppd(options.ppd or playground_folder() / "ppd.safetensors")
+    cache = None if options.cache is None else Path(options.cache)
+    cards = draw_cards(generator, options.captions, "any", _SHARD + options.seed, cache)
+    held = draw_cards(generator, options.prompts, "held", options.seed, cache)
+    met = meet(options.people, cards, max(options.pairs), options.seed)
+    prompts = [
+        [held.captions[(person * options.share + k) % options.prompts] for k in range(options.share)]
+        for person in range(options.people)
+    ]
+    asked = Asked(Painter(generator, options.bfloat16), met, prompts)
+    base = asked.plain()
+    rows = [["base model", "", "", "", _share(asked.kept(base), options.seed)]]
+    for name, seen in _arms(asked, ppd, options):
+        rows.append(_row(name, asked, seen, base, options.seed))
+    if options.cards:
+        rows += _ceiling(asked, base, cards, options)
+    sys.stderr.write("\n")
+    header = ("arm", "pairs", "wins over the base, %", "gain, in the noise of answers", "prompt kept, %")
+    sys.stdout.write(markdown(header, rows))
+    sys.stdout.write(f"\n{time.perf_counter() - started:.0f} seconds. " + provenance("ppd-unseen", argv, options.seed))
+    return 0
+
+
+def _arms(asked: Asked, ppd: PPD, options: argparse.Namespace) -> list[tuple[tuple[str, int], Seen]]:
+    """Each arm's name and pairs, and its pictures."""
+    met, four = asked.met, min(4, max(options.pairs))
+    found: list[tuple[tuple[str, int], Seen]] = []
+    for pairs in options.pairs:
+        found.append((("**ppd**", pairs), asked.personal(ppd, tokens_of(ppd, met, pairs))))
+    for pairs in sorted({four, max(options.pairs)}):
+        found.append((("a stranger's", pairs), asked.personal(ppd, tokens_of(ppd, met, pairs).roll(1, 0))))
+    found.append((("everybody, the average user", 0), asked.personal(ppd, tokens_of(ppd, met, 0))))
+    for name, file in (("Diffusion-DPO on everybody's pairs", options.dpo), ("SFT on everybody's", options.sft)):
+        if file is not None:
+            other = load_ppd(file)
+            found.append(((name, 0), asked.personal(other, tokens_of(other, met, 0))))
+    for pairs in sorted({four, max(options.pairs)}):
+        tastes = [_taste(asked, person, pairs) for person in range(len(met.people))]
+        worded = _Worded(asked.painter.generator, tastes)
+        found.append((("in words", pairs), asked.plain(worded)))
+        found.append((("steering", pairs), asked.steered(tastes)))
+    return found
+
+
+def _taste(asked: Asked, person: int, pairs: int) -> Taste:
+    encoder = asked.painter.generator.encoder
+    assert encoder is not None
+    chosen, rejected = (side[person].double().numpy() for side in asked.met.first(pairs))
+    return learned(encoder, asked.met.people[person].name, chosen, rejected)
+
+
+class _Worded:
+    """Prompts that say more: the properties that the prompt leaves open and the person's taste likes best."""
+
+    def __init__(self, generator: Generator, tastes: Sequence[Taste]) -> None:
+        assert generator.encoder is not None
+        self._encoder, self._tastes = generator.encoder, tastes
+        self._vectors: dict[str, Tensor] = {}
+
+    def __call__(self, person: int, prompt: str) -> str:
+        for _ in range(_WORDS):
+            said = named_in(prompt)
+            more = [(name, value) for name in NAMED if name not in said for value in NAMED[name]]
+            texts = [prompt, *(caption({**said, name: value}) for name, value in more)]
+            new = [text for text in texts if text not in self._vectors]
+            if new:
+                self._vectors |= dict(zip(new, self._encoder.encode_texts(new), strict=True))
+            utility = self._tastes[person].utility(torch.stack([self._vectors[text] for text in texts]))
+            prompt = texts[int(utility.argmax())]
+        return prompt
+
+
+def _ceiling(asked: Asked, base: Seen, cards: Cards, options: argparse.Namespace) -> list[list[str]]:
+    """Rows of what a picture chosen by the Bayes-optimal judge from drawn cards of the caption wins."""
+    rng, chance = random.Random(f"ppd-unseen/{options.seed}"), np.random.default_rng(options.seed)
+    others: Crowd = crowd(options.crowd, cards, options.seed)
+    shown = {
+        prompt: np.stack([features(draw(random_card(rng, **named_in(prompt)))) for _ in range(options.cards)])
+        for prompt in dict.fromkeys(prompt for row in asked.prompts for prompt in row)
+    }
+    plain, rows = asked.utilities(base.features), []
+    for pairs in options.pairs:
+        picked = []
+        for person, row in enumerate(asked.prompts):
+            chances = others.chances(asked.met.liked[person, :pairs], asked.met.disliked[person, :pairs])
+            likes = others.likes(chances, np.concatenate([shown[prompt] for prompt in row]), chance)
+            best = likes.reshape(len(row), -1).argmax(1)
+            picked.append([shown[prompt][k] for prompt, k in zip(row, best, strict=True)])
+        found = asked.utilities(np.array(picked).reshape(len(base.features), -1))
+        rows.append(
+            [f"Bayes, best of {options.cards} drawn cards", str(pairs), *_compared(found, plain, options.seed), "100"]
+        )
+    return rows
+
+
+def _row(name: tuple[str, int], asked: Asked, seen: Seen, base: Seen, seed: int) -> list[str]:
+    found, plain = asked.utilities(seen.features), asked.utilities(base.features)
+    return [name[0], str(name[1] or ""), *_compared(found, plain, seed), _share(asked.kept(seen), seed)]
+
+
+def _compared(found: Array, plain: Array, seed: int) -> tuple[str, str]:
+    """Wins, even ones counted half, and gain, with intervals over people."""
+    gap = found - plain
+    wins = ((gap > 1e-9) + 0.5 * (np.abs(gap) <= 1e-9)).mean(1)
+    low, high = bootstrap_interval(gap.mean(1), seed)
+    return _share(wins, seed), f"{gap.mean():+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def _share(per_person: Array, seed: int) -> str:
+    low, high = bootstrap_interval(per_person, seed)
+    return f"{100 * per_person.mean():.1f} ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="palate study ppd-unseen", description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--people", type=positive, default=60, help="simulated people (60)")
+    parser.add_argument("--share", type=positive, default=5, help="prompts of each (5)")
+    parser.add_argument("--prompts", type=positive, default=100, help="held-out prompts, shared out (100)")
+    parser.add_argument("--pairs", type=_counts, default=[1, 2, 4, 8, 16], help="answers: 1,2,4,8,16")
+    parser.add_argument("--captions", type=positive, default=150, help="whose cards people compare (150)")
+    parser.add_argument("--cards", type=int, default=64, help="drawn for each prompt, for the ceiling; 0: none (64)")
+    parser.add_argument("--crowd", type=positive, default=60_000, help="invented people behind the ceiling (60000)")
+    parser.add_argument("--ppd", default=None, help="a file of PPD weights; the playground's own when left out")
+    parser.add_argument("--dpo", default=None, help="weights trained by Diffusion-DPO for everybody at once")
+    parser.add_argument("--sft", default=None, help="weights trained by SFT likewise")
+    parser.add_argument("--cache", default=None, help="folder to keep drawn cards in between runs")
+    parser.add_argument("--bfloat16", action="store_true", help="paint in bfloat16, faster where the processor has it")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args(list(argv))
+
+
+def _counts(text: str) -> list[int]:
+    return sorted({positive(part) for part in text.split(",")})

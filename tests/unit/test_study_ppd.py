@@ -1,0 +1,134 @@
+"""The studies of PPD, tiny: what they compute on worlds whose answer is known, and that each of them runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from palate.adapters.files.ppd_file import save_ppd
+from palate.adapters.playground.people import FEATURES
+from palate.adapters.playground.training.ppd_cards import Cards
+from palate.adapters.ppd.attention import UserAttention
+from palate.adapters.ppd.layers import layers_of, width_of
+from palate.adapters.ppd.model import PPD
+from palate.adapters.ppd.pairs_encoder import PairsEncoder
+from palate.adapters.steering import Generator
+from palate.adapters.studies import ppd_blend, ppd_unseen, ppd_users
+from palate.adapters.studies._ppd_people import crowd, meet, true_utilities
+
+
+def _cards(captions: int = 30, seed: int = 0) -> Cards:
+    """Cards whose features are drawn by chance and whose vectors show them all."""
+    generator = torch.Generator().manual_seed(seed)
+    measured = torch.rand(captions, 12, len(FEATURES), generator=generator)
+    vectors = torch.nn.functional.normalize(measured - 0.5, dim=-1)
+    return Cards(
+        tuple(map(str, range(captions))), torch.zeros(captions, 12, 1, 1, 1), vectors, measured, torch.zeros(1)
+    )
+
+
+class _Telling(torch.nn.Module):
+    """An encoder that keeps the sum of differences: enough to tell people apart."""
+
+    kind, tokens, width, config = "pairs", 1, len(FEATURES), {}
+
+    def forward(self, chosen, rejected, mask=None):
+        return (chosen - rejected).sum(1, keepdim=True)
+
+
+def test_the_answers_agree_with_true_utility_as_often_as_the_studies_say():
+    met = meet(40, _cards(), 50, seed=3)
+    gaps = np.array(
+        [
+            true_utilities([person], liked)[0] - true_utilities([person], disliked)[0]
+            for person, liked, disliked in zip(met.people, met.liked, met.disliked, strict=True)
+        ]
+    )
+    assert 0.83 < (gaps > 0).mean() < 0.91
+
+
+def test_the_crowd_is_made_like_people():
+    cards = _cards()
+    many, people = crowd(300, cards, 0), meet(60, cards, 1, seed=0).people
+    spread = np.array([np.abs(person.weights / person.noise).sum() for person in people])
+    assert np.median(np.abs(many.weights).sum(1)) == pytest.approx(np.median(spread), rel=0.25)
+    assert (many.gains[::2] == 0).all() and (many.gains[1::2] != 0).all()
+
+
+def test_the_posterior_finds_who_answered():
+    many, rng = crowd(200, _cards(), 1), np.random.default_rng(0)
+    first, second = rng.random((2, 300, len(FEATURES)))
+    wins = (many.utilities(first) > many.utilities(second))[7]
+    liked, disliked = np.where(wins[:, None], first, second), np.where(wins[:, None], second, first)
+    chances = many.chances(liked, disliked)
+    assert chances.sum() == pytest.approx(1.0) and chances.argmax() == 7
+    likes, true = many.likes(chances, first, rng), many.utilities(first)[7]
+    assert np.corrcoef(likes, true)[0, 1] > 0.95
+
+
+def test_an_embedding_that_tells_people_apart_gets_near_the_bayes_decoder(monkeypatch):
+    monkeypatch.setattr(ppd_users, "_BATCH", 60)
+    met = meet(12, _cards(), 16 * 14, seed=5)
+    teach, ask = ppd_users._split(met, 16, 10, 4)
+    found = ppd_users.named(_Telling(), teach, ask, 120, 0)
+    best = ppd_users.decoded(met, 16, 10, 4)
+    assert found.shape == best.shape == (12, 4)
+    assert 2.5 / 12 < (found < 1).mean() <= (best < 1).mean() + 0.15
+    assert (best < 1).mean() > 0.5
+
+
+def test_ranks_count_who_is_likelier():
+    scores = np.array([[[0.1, 0.9, 0.0]], [[0.2, 0.7, 0.1]], [[0.5, 0.4, 0.3]]])
+    assert ppd_users._ranks(scores).tolist() == [[1], [0], [2]]
+
+
+def test_edges_are_between_all_corners_and_rank_correlations_follow_them():
+    blends = ppd_blend.edges(3, 3)
+    assert len(blends) == 6 and (0.5, 0.5, 0.0) in blends and all(sum(blend) == 1.0 for blend in blends)
+    weights = np.array(blends)
+    rising = ppd_blend.ranked(blends, weights)
+    assert len(rising) == 6 and all(value == pytest.approx(1.0) for value in rising.values())
+    assert all(value == pytest.approx(-1.0) for value in ppd_blend.ranked(blends, -weights).values())
+
+
+@pytest.fixture
+def quick(monkeypatch, tmp_path):
+    """A PPD that does something, and a playground that samples in two steps."""
+    generator = Generator("playground")
+    generator.defaults = replace(generator.defaults, steps=2)
+    unet = generator._pipeline.unet
+    attention = UserAttention(layers_of(unet), width_of(unet))
+    torch.manual_seed(0)
+    for value in attention.values:
+        torch.nn.init.normal_(value.weight, std=0.3)
+    encoder = PairsEncoder(generator.encoder.dim, width_of(unet), tokens=2, hidden=32, layers=1)
+    for study in (ppd_unseen, ppd_users, ppd_blend):
+        monkeypatch.setattr(study, "Generator", lambda name: generator)
+    file = save_ppd(PPD(attention, encoder, "playground", image_encoder=generator.encoder.identity), tmp_path / "x")
+    return ["--ppd", str(file), "--cache", str(tmp_path), "--captions", "2", "--seed", "1"]
+
+
+def test_ppd_unseen_runs(quick, capsys):
+    few = ["--people", "2", "--share", "1", "--prompts", "2", "--pairs", "1,2", "--cards", "2", "--crowd", "60"]
+    assert ppd_unseen.run([*quick, *few, "--sft", quick[1]]) == 0
+    printed = capsys.readouterr().out
+    arms = [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("|")][2:]
+    assert arms.count("**ppd**") == 2 and arms.count("Bayes, best of 2 drawn cards") == 2
+    assert {"base model", "a stranger's", "in words", "steering", "SFT on everybody's"} <= set(arms)
+    assert "palate study ppd-unseen" in printed
+
+
+def test_ppd_users_runs(quick, capsys):
+    few = ["--people", "3", "--pairs", "2", "--chunks", "2", "--questions", "2", "--steps", "3"]
+    assert ppd_users.run([*quick, *few]) == 0
+    assert "| 2 | 16 | 100.0 (100.0 to 100.0) | 100.0 | 100 | 100.0 |" in capsys.readouterr().out
+
+
+def test_ppd_blend_runs_and_says_which_rewards_there_are(quick, capsys):
+    few = ["--prompts", "2", "--points", "2", "--pairs", "3"]
+    assert ppd_blend.run([*quick, *few, "--rewards", "brightness,frame"]) == 0
+    assert "brightness, from frame" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        ppd_blend.run(["--rewards", "beauty,frame"])
