@@ -51,11 +51,9 @@ class UserTokens(nn.Module):
 
     def __init__(self, attention: UserAttention, tokens: Tensor) -> None:
         super().__init__()
-        with torch.no_grad():
-            pairs = [attention.project(place, tokens[None]) for place in range(len(attention.layers))]
         self.keys, self.values = (
-            nn.ParameterList(nn.Parameter(pair[side][0].float().cpu(), requires_grad=False) for pair in pairs)
-            for side in (0, 1)
+            nn.ParameterList(nn.Parameter(_projected(linear, tokens), requires_grad=False) for linear in side)
+            for side in (attention.keys, attention.values)
         )
 
 
@@ -183,6 +181,12 @@ def multiplies_by(linear: Callable[[Tensor], Tensor], width: int, like: Tensor) 
     asked[0, :width].fill_diagonal_(_UNIT)
     answers = linear(asked)[0].float()
     return (answers[:width] - answers[width]).T / _UNIT
+
+
+def _projected(linear: Any, tokens: Tensor) -> Tensor:
+    """Tokens through a layer of the user attention, in float32 whatever its weights are kept in."""
+    with torch.no_grad():
+        return nn.functional.linear(tokens.float(), linear.weight.float()).cpu()
 
 
 def _weights_now(model: Any) -> Hashable:

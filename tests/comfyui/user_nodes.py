@@ -52,11 +52,11 @@ FLUX = {
 class PalateProbeDenoiser:
     """A MODEL with random weights."""
 
-    INPUT_TYPES = classmethod(lambda s: {"required": {"kind": (["sdxl", "flux"],)}})
+    INPUT_TYPES = classmethod(lambda s: {"required": {"what": (["sdxl", "flux"],)}})
     RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "make", "test"
 
-    def make(self, kind):
-        family, sizes = {"sdxl": (comfy.supported_models.SDXL, SDXL), "flux": (comfy.supported_models.Flux, FLUX)}[kind]
+    def make(self, what):
+        family, sizes = {"sdxl": (comfy.supported_models.SDXL, SDXL), "flux": (comfy.supported_models.Flux, FLUX)}[what]
         config = family(dict(sizes))
         config.set_inference_dtype(torch.bfloat16, None)
         model = config.get_model({}, "", device=CPU)
@@ -83,12 +83,12 @@ class PalateProbeText:
 class PalateProbeOtherPack:
     """What other packs do to cross-attention: one replaces it, as IP-Adapters do; one splits rows into regions."""
 
-    INPUT_TYPES = classmethod(lambda s: {"required": {"model": ("MODEL",), "kind": (["replace", "regions"],)}})
+    INPUT_TYPES = classmethod(lambda s: {"required": {"model": ("MODEL",), "what": (["replace", "regions"],)}})
     RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "patch", "test"
 
-    def patch(self, model, kind):
+    def patch(self, model, what):
         model = model.clone()
-        if kind == "replace":
+        if what == "replace":
             for part, count in (("input", 12), ("middle", 1), ("output", 12)):
                 for number in range(count):
                     model.set_model_attn2_replace(_with_a_picture, part, number)
@@ -104,7 +104,7 @@ def _with_a_picture(q, k, v, extra):
 
 
 def _twice(context, value):
-    return torch.cat([context, context.flip(1)]), torch.cat([value, value.flip(1)])
+    return torch.cat([context, 0.3 * context]), torch.cat([value, 0.3 * value])
 
 
 class PalateProbePatches:
