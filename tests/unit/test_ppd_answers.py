@@ -22,14 +22,20 @@ from palate.adapters.ppd.from_answers import Watchers, train_ppd_file
 from palate.adapters.ppd.preparing import Readers, prepare_people
 from palate.adapters.ppd.settings import PPDSettings
 from palate.adapters.ppd.sources import DataSet, StoreAnswers
-from palate.adapters.ppd.tables import Tables, prompts_in
+from palate.adapters.ppd.tables import Tables, facts_in, prompts_in
 from palate.adapters.steering import TextConditioner
 from palate.adapters.steering.pipelines import load_pipeline, prompt_towers
 from PIL import Image
 
-_spec = importlib.util.spec_from_file_location("steering_models", Path(__file__).with_name("steering_models.py"))
-tiny = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tiny)
+
+def helper(name: str):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    found = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+tiny = helper("steering_models")
 
 QUICK = PPDSettings(steps=2, batch=2, check_every=2, size=16, held_out=0.3, judged_pairs=4, sample_every=2)
 
@@ -270,6 +276,18 @@ def test_from_a_store_to_a_file_with_pictures_and_curves(store, tmp_path: Path, 
         encoder=tiny.encoder(),
     )
     assert started.trained is not None and load_ppd(started.file).identity != ppd.identity
+
+
+def test_sdxl_has_its_pooled_text_and_its_sizes(store: PreferenceStore, tmp_path: Path) -> None:
+    model = helper("sdxl_models").write_sdxl(tmp_path / "sdxl")
+    quick = replace(QUICK, steps=1, sample_every=0, gradient_checkpointing=True)
+    found = train_ppd_file(
+        model, StoreAnswers(store), quick, tmp_path / "training", tmp_path / "out", encoder=tiny.encoder()
+    )
+    assert found.trained is not None and found.trained.steps == 1
+    kept = Tables(tmp_path / "training" / "pairs", facts_in(tmp_path / "training" / "pairs")["about"])
+    assert kept.table("pooled").shape == (3, helper("sdxl_models").POOLED)  # two prompts, and none
+    assert kept.table("sizes")[0].tolist() == [16, 20]  # height and width as they were, which SDXL is told
 
 
 def test_preparing_alone(store, tmp_path: Path, model: Path) -> None:

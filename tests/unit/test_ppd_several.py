@@ -1,0 +1,122 @@
+"""Several processes that train a PPD together do what one does with a larger batch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from palate.adapters.finetune.noising import Noising
+from palate.adapters.finetune.several import several
+from palate.adapters.ppd import diffusers
+from palate.adapters.ppd.attention import UserAttention
+from palate.adapters.ppd.data import PreparedPPD
+from palate.adapters.ppd.layers import LayerShape
+from palate.adapters.ppd.model import PPD
+from palate.adapters.ppd.pairs_encoder import PairsEncoder
+from palate.adapters.ppd.settings import PPDSettings
+from palate.adapters.ppd.trained import TrainedPPD
+from palate.adapters.ppd.training import train_ppd
+
+WIDTH, D = 6, 5
+WAYS = {"plain": {}, "accumulated": {"accumulate": 2, "loss": "ipo"}}
+
+
+class Small(torch.nn.Module):
+    """Predicts noise from latents, text and a user's tokens; who they are comes from the branch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.mixed = torch.nn.Parameter(0.3 * torch.randn(4, 4, 3, 3, generator=generator))
+        self.said = torch.nn.Parameter(0.3 * torch.randn(WIDTH, 4, generator=generator))
+        self.branch, self.attention, self.config = diffusers.Branch(), None, SimpleNamespace()
+
+    def forward(self, noisy: torch.Tensor, timesteps: torch.Tensor, encoder_hidden_states: torch.Tensor):
+        text = encoder_hidden_states.mean(1) @ self.said
+        if self.branch.tokens is not None:
+            keys, values = self.attention.project(0, self.branch.tokens)
+            text = text + (keys.softmax(-1) * values).mean(1)
+        return SimpleNamespace(sample=torch.nn.functional.conv2d(noisy, self.mixed, padding=1) + text[:, :, None, None])
+
+
+@contextlib.contextmanager
+def branch_of(unet: Small, ppd: PPD) -> Iterator[diffusers.Branch]:
+    unet.attention = ppd.attention
+    yield unet.branch
+
+
+def people(count: int, seed: int) -> PreparedPPD:
+    draw = torch.Generator().manual_seed(seed)
+    rows = [(8 * person + 2 * k, 8 * person + 2 * k + 1, k % 2, person) for person in range(count) for k in range(4)]
+    latents = 0.5 * torch.randn(8 * count, 4, 6, 6, generator=draw)
+    latents[::2] += 0.3
+    vectors = torch.nn.functional.normalize(torch.randn(8 * count, D, generator=draw), dim=1)
+    names = tuple(f"p{person}" for person in range(count))
+    return PreparedPPD(latents, vectors, torch.tensor(rows), torch.randn(3, 7, WIDTH, generator=draw), names)
+
+
+def train(way: str, batch: int, folder: Path, **more: object) -> TrainedPPD:
+    layers = [LayerShape("down_blocks.0.attentions.0.transformer_blocks.0.attn2", 4, 4, 1, 4)]
+    ppd = PPD(UserAttention(layers, WIDTH), PairsEncoder(D, WIDTH, tokens=2, hidden=32, layers=1), "custom")
+    # From weights that are not at rest: Adam's first step makes as much of a rounding as of a gradient.
+    torch.nn.init.normal_(ppd.attention.values[0].weight, std=0.1, generator=torch.Generator().manual_seed(3))
+    quick = {"steps": 4, "check_every": 2, "save_every": 0.0, "learning_rate": 1e-2, "beta": 50.0, "judged_pairs": 6}
+    settings = PPDSettings(batch=batch, **quick, **WAYS[way])
+    noising = Noising("epsilon", torch.linspace(0.99, 0.01, 100), 100)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(diffusers, "user_branch", branch_of)
+        return train_ppd(ppd, Small(), noising, people(5, 0), people(3, 1), settings, folder, several=several(), **more)
+
+
+def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
+    running = []
+    for rank in range(2):
+        told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "OMP_NUM_THREADS": 1}
+        environment = os.environ | {name: str(value) for name, value in told.items()}
+        environment |= {"ACCELERATE_USE_CPU": "1", "GLOO_SOCKET_IFNAME": "lo"}
+        running.append(
+            subprocess.Popen([sys.executable, __file__, str(tmp_path)], env=environment, stderr=subprocess.PIPE)
+        )
+    failures = [process.communicate(timeout=240)[1].decode() for process in running]
+    assert [process.returncode for process in running] == [0, 0], failures
+    for way in WAYS:
+        alone = train(way, 4, tmp_path / f"{way} alone")
+        first, second = (torch.load(tmp_path / f"{way} {rank}.pt", weights_only=True) for rank in range(2))
+        last = torch.load(tmp_path / f"{way} alone" / "checkpoint.pt", weights_only=True)["parameters"]
+        for name, value in last.items():
+            assert torch.equal(first["last"][name], second["last"][name]), (way, name)
+            # Softmax doesn't see a bias of all keys: its gradient is rounding, of which Adam makes whole steps.
+            if not name.endswith("projections.bias"):
+                assert torch.allclose(first["last"][name], value, rtol=1e-3, atol=1e-5), (way, name)
+        assert first["accuracies"] == [look.accuracy for look in alone.looks] and second["accuracies"] == []
+        assert first["loss"] == second["loss"]
+
+
+def _one_of_two(folder: Path) -> None:
+    rank = int(os.environ["RANK"])
+    # A file rather than a port, which somebody else may have taken; accelerate takes the group that is there.
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
+    for way in WAYS:
+        told: list[tuple[float, ...]] = []
+
+        def on_step(step, told: list = told) -> None:
+            told.append((step.loss, step.margin, step.accuracy))
+
+        found = train(way, 2, folder / way, on_step=on_step)
+        looks = [look.accuracy for look in found.looks]
+        last = torch.load(folder / way / "checkpoint.pt", weights_only=True)["parameters"] if not rank else None
+        # The second process has the weights of the last step, the first those of its best look.
+        state = last if last is not None else {name: w.detach() for name, w in found.ppd.named_parameters()}
+        torch.save({"last": state, "accuracies": looks, "loss": told}, folder / f"{way} {rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    _one_of_two(Path(sys.argv[1]))
