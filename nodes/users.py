@@ -18,6 +18,7 @@ from ..adapters.places import safe_name
 from ..adapters.ppd.model import MOST_PAIRS, PPD, encode_user
 from ..adapters.ppd.user import User as UserEmbedding
 from ..adapters.ppd.user import blend_users
+from ..adapters.ppd.user_encoder import PictureEncoder
 from .sockets import (
     CATEGORY,
     USERS,
@@ -96,8 +97,9 @@ class PalateEncodeUser(io.ComfyNode):
         if ppd.image_encoder:  # before any picture is encoded
             encoder.require(ppd.image_encoder, f"the PPD {ppd.name!r}", ppd.image_encoder_name)
         store = open_store()
-        newest = [c for c in reversed(store.comparisons(person)) if c.chosen and c.rejected][:answers]
-        encode_new_images(store, encoder, newest)
+        if not isinstance(ppd.encoder, PictureEncoder):  # which has no use for the vectors that the store keeps
+            newest = [c for c in reversed(store.comparisons(person)) if c.chosen and c.rejected][:answers]
+            encode_new_images(store, encoder, newest)
         try:
             with torch.inference_mode(False):
                 user = encode_user(store, encoder, person, ppd, answers)
