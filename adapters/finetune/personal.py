@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ..encoders import ImageTextEncoder
 from ..files.lora_file import save_lora
 from ..steering import TextConditioner
 from ..steering.pipelines import load_pipeline, prompt_towers
+from .doubts import doubts_of
 from .gradients import KnownOfPairs
 from .loop import train_lora
 from .lora import add_lora
@@ -78,7 +79,8 @@ def train_personal_lora(
             to its end makes room for another.
         file: To save to; with full fine-tuning a checkpoint, or a folder where the model is one.
         person: For the file's metadata; "" leaves it out.
-        encoder: With both towers, for `rpo`'s distances.
+        encoder: For `rpo`'s distances, with both towers; and for `cdpo`, which with it doubts each answer as far as a
+            taste that learned all others does, instead of all alike.
         device: Where to train; on "cuda" in bfloat16. One of several processes has its own.
         on_prepared: Called with (pictures encoded, all).
         on_step, cancelled: See `train_lora`.
@@ -117,8 +119,9 @@ def train_personal_lora(
     if settings.checkpointing:
         unet.enable_gradient_checkpointing()
     denoiser = Denoiser(unet, noising_of(pipeline.scheduler), device, precision)
-    wanted = settings.loss == "rpo" or "rpo" in settings.stages
-    known = KnownOfPairs(_embeddings(kept, encoder) if encoder is not None and wanted else None)
+    known = _known(kept, encoder, {settings.loss, *settings.stages})
+    if known.doubts is not None:
+        about += "/doubted"
     look = replace(loaded.defaults, size=size)
     prompts = prompts_of(held, kept, samples if among.first else 0)
     painter = Samples(pipeline, text, look, prompts, settings.seed, folder, precision)
@@ -164,21 +167,27 @@ def _identity(model: str | Path, *parts: Sequence[LabelledPair]) -> str:
     return hashlib.sha256(json.dumps([str(model), named]).encode()).hexdigest()
 
 
-def _embeddings(pairs: Sequence[LabelledPair], encoder: ImageTextEncoder) -> tuple[Tensor, Tensor]:
-    """(N, 2 D) of the chosen and of the rejected pictures, each with its prompt; (N, D) without a text side."""
+def _known(pairs: Sequence[LabelledPair], encoder: ImageTextEncoder | None, losses: Collection[str]) -> KnownOfPairs:
+    """What these losses want to know of the pairs: (N, 2 D) for `rpo`, (N, D) without a text side, (N,) for `cdpo`."""
+    if encoder is None or not {"rpo", "cdpo"} & set(losses):
+        return KnownOfPairs()
+    chosen, rejected = (_vectors([getattr(pair, side) for pair in pairs], encoder) for side in ("chosen", "rejected"))
+    doubts = doubts_of(chosen, rejected) if "cdpo" in losses else None
+    if "rpo" in losses and encoder.has_text:
+        prompts = encoder.encode_texts([pair.prompt for pair in pairs])
+        chosen, rejected = pair_embedding(chosen, prompts), pair_embedding(rejected, prompts)
+    return KnownOfPairs((chosen, rejected), doubts)
+
+
+def _vectors(files: Sequence[Path], encoder: ImageTextEncoder) -> Tensor:
+    """(N, D)."""
     from PIL import Image
 
-    sides = []
-    for side in ("chosen", "rejected"):
-        pictures = []
-        for pair in pairs:
-            with Image.open(getattr(pair, side)) as opened:
-                pictures.append(opened.convert("RGB"))
-        sides.append(torch.cat([encoder.encode_images(pictures[k : k + 16]) for k in range(0, len(pictures), 16)]))
-    if not encoder.has_text:
-        return sides[0], sides[1]
-    prompts = encoder.encode_texts([pair.prompt for pair in pairs])
-    return pair_embedding(sides[0], prompts), pair_embedding(sides[1], prompts)
+    pictures = []
+    for file in files:
+        with Image.open(file) as opened:
+            pictures.append(opened.convert("RGB"))
+    return torch.cat([encoder.encode_images(pictures[k : k + 16]) for k in range(0, len(pictures), 16)])
 
 
 def _about(trained: Trained, person: str, answers: int, model: str) -> dict[str, str]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from palate.adapters.finetune.doubts import MISTAKEN, doubts_of
+from palate.adapters.finetune.pairs import LabelledPair
+from palate.adapters.finetune.personal import _known
+from PIL import Image
 
 
 def answers(count: int, mistaken: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -41,3 +46,24 @@ def test_an_answer_is_not_asked_about_itself() -> None:
 def test_where_the_others_know_nothing_each_has_the_same_doubt() -> None:
     same = np.ones((4, 3))
     assert doubts_of(same, same).numpy() == pytest.approx(MISTAKEN)
+
+
+class Light:
+    """How bright a picture is, and one; no text side."""
+
+    has_text = False
+
+    def encode_images(self, images: list[Image.Image]) -> torch.Tensor:
+        return torch.tensor([[np.asarray(image).mean() / 255.0, 1.0] for image in images])
+
+
+def test_cdpo_doubts_the_one_answer_against_all_others_and_other_losses_do_not_ask(tmp_path: Path) -> None:
+    files = [tmp_path / "light.png", tmp_path / "dark.png"]
+    for shade, file in zip((255, 0), files, strict=True):
+        Image.new("RGB", (4, 4), (shade, shade, shade)).save(file)
+    pairs = [LabelledPair(*files)] * 30 + [LabelledPair(*reversed(files))]
+    doubts = _known(pairs, Light(), {"cdpo"}).doubts
+    assert doubts is not None and doubts[-1] > 0.8 and doubts[:-1].max() < 0.2
+    known = _known(pairs, Light(), {"sft", "rpo"})
+    assert known.doubts is None and known.embeddings is not None and known.embeddings[0].shape == (31, 2)
+    assert _known(pairs, Light(), {"dpo"}).embeddings is None and _known(pairs, None, {"cdpo"}).doubts is None
