@@ -111,6 +111,7 @@ class FakeTrainer:
 
     def __init__(self, steps: int = 20, pace: float = 0.0) -> None:
         self.steps, self.pace = steps, pace
+        self.last: int | None = None  # the step after which it waits to be stopped
         self.asked: list[list[str]] = []
         self.reached: dict[str, int] = {}
         self.gate = threading.Event()
@@ -125,6 +126,8 @@ class FakeTrainer:
         self._sample(name, 0, on_event)
         for step in range(first + 1, self.steps + 1):
             self.gate.wait(10)
+            while self.last == step - 1 and not cancelled():
+                time.sleep(0.005)
             if cancelled():
                 raise CancelledError("Training stopped.")
             if self.pace and not first:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 fastapi = pytest.importorskip("fastapi", reason="gradio brings fastapi")
 pytest.importorskip("gradio")
@@ -72,8 +73,8 @@ def until(client, *states):
 
 
 def halted(client, trainer):
-    """A training that was stopped after some steps."""
-    trainer.steps, trainer.pace = 2000, 0.001
+    """A training that was stopped after two steps."""
+    trainer.last = 2
     client.post("train", json={})
     end = time.monotonic() + LONG
     while client.get("train").json()["training"]["step"] < 2:
@@ -81,7 +82,7 @@ def halted(client, trainer):
         time.sleep(0.005)
     client.post("train/stop")
     found = until(client, "stopped")
-    trainer.steps, trainer.pace = found["step"] + 5, 0.0
+    trainer.last = None
     return found
 
 
@@ -159,7 +160,7 @@ def test_stopped_it_goes_on_where_it_was_also_in_a_new_panel(client, studio, tra
     assert again.get("train/plan").json()["stopped"]["step"] == stopped["step"]
     again.post("train", json={"rank": 5})  # goes on with the settings that it was begun with
     done = until(again, "done")
-    assert [point[0] for point in done["points"]] == list(range(1, stopped["step"] + 6))
+    assert [point[0] for point in done["points"]] == list(range(1, 21)) and stopped["step"] == 2
     assert "--anew" not in trainer.asked[-1] and "--rank=5" not in trainer.asked[-1]
 
 
@@ -219,6 +220,14 @@ def test_a_training_that_fails_says_why(studio, tmp_path):
     client.post("train", json={})
     assert until(client, "failed")["error"] == "Cannot go on training: the loss is nan."
     bare.close()
+
+
+def test_on_a_gpu_the_model_makes_room_and_is_loaded_again(studio, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    before = studio.painter()
+    studio.rest()
+    assert studio.painter() is not before
 
 
 def test_every_loss_has_its_line_on_the_page():

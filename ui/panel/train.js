@@ -29,11 +29,13 @@
     const planned = () => {
       if (!plan) return;
       const few = !plan.pairs;
-      const long = plan.seconds ? `, ${lasting(plan.seconds)}` : "";
+      const steps = Number(on("train-steps").value) || plan.steps;
+      const long = plan.seconds ? `, ${lasting((plan.seconds / plan.steps) * steps)}` : "";
+      const model = plan.model === "playground" ? "the playground" : plan.model;
       const me = plan.person === "me";
       on("train-plan").textContent = few
         ? `${me ? "You have" : `${plan.person} has`} no answers yet that prefer one of two pictures. Compare some first.`
-        : `${plan.pairs - plan.held_out} of ${me ? "your" : `${plan.person}’s`} answers train a LoRA for ${plan.model} in ${plan.steps} steps${long}; ${plan.held_out || "none"} are held back to judge it by.`;
+        : `${plan.pairs - plan.held_out} of ${me ? "your" : `${plan.person}’s`} answers train a LoRA for ${model} in ${steps} steps${long}; ${plan.held_out || "none"} are held back to judge it by.`;
       on("train-worth").textContent = few ? "" : plan.worth;
       on("train-trouble").textContent = plan.trouble;
       on("train-trouble").hidden = !plan.trouble;
@@ -201,6 +203,7 @@
       }
     }));
     page.addEventListener("change", (event) => event.target.name === "palate-loss" && (buttons(), kit.trying(look)()));
+    on("train-steps").addEventListener("input", planned);
     addEventListener("resize", () => training && plots());
 
     const refresh = kit.trying(() => kit.person() && Promise.all([look(), ask()]));

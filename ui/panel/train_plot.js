@@ -4,6 +4,7 @@
   const kit = (window.palateKit ??= {});
   const SPACE = "http://www.w3.org/2000/svg";
   const MARGIN = { top: 12, right: 44, bottom: 18, left: 6 }; // px
+  const MOST_MARKS = 30; // dots beyond which a line says it better
   const SMOOTH = 0.12; // share of the newest point in the smoothed line; a single step's loss says little
 
   const draw = (name, properties, text) => {
@@ -51,7 +52,7 @@
     if (!last) return svg;
     const dots = sound.map(([step, value]) => [x(step), y(value)]);
     svg.append(draw("path", { d: path(dots), "stroke-width": 2, "stroke-linejoin": "round", "stroke-linecap": "round", style: "stroke: var(--pl-accent)" }));
-    for (const [cx, cy] of marks ? dots : dots.slice(-1)) svg.append(draw("circle", { cx, cy, r: marks ? 3.5 : 3, style: "fill: var(--pl-accent)" }));
+    for (const [cx, cy] of marks && dots.length <= MOST_MARKS ? dots : dots.slice(-1)) svg.append(draw("circle", { cx, cy, r: 3.5, style: "fill: var(--pl-accent)" }));
     svg.append(draw("text", { x: dots.at(-1)[0] + 8, y: Math.min(dots.at(-1)[1] + 4, height - MARGIN.bottom - 6), "font-weight": 600, style: "fill: var(--pl-ink); paint-order: stroke; stroke: var(--pl-paper); stroke-width: 4px" }, shape(last[1])));
     return svg;
   };

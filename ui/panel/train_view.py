@@ -83,7 +83,7 @@ _COURSE = """
       <span data-part="train-accuracy-now"></span></figcaption><div data-part="train-accuracy"></div></figure>
     <figure><figcaption><strong>Margin</strong> <span data-part="train-margin-now"></span></figcaption>
       <div data-part="train-margin"></div>
-      <small>how far it tells the chosen picture from the other; up is good</small></figure>
+      <small>how far it tells two pictures apart; up is good</small></figure>
     <figure><figcaption><strong>Loss</strong> <span data-part="train-loss-now"></span></figcaption>
       <div data-part="train-loss"></div><small>what it gets wrong while it learns; down is good</small></figure>
   </div>
