@@ -182,6 +182,11 @@ def write_card(folder: Path) -> Path:
         "Trained by `python -m palate.adapters.playground.training`, seeds fixed, on a processor. The denoiser of",
         "these files was stopped and gone on with while its number of steps, its learning rate's course and how often",
         "patterns are seen were still being chosen: a run from scratch gives models like these, not the same numbers.",
+        "",
+        "`ppd.safetensors` is a PPD for them (`adapters/ppd`), trained on simulated people's answers about drawn",
+        "postcards by `python -m palate.adapters.playground.training ppd`, seeds fixed; what it gives people whom it",
+        "never saw is in [the studies](../../studies/README.md#ppd-for-people-who-were-never-trained-on).",
+        "",
         "Licence: as the rest of Palate.",
         "",
     ]
