@@ -17,6 +17,7 @@ from .generate import add_generate_command
 from .tastes import add_taste_commands
 from .train_options import add_merge_command, add_train_options
 from .train_ppd import add_ppd_options
+from .users import add_user_command
 
 __all__ = ["main", "parser"]
 
@@ -44,6 +45,10 @@ def parser() -> argparse.ArgumentParser:
     panel = commands.add_parser("panel", help="compare pictures and generate with your taste, in the browser")
     panel.add_argument("--port", type=_port, default=None, help=f"port on 127.0.0.1 (default {DEFAULT_PORT}; 0: any)")
     panel.add_argument("--no-browser", action="store_true", help="don't open a browser window")
+    panel.add_argument(
+        "--read-only", action="store_true", help="for looking only: tastes and people; nothing can be changed"
+    )
+    panel.add_argument("--password", action="store_true", help="ask visitors for one: PALATE_PASSWORD, else typed now")
     _store_option(panel)
     panel.add_argument("--person", default=None, metavar="NAME", help="whose answers these are (default: me)")
     panel.add_argument(
@@ -79,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     add_taste_commands(commands, _store_option)
     add_exchange_commands(commands, _store_option)
     add_generate_command(commands)
+    add_user_command(commands, _store_option)
     _export(commands.add_parser("export", help="make a file for other tools"))
     _train(commands.add_parser("train", help="train a model on a person's answers"))
     return top
@@ -98,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "compare": commands.compare,
         "people": commands.people,
         "generate": commands.generate,
+        "user": commands.user,
         "export": commands.export,
         "study": commands.study,
         "train": commands.train,

@@ -15,6 +15,7 @@ from ..adapters.places import typed_path
 from .export import progress_line, silence
 from .png_settings import as_parameters, png_with_text
 from .tastes import weighted
+from .users import ppd_named
 
 if TYPE_CHECKING:
     from ..adapters.ppd.model import PPD
@@ -187,8 +188,7 @@ def _ppd(arguments: argparse.Namespace, user: User) -> PPD:
 
     require_use(arguments.user_strength, arguments.user_start, arguments.user_end)
     if arguments.ppd:
-        own = playground_folder() / "ppd.safetensors"
-        ppd = load_ppd(own if arguments.ppd == "playground" else arguments.ppd)
+        ppd = ppd_named(arguments.ppd)
         ppd.takes(user)
         return ppd
     for file in [playground_folder() / "ppd.safetensors", *sorted(ppd_folder().glob("*.safetensors"))]:

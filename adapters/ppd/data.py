@@ -7,6 +7,7 @@ width of the conditioning.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -94,9 +95,10 @@ def support_of(data: PPDData, person: int, excluding: int, count: int, rng: rand
     picture instead of the person.
     """
     others = [index for index in data.pairs_of(person) if index != excluding]
-    if isinstance(data, SharesPictures):
-        others = [index for index in others if not data.share_picture(index, excluding)]
-    return rng.sample(others, min(count, len(others)))
+    if not isinstance(data, SharesPictures):
+        return rng.sample(others, min(count, len(others)))
+    apart = (index for index in rng.sample(others, len(others)) if not data.share_picture(index, excluding))
+    return list(itertools.islice(apart, count))
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +160,8 @@ class PreparedPPD:
 
     def pairs_of(self, person: int) -> Sequence[int]:
         start, end = self._starts[person : person + 2].tolist()
-        return [int(index) for index in self._order[start:end]]
+        found: list[int] = self._order[start:end].tolist()
+        return found
 
     def share_picture(self, index: int, other: int) -> bool:
         one, two = self.rows[index, :2].tolist(), self.rows[other, :2].tolist()

@@ -167,7 +167,7 @@ def _prepared(
     zeros = bool(pipeline.config.get("force_zeros_for_empty_prompt", False))
     text = TextConditioner(prompt_towers(pipeline), zero_negative=zeros, device=device)
     # The autoencoder in full precision: SDXL's overflows in half.
-    pipeline.vae.to(device, torch.float32)
+    pipeline.vae.float().to(device)
     readers = Readers(pipeline.vae, text, encoder, settings.size or loaded.defaults.size)
     _require_same(folder, known_as(source, readers, str(model)))
     found = prepare_people(source, readers, folder / "pairs", str(model), watchers.on_prepared, watchers.cancelled)

@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from ..errors import PPDError
 from ..finetune.samples import Samples
 from ..finetune.told import TrainingStep
 from ..places import safe_name
@@ -55,15 +57,17 @@ class PeopleSamples:
         zeros = bool(loaded.pipeline.config.get("force_zeros_for_empty_prompt", False))
         text = TextConditioner(prompt_towers(loaded.pipeline), zero_negative=zeros)
         precision: torch.dtype = getattr(torch, settings.precision)
-        self._people = []
-        for person, name in enumerate(held_out.names[:PEOPLE]):
+        self._people: list[tuple[str, Samples, Tensor, Tensor]] = []
+        for person, name in enumerate(held_out.names):
             rows = list(held_out.pairs_of(person))
             known = [held_out.vectors(row) for row in rows[: settings.judged_support]]
+            chosen, rejected = (torch.stack(side) for side in zip(*known, strict=True))
+            if len(self._people) == PEOPLE or not _says_something(ppd, chosen, rejected):
+                continue
             asked = [prompts[held_out.pair(row).prompt] for row in reversed(rows)]
             own = list(dict.fromkeys(asked))[:PROMPTS]
             place = folder / "people" / safe_name(name)
             painter = Samples(loaded.pipeline, text, look, own, settings.seed, place, precision)
-            chosen, rejected = (torch.stack(side) for side in zip(*known, strict=True))
             self._people.append((name, painter, chosen, rejected))
 
     def __call__(self, step: TrainingStep) -> None:
@@ -79,3 +83,12 @@ class PeopleSamples:
                 painter.paint(step, lambda _, painted: files.extend(painted))
         if self._on_sample is not None:
             self._on_sample(step, tuple(files))
+
+
+def _says_something(ppd: PPD, chosen: Tensor, rejected: Tensor) -> bool:
+    """Whether answers don't cancel each other."""
+    try:
+        ppd.user(chosen, rejected)
+    except PPDError:
+        return False
+    return True

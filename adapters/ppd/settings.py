@@ -20,7 +20,7 @@ class PPDSettings:
     """Settings of one training; None is chosen by `settled` from how many pairs there are.
 
     Attributes:
-        loss: One of `USABLE_LOSSES`.
+        loss: One of `USABLE_LOSSES`. What `kto` compares with is the mean of a process's own batch.
         beta: In the loss's unit; None is the paper's.
         learning_rate: Of AdamW, > 0. The paper has 1e-5 with 768 pairs a step, IP-Adapter 1e-4 with 64.
         weight_decay: Of AdamW, >= 0.

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from palate.adapters.files import save_ppd, save_taste, save_user
+from palate.adapters.comparisons import Comparison, PreferenceStore
+from palate.adapters.encoders import load_encoder
+from palate.adapters.files import load_ppd, save_ppd, save_taste, save_user
 from palate.adapters.places import ppd_folder
 from palate.adapters.ppd.attention import UserAttention
 from palate.adapters.ppd.layers import layers_of, width_of
 from palate.adapters.ppd.model import PPD
+from palate.adapters.ppd.pairs_encoder import PairsEncoder
 from palate.adapters.ppd.user import User
 from palate.adapters.steering import Generator
 from palate.adapters.taste import Taste
@@ -144,6 +147,29 @@ def test_a_ppd_of_another_model_is_refused_by_name(folder: Path, home: Path, cap
     file, user = save_ppd(large, home / "large"), mara(large, home)
     assert cli.main(words(folder, "--user", str(user), "--ppd", str(file))) == 2
     assert "expected 320 to 320 to 320 channels" in capsys.readouterr().err
+
+
+def test_answers_become_a_user_that_pictures_are_made_for(
+    folder: Path, home: Path, ppd: PPD, capsys: pytest.CaptureFixture
+) -> None:
+    encoder = load_encoder("playground")
+    whole = PPD(
+        ppd.attention, PairsEncoder(encoder.dim, ppd.width, hidden=32), "custom", "mine", encoder.identity, encoder.name
+    )
+    file = save_ppd(whole, ppd_folder() / "mine")
+    with PreferenceStore(home / "home" / "store") as store:
+        images = [store.add_image(Image.new("RGB", (32, 32), colour)) for colour in ("red", "blue", "green")]
+        store.add(Comparison("Mara", images[0], images[1], "left"))
+        store.add(Comparison("Mara", images[0], images[2], "left"))
+    assert cli.main(["user", "Mara", "--ppd", str(file), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["person"], told["pairs"], told["ppd"]) == ("Mara", 2, load_ppd(file).identity)
+    assert Path(told["file"]).parent == home / "home" / "users"
+    assert cli.main(words(folder, "--user", told["file"], "-o", "hers")) == 0
+    assert cli.main(words(folder, "-o", "plain")) == 0
+    assert not np.array_equal(pixels(home / "hers.png"), pixels(home / "plain.png"))
+    assert cli.main(["user", "Ben", "--ppd", str(file)]) == 2
+    assert "embedding of 'Ben': found none" in capsys.readouterr().err
 
 
 def test_a_size_that_is_none_is_refused(capsys: pytest.CaptureFixture) -> None:

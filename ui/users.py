@@ -1,0 +1,68 @@
+"""`palate user`: a person's answers as a user embedding, a file for `palate generate --user` and the nodes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..adapters.ppd.model import PPD
+
+__all__ = ["add_user_command", "ppd_named", "user"]
+
+
+def add_user_command(commands: Any, store_option: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Add the command to the parser of the command line."""
+    make = commands.add_parser("user", help="a person's answers as a user of a PPD, for `generate --user`")
+    make.add_argument("person", nargs="?", default="me", metavar="PERSON", help="whose answers (default: me)")
+    make.add_argument("--ppd", default="playground", metavar="FILE", help="default: the playground's")
+    make.add_argument("--encoder", default="playground", metavar="SPEC", help="the image encoder that the PPD names")
+    make.add_argument("--most", type=int, default=16, metavar="N", help="answers to use, the newest (default: 16)")
+    make.add_argument("-o", "--output", default=None, metavar="FILE", help="default: in PALATE_HOME/users")
+    make.add_argument("--private", action="store_true", help="don't write into the file whose answers they were")
+    make.add_argument("--device", default="cpu", help="cpu (the default), cuda, mps")
+    make.add_argument("--json", action="store_true", help="print one JSON object")
+    store_option(make)
+
+
+def user(arguments: argparse.Namespace, store: Path) -> int:
+    """Make a person's embedding and save it.
+
+    Raises:
+        EncoderMismatchError, FileFormatError, NotEnoughAnswersError, PPDError: as `load_ppd` and `encode_user` say.
+    """
+    from ..adapters.comparisons import PreferenceStore
+    from ..adapters.encoders import load_encoder
+    from ..adapters.files import describe_user, save_user
+    from ..adapters.places import safe_name, typed_path, users_folder
+    from ..adapters.ppd.model import encode_user
+
+    with PreferenceStore.existing(store) as answers:
+        ppd = ppd_named(arguments.ppd)
+        encoder = load_encoder(arguments.encoder, arguments.device)
+        made = encode_user(answers, encoder, arguments.person, ppd, arguments.most)
+    output = arguments.output or users_folder() / safe_name(arguments.person)
+    file = save_user(replace(made, person="") if arguments.private else made, typed_path(output))
+    if arguments.json:
+        print(json.dumps({"file": str(file)} | vars(describe_user(file)), ensure_ascii=False))
+        return 0
+    print(f"Saved {file}")
+    print(f"It is of {made.pairs} answer(s), for {made.base} models with {ppd.name or 'this PPD'}.", file=sys.stderr)
+    return 0
+
+
+def ppd_named(spec: str | Path) -> PPD:
+    """Load a PPD by what a person writes: "playground" or a file.
+
+    Raises:
+        FileFormatError, PPDError: as `load_ppd`.
+    """
+    from ..adapters.files import load_ppd
+    from ..adapters.playground import playground_folder
+
+    return load_ppd(playground_folder() / "ppd.safetensors" if spec == "playground" else spec)
