@@ -395,6 +395,10 @@ def test_a_seed_of_64_bits_is_one(denoiser: Denoiser, tmp_path: Path) -> None:
 def test_settings_are_chosen_by_how_much_there_is_and_wrong_ones_named() -> None:
     few, many = TrainSettings().settled(20), TrainSettings().settled(500)
     assert few.rank < many.rank and few.steps <= many.steps and few.beta == 5000.0
+    # Looks at held-out pairs, 8 forward passes each, cost less than half of the steps (3 passes for each pair).
+    for pairs in (few, many):
+        held, looks = min(60, round(0.15 * (20 if pairs is few else 500))), -(-pairs.steps // pairs.check_every)
+        assert looks <= 8 and 8 * held * looks < 0.5 * 3 * pairs.steps * pairs.batch
     with pytest.raises(FineTuneError, match="loss 'dop'; expected one of sft"):
         TrainSettings(loss="dop")
     with pytest.raises(FineTuneError, match="rank is 0; expected 1 to 128"):
