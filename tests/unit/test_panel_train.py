@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient  # noqa: E402
 from palate.adapters.comparisons import PreferenceStore  # noqa: E402
 from palate.adapters.errors import FineTuneError  # noqa: E402
 from palate.adapters.finetune.losses import LOSSES  # noqa: E402
+from palate.adapters.finetune.settings import TrainSettings  # noqa: E402
 from palate.ui.panel import train_view  # noqa: E402
 from palate.ui.panel.rooms import Rooms  # noqa: E402
 from palate.ui.panel.studio import Studio  # noqa: E402
@@ -90,6 +91,7 @@ def test_what_would_happen_is_said_before_it_does(client):
     plan = client.get("train/plan", params={"loss": "mapo"}).json()
     assert plan["pairs"] == 40 and plan["held_out"] == 6 and plan["steps"] >= 1 and plan["model"] == "fake"
     assert plan["worth"].startswith("It may help") and "gets 6 of 6" in plan["worth"] and plan["sure"] == 1.0
+    assert plan["rank"] >= 1 and 0 < plan["learning_rate"] < 1
     assert plan["stopped"] is None and plan["seconds"] is None and plan["trouble"] == ""
     assert "pairs" not in client.get("train/plan", params={"person": "nobody"}).json()
 
@@ -232,4 +234,5 @@ def test_on_a_gpu_the_model_makes_room_and_is_loaded_again(studio, monkeypatch):
 
 def test_every_loss_has_its_line_on_the_page():
     assert set(train_view.LOSSES) | set(train_view.MORE) == set(LOSSES)
-    assert all(f'value="{name}"' in train_view.train_page() for name in LOSSES)
+    assert all(train_view.train_page().count(f'value="{name}"') == 1 for name in LOSSES)
+    assert f'value="{TrainSettings().loss}" checked' in train_view.train_page()

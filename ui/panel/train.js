@@ -41,6 +41,7 @@
       on("train-trouble").hidden = !plan.trouble;
       on("train-steps").placeholder = plan.steps ?? "";
       on("train-rank").placeholder = plan.rank ?? "";
+      on("train-rate").placeholder = plan.learning_rate ?? "";
     };
 
     const look = async () => {

@@ -8,7 +8,7 @@ __all__ = ["LOSSES", "train_page"]
 
 # By name: what it is called, and what it does in a line.
 LOSSES = {
-    "dpo": ("What you chose over the other", "DPO: held close to the model as it is. The usual choice."),
+    "dpo": ("What you chose over the other", "DPO: held close to the model as it is."),
     "mapo": ("The same with less memory", "MaPO: never asks the plain model, so it is faster and smaller."),
     "sft": ("What you chose, alone", "SFT: imitates the pictures you chose and ignores the others."),
 }
@@ -28,8 +28,13 @@ def train_page() -> str:
 
 
 def _plan() -> str:
-    simple = "".join(_choice(name, *words, checked=name == "dpo") for name, words in LOSSES.items())
-    more = "".join(_choice(name, *words) for name, words in MORE.items())
+    from ...adapters.finetune.settings import TrainSettings
+
+    usual = TrainSettings().loss
+    ways = LOSSES | MORE
+    first = {usual: ways[usual], **LOSSES}
+    simple = "".join(_choice(name, *words, usual=name == usual) for name, words in first.items())
+    more = "".join(_choice(name, *words) for name, words in MORE.items() if name != usual)
     return f"""
 <form class="pl-wish" data-part="train-form" autocomplete="off" novalidate>
   <div class="pl-train-plan"><h2>Train a LoRA</h2>
@@ -43,8 +48,7 @@ def _plan() -> str:
     <div class="pl-fields">
       <label class="pl-label">Steps <input class="pl-input" inputmode="numeric" data-part="train-steps"></label>
       <label class="pl-label">Rank <input class="pl-input" inputmode="numeric" data-part="train-rank"></label>
-      <label class="pl-label">Learning rate <input class="pl-input" inputmode="decimal" data-part="train-rate"
-        placeholder="0.0001"></label>
+      <label class="pl-label">Learning rate <input class="pl-input" inputmode="decimal" data-part="train-rate"></label>
       <label class="pl-label">Seed <input class="pl-input" inputmode="numeric" data-part="train-seed"
         placeholder="0"></label>
     </div>
@@ -57,9 +61,10 @@ def _plan() -> str:
 """
 
 
-def _choice(name: str, title: str, line: str, checked: bool = False) -> str:
+def _choice(name: str, title: str, line: str, usual: bool = False) -> str:
+    line = f"{line} The usual choice." if usual else line
     return (
-        f'<label class="pl-loss"><input type="radio" name="palate-loss" value="{name}"{" checked" * checked}>'
+        f'<label class="pl-loss"><input type="radio" name="palate-loss" value="{name}"{" checked" * usual}>'
         f"<span><strong>{escape(title)}</strong><small>{escape(line)}</small></span></label>"
     )
 

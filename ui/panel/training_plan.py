@@ -22,7 +22,7 @@ class Plan:
 
     Attributes:
         pairs: Answers that prefer one of two pictures. held_out: Those of them that it would be judged by.
-        steps, batch, rank: As they would be chosen.
+        steps, batch, rank, learning_rate: As they would be chosen.
         sure: Share of the held-out answers that must be right before it is sure that the LoRA helps; None: too few.
         worth: One or two plain sentences.
     """
@@ -32,6 +32,7 @@ class Plan:
     steps: int
     batch: int
     rank: int
+    learning_rate: float
     sure: float | None
     worth: str
 
@@ -50,7 +51,9 @@ def plan_of(store: PreferenceStore, person: str, loss: str) -> Plan | None:
     steps, batch, rank = settled.steps or 1, settled.batch or 1, settled.rank or 1
     needed = enough_to_tell(len(held))
     sure = None if needed is None else needed / len(held)
-    return Plan(len(pairs), len(held), steps, batch * settled.accumulate, rank, sure, _worth(needed, len(held)))
+    rate = settled.learning_rate or 0.0
+    batch *= settled.accumulate
+    return Plan(len(pairs), len(held), steps, batch, rank, rate, sure, _worth(needed, len(held)))
 
 
 def enough_to_tell(held_out: int) -> int | None:
