@@ -11,6 +11,7 @@ states come from running that step once more on the cache, since keeping those o
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..errors import PPDError
+from ..comparisons import PreferenceStore
+from ..errors import ImageError, PPDError
 
-__all__ = ["MODEL", "PicturePair", "Profile", "VisionLanguageModel", "disjoint_chunks", "load_vlm"]
+__all__ = ["MODEL", "PicturePair", "Profile", "VisionLanguageModel", "disjoint_chunks", "load_vlm", "picture_pairs"]
 
 MODEL = "llava-hf/llava-onevision-qwen2-7b-ov-chat-hf"  # the paper's, in transformers' layout
 _Pair = TypeVar("_Pair")
@@ -116,7 +118,8 @@ class VisionLanguageModel:
                     "profile in words. Use the chat version of LLaVA-OneVision, and pictures that can be seen."
                 )
             states = self._last_step(said.sequences, said.past_key_values)
-        return Profile(self.processor.decode(ids, skip_special_tokens=True).strip(), states, len(ids))
+        # Copied out of inference mode: these states may be trained on.
+        return Profile(self.processor.decode(ids, skip_special_tokens=True).strip(), states.clone(), len(ids))
 
     def _last_step(self, sequences: Tensor, cache: Any) -> Tensor:
         """States (L, H) of the step that gave the last token: that step once more, on all of the cache but its own."""
@@ -175,6 +178,25 @@ def load_vlm(source: str | Path = MODEL, device: str = "auto", four_bit: bool = 
             f"transformers' layout, such as {MODEL}."
         ) from error
     return VisionLanguageModel(model if four_bit else model.to(place), processor, Path(str(source)).name)
+
+
+def picture_pairs(store: PreferenceStore, person: str, most: int = 80) -> list[PicturePair]:
+    """A person's newest answers that prefer one of two pictures, with the pictures; what can't be read is left out.
+
+    Args:
+        store: Where the answers are.
+        person: Whose.
+        most: Pairs at most; the paper reads up to 20 chunks of four.
+    """
+    pairs: list[PicturePair] = []
+    for comparison in reversed(store.comparisons(person)):
+        if len(pairs) == most:
+            break
+        if comparison.chosen and comparison.rejected:
+            with contextlib.suppress(ImageError):
+                chosen, rejected = store.image(comparison.chosen), store.image(comparison.rejected)
+                pairs.append(PicturePair(chosen, rejected, comparison.prompt))
+    return pairs
 
 
 def disjoint_chunks(pairs: Sequence[_Pair], size: int = 4, most: int = 20, seed: int = 0) -> list[list[_Pair]]:

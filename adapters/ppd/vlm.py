@@ -9,12 +9,16 @@ layers' are the default, since the released first stage keeps them all and a sin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import PPDError
+from .model import PPD
+from .profiles import Profile
+from .user import User
 
 __all__ = ["VLMEncoder"]
 
@@ -89,3 +93,25 @@ class VLMEncoder(nn.Module):
         mean = (each * there[:, :, None, None]).sum(dim=1) / there.sum(dim=1).clamp(min=1)[:, None, None]
         out: Tensor = self.norm(mean) * there.any(dim=1)[:, None, None]
         return out
+
+    def user(self, profiles: Sequence[Profile], ppd: PPD, person: str = "", pairs: int = 0) -> User:
+        """The embedding of somebody whom a vision-language model described.
+
+        Args:
+            profiles: Of chunks of their pairs, one or more; their order doesn't count.
+            ppd: The PPD that this encoder belongs to.
+            person: Who, for people to read.
+            pairs: How many answers were described.
+
+        Raises:
+            PPDError: no profile, or of another model.
+        """
+        if not profiles:
+            raise PPDError(
+                f"Cannot make an embedding of {person or 'this person'!r}: found no profile; expected one at least. "
+                "Answer four questions first, then have them described."
+            )
+        states = torch.stack([profile.states.flatten() for profile in profiles])[None]
+        with torch.no_grad():
+            tokens = self(states.to(self.projection.weight.device))[0]
+        return User(tokens, ppd.identity, person=person, pairs=pairs, base=ppd.base)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..ppd.attention import Folded, UserAttention
+from ..ppd.attention import UserAttention, attend
 from ..ppd.layers import layers_of, width_of
 from ..ppd.model import PPD
 from ..ppd.processors import ConstantAnswer, UserProcessor, Window, put_on
@@ -160,12 +160,38 @@ def _folded(step: Step) -> Iterator[tuple[Step, int]]:
             hook.remove()
 
 
-def _adding(folded: Folded) -> Callable[[Any, tuple[Tensor, ...], Tensor], Tensor]:
+def _projecting(block: Any, keys: Tensor, values: Tensor, heads: int) -> Callable[[Tensor], Tensor]:
+    def answer(hidden: Tensor) -> Tensor:
+        found: Tensor = attend(block.to_q(hidden), keys, values, heads) @ block.to_out[0].weight.T
+        return found
+
+    return answer
+
+
+def _adding(answer: Callable[[Tensor], Tensor]) -> Callable[[Any, tuple[Tensor, ...], Tensor], Tensor]:
     def add(_: Any, given: tuple[Tensor, ...], out: Tensor) -> Tensor:
         uncond, cond = out.chunk(2)
-        return torch.cat([uncond, cond + folded(given[0].chunk(2)[1])])
+        return torch.cat([uncond, cond + answer(given[0].chunk(2)[1])])
 
     return add
+
+
+@contextlib.contextmanager
+def _projected_again(step: Step) -> Iterator[tuple[Step, int]]:
+    """Where ComfyUI's node adds it, but with query and output projection computed once more."""
+    hooks, held = [], 0
+    for place, layer in enumerate(step.ppd.attention.layers):
+        block = step.unet.get_submodule(layer.name)
+        with torch.no_grad():
+            keys, values = step.ppd.attention.project(place, step.tokens[None])
+        held += keys.nbytes + values.nbytes
+
+        hooks.append(block.register_forward_hook(_adding(_projecting(block, keys, values, layer.heads))))
+    try:
+        yield step, held
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextlib.contextmanager
@@ -201,6 +227,7 @@ ARMS: Mapping[str, Callable[[Step], contextlib.AbstractContextManager[tuple[Step
         "the bare model": _bare,
         "a user, in diffusers": _ours,
         "a user, folded as in ComfyUI": _folded,
+        "the same, projected again": _projected_again,
         "an IP-Adapter, diffusers' own": _ip_adapter,
     }
 )

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import pytest
 import torch
+from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import PPDError
 from palate.adapters.ppd import profiles
-from palate.adapters.ppd.profiles import PicturePair, Profile, VisionLanguageModel, disjoint_chunks, load_vlm
+from palate.adapters.ppd.attention import UserAttention
+from palate.adapters.ppd.layers import LayerShape
+from palate.adapters.ppd.model import PPD
+from palate.adapters.ppd.profiles import (
+    PicturePair,
+    Profile,
+    VisionLanguageModel,
+    disjoint_chunks,
+    load_vlm,
+    picture_pairs,
+)
 from palate.adapters.ppd.vlm import VLMEncoder
 from PIL import Image
 
@@ -181,6 +193,29 @@ class TestChunks:
         assert disjoint_chunks(list(range(11)), size=4) == chunks
         assert disjoint_chunks(list(range(11)), size=4, seed=1) != chunks
         assert len(disjoint_chunks(list(range(100)), most=3)) == 3 and disjoint_chunks([1, 2, 3]) == []
+
+
+class TestPeople:
+    def test_answers_become_pairs_profiles_and_a_user(self, vlm, tmp_path):
+        """Store to embedding: eight answers, one of whose pictures is gone, make one chunk of four and a user."""
+        store = PreferenceStore(tmp_path)
+        colours = ("red", "blue", "green", "white", "black", "orange", "pink", "brown", "grey")
+        ids = [store.add_image(Image.new("RGB", (8, 8), colour)) for colour in colours]
+        for one, other in itertools.pairwise(ids):
+            store.add(Comparison(person="mara", left=one, right=other, outcome="right", prompt="a star"))
+        store.image_path(ids[0]).unlink()
+        found = picture_pairs(store, "mara")
+        assert len(found) == 7 and found[0].chosen.getpixel((0, 0)) == (128, 128, 128) and found[0].prompt == "a star"
+        assert len(picture_pairs(store, "mara", most=2)) == 2
+        (chunk,) = disjoint_chunks(found)
+        profile = vlm.profile(chunk, max_new_tokens=3)
+        attention = UserAttention([LayerShape("a.attn2", 8, 8, 2, 8)], width=6)
+        ppd = PPD(attention, VLMEncoder(LAYERS + 1, HIDDEN, 6), "custom")
+        user = ppd.encoder.user([profile], ppd, "mara", pairs=4)
+        assert user.tokens.shape == (LAYERS + 1, 6) and (user.ppd, user.pairs) == (ppd.identity, 4)
+        torch.testing.assert_close(user.tokens, ppd.encoder(profile.states.flatten()[None, None])[0].detach())
+        with pytest.raises(PPDError, match="'mara': found no profile"):
+            ppd.encoder.user([], ppd, "mara")
 
 
 class TestEncoder:
