@@ -45,6 +45,10 @@ def parser() -> argparse.ArgumentParser:
     panel = commands.add_parser("panel", help="compare pictures and generate with your taste, in the browser")
     panel.add_argument("--port", type=_port, default=None, help=f"port on 127.0.0.1 (default {DEFAULT_PORT}; 0: any)")
     panel.add_argument("--no-browser", action="store_true", help="don't open a browser window")
+    panel.add_argument(
+        "--read-only", action="store_true", help="for looking only: tastes and people; nothing can be changed"
+    )
+    panel.add_argument("--password", action="store_true", help="ask visitors for one: PALATE_PASSWORD, else typed now")
     _store_option(panel)
     panel.add_argument("--person", default=None, metavar="NAME", help="whose answers these are (default: me)")
     panel.add_argument(

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import importlib
 import pkgutil
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from ..adapters.errors import PreferenceError
+
+if TYPE_CHECKING:
+    from .panel.gate import Rules
 
 __all__ = [
     "blend",
@@ -65,8 +70,22 @@ def panel(arguments: argparse.Namespace) -> int:
         person=arguments.person,
         port=arguments.port,
         browser=not arguments.no_browser,
+        rules=_rules(arguments),
     )
     return 0
+
+
+def _rules(arguments: argparse.Namespace) -> Rules:
+    """Who gets in; asks for the password on the terminal where none is set."""
+    from .panel.gate import Rules
+
+    rules = Rules.from_environment(arguments.read_only)
+    if arguments.password and not rules.password:
+        typed = getpass.getpass("Password for the panel: ") if sys.stdin.isatty() else ""
+        if not typed:
+            raise CommandError("Cannot ask for a password: none was given; expected one in PALATE_PASSWORD, or typed.")
+        rules = replace(rules, password=typed)
+    return rules
 
 
 def people(arguments: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ import gradio as gr
 
 from .compare_tab import CompareTab
 from .events import QUIET
+from .gate import LOOKING
 from .generate_tab import GenerateTab
 from .head import TABS, head
 from .people_tab import PeopleTab
@@ -23,11 +24,12 @@ from .train_tab import TrainTab
 __all__ = ["build"]
 
 
-def build(studio: Studio) -> gr.Blocks:
+def build(studio: Studio, read_only: bool = False) -> gr.Blocks:
     """Return the page of the panel.
 
     Args:
         studio: What it works on.
+        read_only: Only the tabs for looking can be opened.
     """
     makers: dict[str, Any] = {
         "compare": CompareTab,
@@ -39,7 +41,10 @@ def build(studio: Studio) -> gr.Blocks:
     }
     with gr.Blocks(title="Palate", analytics_enabled=False, fill_width=True) as page:
         gr.HTML(
-            head(studio.person, studio.person_given), elem_id="palate-head", js_on_load=None, apply_default_css=False
+            head(studio.person, studio.person_given, LOOKING if read_only else TABS),
+            elem_id="palate-head",
+            js_on_load=None,
+            apply_default_css=False,
         )
         for name in TABS:
             with gr.Column(elem_id=f"palate-page-{name}", elem_classes="pl-page"):

@@ -9,22 +9,24 @@ __all__ = ["TABS", "head"]
 TABS = ("compare", "taste", "generate", "train", "share", "people")
 
 
-def head(person: str, given: bool) -> str:
+def head(person: str, given: bool, offered: tuple[str, ...] = TABS) -> str:
     """Return the head; `panel.js` makes it work.
 
     Args:
         person: Who is choosing where the browser doesn't know better.
         given: Whether the panel was opened for this person, which overrules what the browser remembers.
+        offered: Those of `TABS` that can be opened.
     """
     tabs = "".join(
         f'<button type="button" role="tab" id="palate-tab-{name}" data-tab="{name}" '
         f'aria-controls="palate-page-{name}" aria-selected="false" aria-keyshortcuts="{number}">'
         f"{name.capitalize()}<kbd>{number}</kbd></button>"
-        for number, name in enumerate(TABS, start=1)
+        for number, name in enumerate(offered, start=1)
     )
     return (
-        f'<header class="pl-head" data-person="{escape(person)}" data-given="{int(given)}">'
-        '<a class="pl-brand" href="#compare">Palate<i>.</i></a>'
+        f'<header class="pl-head" data-person="{escape(person)}" data-given="{int(given)}" '
+        f'data-tabs="{" ".join(offered)}">'
+        f'<a class="pl-brand" href="#{offered[0]}">Palate<i>.</i></a>'
         f'<nav class="pl-tabs" role="tablist" aria-label="Palate">{tabs}</nav>'
         '<div class="pl-who"><span class="pl-count" id="palate-count" title="answers so far"></span>'
         '<label><span class="pl-hidden">Who is choosing?</span>'

@@ -6,9 +6,10 @@
   const ELSE = "\u0000else"; // the choice "Someone else…"; nobody can have that name
   const button = (name) => document.getElementById(`palate-tab-${name}`);
   const shown = () => document.body.dataset.tab;
+  const offered = () => document.querySelector(".pl-head")?.dataset.tabs.split(" ") ?? TABS;
   const named = () => {
     const name = location.hash.slice(1);
-    return TABS.includes(name) ? name : "compare";
+    return offered().includes(name) ? name : offered()[0];
   };
   // What the scripts write to. Gradio builds the page when it likes, not in order, and after a reload twice.
   const PARTS = ["palate-person", "palate-stage", "palate-learned", "palate-people-rows", ...TABS.map((name) => `palate-page-${name}`)];

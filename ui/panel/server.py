@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import socket
 import threading
 import webbrowser
-from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...adapters.errors import PreferenceError
+from .gate import Gate, Rules
 from .studio import Studio
 from .tools import Tools
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-__all__ = ["Gate", "Panel", "PanelError", "open_panel"]
+__all__ = ["Panel", "PanelError", "open_panel"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,38 +28,9 @@ PORT = 7861
 TRIED = 10  # ports from PORT on, when none was asked for
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # an id's picture never changes
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
-
 
 class PanelError(PreferenceError, OSError):
     """The panel can't be opened on this machine as asked."""
-
-
-class Gate:
-    """Lets in only what this machine's own browser asks of this address.
-
-    A page of somebody else's in another tab can send requests to 127.0.0.1, or point its own name there. The first
-    carry a foreign Origin, the second a foreign Host; both are turned away before Gradio sees them.
-    """
-
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket"):
-            headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-            host, origin = headers.get(b"host", ""), headers.get(b"origin")
-            local = re.fullmatch(r"(127\.0\.0\.1|localhost)(:\d+)?", host) is not None
-            if not local or (origin is not None and origin != f"http://{host}"):
-                if scope["type"] == "http":
-                    await send({"type": "http.response.start", "status": 403, "headers": []})
-                    await send({"type": "http.response.body", "body": b"This panel answers only its own page."})
-                else:
-                    await send({"type": "websocket.close", "code": 1008})
-                return
-        await self._app(scope, receive, send)
 
 
 class Panel:
@@ -69,9 +39,10 @@ class Panel:
     Args:
         studio: What the panel works on; closed with the panel.
         port: Port on 127.0.0.1; None: the first free one from 7861 on; 0: any.
+        rules: Who gets in.
     """
 
-    def __init__(self, studio: Studio, port: int | None = None) -> None:
+    def __init__(self, studio: Studio, port: int | None = None, rules: Rules | None = None) -> None:
         import uvicorn
 
         self.studio = studio
@@ -79,7 +50,9 @@ class Panel:
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://{HOST}:{self.port}/"
         # A browser keeps its connection open; waiting for it would make Ctrl-C seem dead.
-        config = uvicorn.Config(Gate(web_app(studio)), log_level="warning", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            Gate(web_app(studio, rules or Rules()), rules), log_level="warning", timeout_graceful_shutdown=1
+        )
         self._server = uvicorn.Server(config)
         self._socket.listen()  # a browser that comes before the server runs waits, and isn't turned away
         self._on_signal = self._server.handle_exit
@@ -110,7 +83,7 @@ class Panel:
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
 
-def web_app(studio: Studio) -> FastAPI:
+def web_app(studio: Studio, rules: Rules) -> FastAPI:
     """Return the web application: Gradio's page, and the pictures it shows."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("GRADIO_RUN_HISTORY", "False")
@@ -146,7 +119,7 @@ def web_app(studio: Studio) -> FastAPI:
 
     return gr.mount_gradio_app(
         app,
-        build(studio),
+        build(studio, rules.read_only),
         path="",
         server_name=HOST,
         footer_links=[],
@@ -159,7 +132,12 @@ def web_app(studio: Studio) -> FastAPI:
 
 
 def open_panel(
-    store: str | Path, tools: Tools, person: str | None = None, port: int | None = None, browser: bool = True
+    store: str | Path,
+    tools: Tools,
+    person: str | None = None,
+    port: int | None = None,
+    browser: bool = True,
+    rules: Rules | None = None,
 ) -> None:
     """Open the panel and serve it until Ctrl-C.
 
@@ -167,7 +145,7 @@ def open_panel(
         PanelError: the port is taken.
         StoreError: the store can't be opened.
     """
-    panel = Panel(Studio(store, tools, person), port)
+    panel = Panel(Studio(store, tools, person), port, rules)
     announce = f"Palate is open at {panel.url}  (Ctrl-C closes it; answers are in {panel.studio.store.path})"
     os.write(1, f"{announce}\n".encode())
     if browser:
