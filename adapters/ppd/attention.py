@@ -53,7 +53,7 @@ class UserAttention(nn.Module):
         numbers = None if seed is None else torch.Generator().manual_seed(seed)
         for layer in self.layers:
             key, value = _unset(width, layer.inner), _unset(width, layer.inner)
-            if numbers is not None:
+            if numbers is not None and not key.weight.is_meta:
                 with torch.no_grad():
                     bound = 1.0 / math.sqrt(width)
                     key.weight.copy_(
@@ -147,4 +147,5 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
 
 def _unset(width: int, inner: int) -> nn.Linear:
     """A layer whose weights are yet to be set; the usual way would draw them from the global source of chance."""
-    return nn.Linear(width, inner, bias=False, device="meta").to_empty(device="cpu")
+    here = torch.empty(0).device  # "meta" for who asks for shapes alone
+    return nn.Linear(width, inner, bias=False, device="meta").to_empty(device=here)

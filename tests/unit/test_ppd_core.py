@@ -145,6 +145,12 @@ def test_a_model_without_cross_attention_is_named() -> None:
         standard_layers("flux")
 
 
+def test_shapes_alone_take_no_memory() -> None:
+    with torch.device("meta"):
+        made = UserAttention(standard_layers("sdxl"), 2048)
+    assert all(weight.is_meta for weight in made.parameters()) and len(list(made.parameters())) == 140
+
+
 def test_blending_adds_up_with_any_weights() -> None:
     one, two = User(torch.full((2, 3), 1.0), "p", person="mara"), User(torch.full((2, 3), 10.0), "p", person="ann")
     blend = blend_users([one, two], [2.0, -0.5])
