@@ -1,0 +1,146 @@
+"""`palate study defaults`: what a training gives one person when nothing is said, from few comparisons and from many.
+
+Simulated people answer; a part of their answers is held out, as `palate train lora` does it. A LoRA is trained as
+`TrainSettings.settled` has it, and as each rival has it; its pictures are judged by the person's true utility, from the
+pixels. A default is right when its LoRA is not worse than none, or says so: `better` is what the user is told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from ..finetune.gradients import KnownOfPairs
+from ..finetune.pairs import FEWEST_HELD_OUT, HELD_OUT, MOST_HELD_OUT
+from ..finetune.settings import TrainSettings
+from ..playground.people import Person, make_people
+from ..steering import Generator
+from ._minority import doubts_about
+from ._options import positive
+from ._postcards import Postcards, answered, calibrated_on, draw_postcards, pairs_of
+from ._tables import bootstrap_interval, markdown, provenance
+from ._tuning import Gain, Tuned, Workshop, gain_of
+
+__all__ = ["RIVALS", "run"]
+
+_VIEWS = 4  # postcards of a caption
+_CARDS = 16  # that invented people set their noise on; it is set again on the postcards
+
+RIVALS: Mapping[str, TrainSettings] = MappingProxyType(
+    {
+        "as settled": TrainSettings(),
+        "mapo": TrainSettings(loss="mapo"),
+        "cdpo, doubted": TrainSettings(loss="cdpo"),
+        "ten times the rate": TrainSettings(learning_rate=1e-3),
+        "mapo, ten times the rate": TrainSettings(loss="mapo", learning_rate=1e-3),
+    }
+)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the study and print its table; returns the exit status."""
+    options = _options(argv)
+    started = time.perf_counter()
+    cache = None if options.cache is None else Path(options.cache)
+    generator = Generator(options.model, options.device)
+    cards = draw_postcards(generator, options.captions, options.seed, _VIEWS, cache)
+    prompts = draw_postcards(generator, options.prompts, options.seed + 1_000_003, 1, cache).captions
+    workshop = Workshop(generator, prompts, options.seed, options.sampling, cache, options.device == "cpu")
+    people = [calibrated_on(person, cards) for person in make_people(options.people, options.seed, cards=_CARDS)]
+    found: dict[tuple[str, int], list[tuple[Gain, Tuned]]] = {}
+    for person in people:
+        for count in options.pairs:
+            for name in options.rivals:
+                tuned = _trained(workshop, cards, person, count, name, options)
+                found.setdefault((name, count), []).append((gain_of(workshop, tuned, person), tuned))
+                sys.stderr.write(f"\r{person.name}, {count} comparisons, {name} ")
+    sys.stdout.write(_report(argv, options, found, time.perf_counter() - started))
+    return 0
+
+
+def _trained(
+    workshop: Workshop, cards: Postcards, person: Person, count: int, name: str, options: argparse.Namespace
+) -> Tuned:
+    answers = answered(person, cards, count, random.Random(f"defaults/{options.seed}/{person.name}"))
+    held = min(MOST_HELD_OUT, max(FEWEST_HELD_OUT, round(HELD_OUT * count)))
+    kept, judged = answers[held:], answers[:held]
+    settings = replace(RIVALS[name], seed=options.seed, steps=options.steps)
+    known = KnownOfPairs(None, doubts_about(cards, kept) if settings.loss == "cdpo" else None)
+    which = f"defaults/{options.seed}/{person.name}/{len(cards.captions)}/{count}"
+    return workshop.train(pairs_of(cards, kept), settings, which, pairs_of(cards, judged), known=known)
+
+
+def _report(
+    argv: Sequence[str],
+    options: argparse.Namespace,
+    found: Mapping[tuple[str, int], Sequence[tuple[Gain, Tuned]]],
+    spent: float,
+) -> str:
+    rows = []
+    for (name, count), several in sorted(found.items(), key=lambda one: (one[0][1], options.rivals.index(one[0][0]))):
+        gain = np.array([one.gain for one, _ in several])
+        low, high = bootstrap_interval(gain, options.seed)
+        worse = [tuned.better for one, tuned in several if one.gain < 0]
+        rows.append(
+            [
+                f"{count}",
+                name,
+                f"{gain.mean():+.2f} ({low:+.2f} to {high:+.2f})",
+                f"{100 * np.mean([one.wins for one, _ in several]):.0f}",
+                f"{100 * np.mean([one.kept for one, _ in several]):.0f}",
+                f"{100 * np.mean([tuned.accuracy for _, tuned in several]):.0f}",
+                f"{sum(tuned.better is True for _, tuned in several)} of {len(several)}",
+                f"{sum(better is True for better in worse)} of {len(worse)}",
+                f"{np.mean([tuned.steps for _, tuned in several]):.0f}",
+            ]
+        )
+    header = ["comparisons", "settings", "gain, SD of utility", "wins, %", "kept, %", "held out, %"]
+    header += ["called better", "worse but called better", "steps"]
+    steps = "as many steps as are settled" if options.steps is None else f"{options.steps} steps"
+    return "\n".join(
+        [
+            f"{options.people} simulated people whose true utility agrees with 87 % of their answers; {steps}; "
+            f"{options.prompts} prompts, {options.sampling} sampling steps; 95 % bootstrap interval over people:\n",
+            markdown(header, rows),
+            f"{spent / 60:.0f} minutes. " + provenance("defaults", argv, options.seed),
+        ]
+    )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(positive(part) for part in text.split(","))
+
+
+def _rivals(text: str) -> list[str]:
+    names = [part.strip() for part in text.split("|")]
+    if not set(names) <= set(RIVALS):
+        raise argparse.ArgumentTypeError(f"{text}; expected some of {'|'.join(RIVALS)}")
+    return names
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="palate study defaults", description=__doc__)
+    parser.add_argument("--model", default="playground", help="what paints postcards; as `palate generate` takes it")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--people", type=positive, default=40)
+    parser.add_argument("--pairs", type=_numbers, default=(20, 50, 100, 200, 500), metavar="20,50,...")
+    parser.add_argument("--rivals", type=_rivals, default=list(RIVALS), metavar="a|b|c")
+    parser.add_argument("--steps", type=positive, default=None, help="for all; by default as many as are settled")
+    parser.add_argument("--captions", type=positive, default=200, help="whose postcards are compared")
+    parser.add_argument("--prompts", type=positive, default=40, help="other ones, that are painted")
+    parser.add_argument("--sampling", type=positive, default=20, help="steps of sampling")
+    parser.add_argument("--cache", default=None, help="folder of postcards and of trainings done before")
+    parser.add_argument("--quick", action="store_true", help="short trainings, to see that it works")
+    options = parser.parse_args(list(argv))
+    if options.quick:
+        vars(options).update(people=1, pairs=(8,), steps=2, captions=4, prompts=2, sampling=2)
+    return options

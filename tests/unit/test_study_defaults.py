@@ -1,0 +1,36 @@
+"""The study defaults, tiny: every rival trains on what is not held out; what users are told stands beside the truth."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+from palate.adapters.steering import Generator
+from palate.adapters.studies import defaults
+from palate.adapters.studies._tuning import Gain, Tuned
+
+
+def test_who_was_told_wrongly_is_counted() -> None:
+    """Three people: better and told so, worse and told better, worse and told worse."""
+    told = [(0.4, True), (-0.1, True), (-0.2, False)]
+    found = [(Gain(gain, 0.5, 1.0), Tuned({}, 100, better=better, accuracy=0.6)) for gain, better in told]
+    options = defaults._options(["--people", "3"])
+    printed = defaults._report([], options, {("as settled", 20): found}, 60.0)
+    row = next(line for line in printed.splitlines() if line.startswith("| 20 |"))
+    assert "| as settled | +0.03 (" in row and "| 60 | 2 of 3 | 1 of 2 | 100 |" in row
+
+
+def test_rivals_train_and_are_judged(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = Generator("playground")
+    monkeypatch.setattr(defaults, "Generator", lambda *_: generator)
+    monkeypatch.setattr("palate.adapters.finetune.judging.DRAWS", 1)
+    seen: list[int] = []
+    ways = defaults.pairs_of
+    monkeypatch.setattr(defaults, "pairs_of", lambda cards, answers: seen.append(len(answers)) or ways(cards, answers))
+    assert defaults.run(["--quick", "--rivals", "mapo", "--sampling", "1"]) == 0
+    assert seen == [5, 3] and "| 8 | mapo |" in capsys.readouterr().out
+
+
+def test_an_unknown_rival_is_named() -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="expected some of as settled"):
+        defaults._rivals("best")
