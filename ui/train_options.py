@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["add_merge_command", "add_train_options", "merge_command", "pairs_for", "settings_of", "whose"]
 
 _NAMES = ("steps", "rank", "learning_rate", "batch", "accumulate", "beta", "seed", "size", "warmup", "ema")
-_MORE = ("optimizer", "precision", "checkpointing", "fixed_noise", "save_every", "full")
+_MORE = ("optimizer", "precision", "checkpointing", "fixed_noise", "save_every", "full", "flip")
 
 
 def add_train_options(lora: argparse.ArgumentParser) -> None:
@@ -34,6 +34,7 @@ def add_train_options(lora: argparse.ArgumentParser) -> None:
     lora.add_argument("--each", type=int, default=1, metavar="N", help="with --liked: samples for each picture")
     lora.add_argument("--limit", type=int, default=None, metavar="N", help="with --data: pairs at most")
     lora.add_argument("--full", action="store_true", default=None, help="train all weights; saves a whole model")
+    lora.add_argument("--flip", action="store_true", default=None, help="see half of the pairs mirrored")
     lora.add_argument("--merge", default=None, metavar="FILE", help="also save the model with the LoRA merged in")
     lora.add_argument("--samples", type=int, default=0, metavar="N", help="pictures to paint before and after")
     lora.add_argument("--optimizer", default=None, metavar="NAME", help="adamw (the default), adamw8bit or adafactor")

@@ -64,7 +64,9 @@ class Drawing:
     def _anew(self, rng: random.Random, generator: torch.Generator) -> Draw:
         rows = self._data.draw(self._each * self._among.count, rng)
         uncaptioned = [rng.random() < self._settings.caption_dropout for _ in rows]
-        batch = self._data.batch(rows, self._denoiser.device, uncaptioned)
+        # Only where there is a choice, so that a training without it draws what it always drew.
+        turned = [] if self._data.mirrored is None else [rng.random() < 0.5 for _ in rows]
+        batch = self._data.batch(rows, self._denoiser.device, uncaptioned, turned)
         noise, timesteps = draw_noise(batch, self._denoiser.noising.timesteps, generator, self._one_timestep)
         mine = self._among.part(self._each)
         parts: dict[str, Any] = {name: None if value is None else value[mine] for name, value in vars(batch).items()}

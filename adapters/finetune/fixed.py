@@ -2,7 +2,8 @@
 
 Each pair has K draws of noise and timestep, one from each of K equal parts of the schedule; a step then takes one of
 them for each of its pairs, and the reference is never asked again: no forward pass for it, and with full fine-tuning no
-copy of the weights. Whether a pair is seen without its prompt belongs to the draw, since the reference's error does.
+copy of the weights. Whether a pair is seen without its prompt, or mirrored, belongs to the draw, since the reference's
+error does.
 
 Shapes: N pairs, K draws of each, B pairs of a step.
 """
@@ -48,15 +49,17 @@ class FixedNoise:
     def batch(self, rows: Sequence[int], draws: Sequence[int]) -> tuple[Batch, Tensor, Tensor]:
         """The pairs, noise (B, C, h, w) and timesteps (B,) of these draws."""
         device, total = self._denoiser.device, self._denoiser.noising.timesteps
-        uncaptioned, noises, timesteps = [], [], []
+        uncaptioned, turned, noises, timesteps = [], [], [], []
         for row, draw in zip(rows, draws, strict=True):
             own = torch.Generator().manual_seed(((self._seed * 1_000_003 + row) * 1_009 + draw) % 2**63)
             noises.append(torch.randn(self._data.chosen[row].shape, generator=own))
             shared = torch.Generator().manual_seed((self._seed * 1_000_003 + draw) % 2**63)
             within = torch.rand((), generator=shared if self._one_timestep else own).item()
             timesteps.append(min(total - 1, int((draw + within) / self._draws * total)))
-            uncaptioned.append(random.Random(f"{self._seed}/{row}/{draw}").random() < self._dropout)
-        batch = self._data.batch(rows, device, uncaptioned)
+            rng = random.Random(f"{self._seed}/{row}/{draw}")
+            uncaptioned.append(rng.random() < self._dropout)
+            turned.append(rng.random() < 0.5)
+        batch = self._data.batch(rows, device, uncaptioned, turned)
         return batch, torch.stack(noises).to(device), torch.tensor(timesteps, device=device)
 
     def reference(self, rows: Sequence[int], draws: Sequence[int]) -> tuple[Tensor, Tensor] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -116,7 +117,7 @@ def _file(picture: Picture, folder: Path) -> Path | None:
     try:
         if not file.is_file():
             file.parent.mkdir(parents=True, exist_ok=True)
-            part = file.with_suffix(".part")
+            part = file.with_suffix(f".{os.getpid()}")
             part.write_bytes(picture)
             part.replace(file)
     except OSError as error:

@@ -7,6 +7,7 @@ x^l ~ p(. | c).
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -89,7 +90,7 @@ def _sampled(generator: Paints, prompt: str, seed: int, folder: Path) -> Path:
         return file
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
+        part = file.with_suffix(f".{os.getpid()}")
         generator.images(prompt, [seed])[0].save(part, "PNG")
         part.replace(file)
     except OSError as error:

@@ -108,7 +108,7 @@ def train_personal_lora(
     pipeline.vae.to(device, torch.float32)
     size = settings.size or loaded.defaults.size
     step = 64 if size >= 256 else 8
-    data = prepare(kept, pipeline.vae, text, size, step, on_prepared, cancelled)
+    data = prepare(kept, pipeline.vae, text, size, step, on_prepared, cancelled, settings.flip)
     judged = prepare(held, pipeline.vae, text, size, step, None, cancelled) if held else None
     pipeline.vae.to("cpu")
     unet = pipeline.unet.to(device)

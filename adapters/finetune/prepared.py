@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..comparisons.images import read_image
@@ -52,6 +52,7 @@ class Prepared:
         prompts: Index of each pair's prompt.
         tokens: (P, T, H) of the different prompts, the empty one last. pooled: (P, D) or None.
         sizes: N of SDXL's (height, width, top, left, height, width), or None.
+        mirrored: Latents of the chosen and of the rejected pictures turned left to right, or None.
     """
 
     chosen: tuple[Tensor, ...]
@@ -60,6 +61,7 @@ class Prepared:
     tokens: Tensor
     pooled: Tensor | None = None
     sizes: tuple[tuple[int, ...], ...] | None = None
+    mirrored: tuple[tuple[Tensor, ...], tuple[Tensor, ...]] | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -72,20 +74,34 @@ class Prepared:
             return rng.sample(alike, count)
         return [alike[k % len(alike)] for k in range(count)]
 
-    def batch(self, indices: Sequence[int], device: torch.device, uncaptioned: Sequence[bool] = ()) -> Batch:
-        """Return these pairs; those marked as uncaptioned with the empty prompt."""
+    def batch(
+        self,
+        indices: Sequence[int],
+        device: torch.device,
+        uncaptioned: Sequence[bool] = (),
+        turned: Sequence[bool] = (),
+    ) -> Batch:
+        """Return these pairs; those marked as uncaptioned with the empty prompt, both sides of the turned mirrored."""
         rows = [
             len(self.tokens) - 1 if place < len(uncaptioned) and uncaptioned[place] else self.prompts[index]
             for place, index in enumerate(indices)
         ]
         sizes = None if self.sizes is None else torch.tensor([self.sizes[index] for index in indices], device=device)
         return Batch(
-            torch.stack([self.chosen[index] for index in indices]).to(device),
-            torch.stack([self.rejected[index] for index in indices]).to(device),
+            self._side(0, indices, turned).to(device),
+            self._side(1, indices, turned).to(device),
             self.tokens[rows].to(device),
             None if self.pooled is None else self.pooled[rows].to(device),
             sizes,
         )
+
+    def _side(self, side: int, indices: Sequence[int], turned: Sequence[bool]) -> Tensor:
+        plain = (self.chosen, self.rejected)[side]
+        found = []
+        for place, index in enumerate(indices):
+            other = self.mirrored is not None and place < len(turned) and turned[place]
+            found.append(self.mirrored[side][index] if other and self.mirrored is not None else plain[index])
+        return torch.stack(found)
 
 
 def prepare(
@@ -96,6 +112,7 @@ def prepare(
     step: int = _STEP,
     on_picture: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    mirror: bool = False,
 ) -> Prepared:
     """Encode all pictures and prompts, each once.
 
@@ -109,6 +126,7 @@ def prepare(
         step: Multiple of 8.
         on_picture: Called with (pictures done, all).
         cancelled: Asked before each.
+        mirror: Whether to encode each turned left to right, too.
 
     Raises:
         CancelledError: `cancelled` said so.
@@ -116,8 +134,8 @@ def prepare(
     """
     if not pairs:
         raise FineTuneError("Cannot train: found no pairs; expected one or more.")
-    done: dict[tuple[Path, tuple[int, int]], Tensor] = {}
-    sides: list[list[Tensor]] = [[], []]
+    done: dict[tuple[Path, tuple[int, int]], tuple[Tensor, ...]] = {}
+    sides: list[list[tuple[Tensor, ...]]] = [[], []]
     sizes = []
     for number, pair in enumerate(pairs):
         opened = [read_image(pair.chosen), read_image(pair.rejected)]
@@ -126,7 +144,9 @@ def prepare(
             if cancelled is not None and cancelled():
                 raise CancelledError("Stopped before the training began.")
             if (path, shape) not in done:
-                done[path, shape] = latents_of(vae, covering(picture, shape))
+                covered = covering(picture, shape)
+                ways = [covered, ImageOps.mirror(covered)] if mirror else [covered]
+                done[path, shape] = tuple(latents_of(vae, way) for way in ways)
             sides[side].append(done[path, shape])
         sizes.append((opened[0].height, opened[0].width, 0, 0, shape[1], shape[0]))
         if on_picture is not None:
@@ -137,12 +157,13 @@ def prepare(
     pooled = None if found[0].pooled is None else torch.cat([one.pooled for one in found if one.pooled is not None])
     place = {prompt: index for index, prompt in enumerate(prompts)}
     return Prepared(
-        tuple(sides[0]),
-        tuple(sides[1]),
+        tuple(ways[0] for ways in sides[0]),
+        tuple(ways[0] for ways in sides[1]),
         tuple(place[pair.prompt] for pair in pairs),
         torch.cat([one.tokens[:, :TOKENS] for one in found]).cpu(),
         None if pooled is None else pooled.cpu(),
         tuple(sizes) if pooled is not None else None,
+        (tuple(ways[1] for ways in sides[0]), tuple(ways[1] for ways in sides[1])) if mirror else None,
     )
 
 

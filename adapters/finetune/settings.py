@@ -47,6 +47,7 @@ class TrainSettings:
         fixed_noise: How many draws of noise and timestep each pair has, whose reference errors are computed once
             before the training; 0 draws anew at every step.
         save_every: Steps between two checkpoints; None: a minute.
+        flip: Whether half of the pairs are seen mirrored left to right, both sides together, since noise is shared.
         variant: Another reading of the last stage's loss: one of MaPO's, or "released" for Adaptive-DPO as its authors'
             code has it. "" is ours.
     """
@@ -73,6 +74,7 @@ class TrainSettings:
     checkpointing: bool | None = None
     fixed_noise: int = 0
     save_every: int | None = None
+    flip: bool = False
     variant: str = ""
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from palate.adapters.errors import CancelledError, FineTuneError
+from palate.adapters.finetune.drawing import Drawing
 from palate.adapters.finetune.fixed import FixedNoise
 from palate.adapters.finetune.judging import Judge, Judgement
 from palate.adapters.finetune.loop import train_lora
@@ -121,6 +122,28 @@ def test_what_was_measured_is_kept_with_the_checkpoint(denoiser, untrained, tmp_
     again = Denoiser(copy.deepcopy(untrained), denoiser.noising, CPU, torch.float32)
     in_two = lora(again, tmp_path / "two", settings)
     assert all(torch.equal(value, in_two.state[name]) for name, value in at_once.state.items())
+
+
+# -- mirrored pairs
+
+
+def test_both_sides_of_a_pair_are_mirrored_together() -> None:
+    plain = prepared()
+    mirrored = tuple(tuple(side.flip(-1) for side in sides) for sides in (plain.chosen, plain.rejected))
+    batch = replace(plain, mirrored=mirrored).batch([1, 2, 4], CPU, turned=[True, False, True])
+    for side, whole in ((batch.chosen, plain.chosen), (batch.rejected, plain.rejected)):
+        assert torch.equal(side[0], whole[1].flip(-1)) and torch.equal(side[1], whole[2])
+        assert torch.equal(side[2], whole[4].flip(-1))
+    assert torch.equal(plain.batch([1], CPU, turned=[True]).chosen[0], plain.chosen[1])  # there are none
+
+
+def test_about_half_of_the_pairs_are_drawn_mirrored(denoiser: Denoiser) -> None:
+    plain = prepared(6, apart=0.1)
+    marked = tuple(tuple(torch.full_like(side, 7.0) for side in sides) for sides in (plain.chosen, plain.rejected))
+    settings = replace(QUICK, batch=6).settled(6)
+    drawing = Drawing(replace(plain, mirrored=marked), denoiser, settings, ALONE, None)
+    drawn = torch.cat([drawing.step(number)[0].batch.chosen[:, 0, 0, 0] for number in range(20)])
+    assert 0.35 < (drawn == 7.0).float().mean() < 0.65
 
 
 # -- all weights
