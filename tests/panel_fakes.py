@@ -17,6 +17,7 @@ from palate.adapters.comparisons import Comparison
 from palate.adapters.errors import CancelledError, FileFormatError
 from palate.adapters.finetune.protocol import Finished, Prepared, Sampled, Stepped
 from palate.adapters.places import palate_home
+from palate.adapters.ppd import User
 from palate.adapters.steering import METHODS
 from palate.adapters.taste import Suspect, Word
 from palate.ui.panel.easel import Facts
@@ -46,6 +47,7 @@ class FakePainter:
         self.gate.set()
 
     def images(self, prompt, seeds, taste=None, strength=1.0, on_step=None, cancelled=None, **options):
+        followed = (taste is not None and strength) or (options.get("user") is not None and options["user_strength"])
         for step in range(self.steps):
             self.gate.wait(10)
             if cancelled and cancelled():
@@ -54,7 +56,7 @@ class FakePainter:
                 on_step(step + 1, self.steps)
         self.options = options
         self.asked += [(prompt, seed) for seed in seeds]
-        return [self._paint(prompt, seed, 40 if taste is not None and strength else 0) for seed in seeds]
+        return [self._paint(prompt, seed, 40 if followed else 0) for seed in seeds]
 
     def _paint(self, prompt, seed, brighter):
         digest = hashlib.sha256(f"{prompt}/{seed}".encode()).digest()
@@ -175,6 +177,10 @@ def fake_tools(painter=None, **changes):
         "second_look": lambda store, encoder, person, most: [
             Suspect(one, 0.9) for one in store.comparisons(person)[:2]
         ],
+        "ppd": lambda painter: "the PPD",
+        "user": lambda store, encoder, person, ppd: User(
+            torch.full((2, 3), float(store.count(person))), ppd, person=person
+        ),
         "model": "fake",
         "device": None,
         "trainer": lambda: Path(sys.executable),

@@ -191,6 +191,30 @@ def test_several_tastes_are_one_blend(rooms):
     assert rooms.blends.of([Part("person:me", 0.0)]) == ()
 
 
+def test_people_can_move_the_denoiser_instead_of_the_prompt(rooms, painter):
+    ada = {"source": "person:Ada", "weight": -0.5}
+    state = paint(rooms, seeds=[3], method="user", tastes=[ME, ada], strength=1.5)
+    assert (state["state"], state["degrees"]) == ("done", [])
+    assert [frame["strength"] for frame in state["frames"]] == [0.0, 1.5, 0.5, 1.0, 2.0]
+    user = painter.options["user"]
+    assert torch.equal(user.tokens, torch.full((2, 3), 4.0 - 0.5 * 3.0))
+    assert painter.options["user_strength"] == 2.0
+    used = rooms.gallery.shots(between=False)[0].used
+    assert (used.method, used.tastes, used.strength) == ("user", (("person:me", 1.0), ("person:Ada", -0.5)), 1.5)
+
+
+def test_the_denoiser_is_offered_only_where_a_ppd_fits(rooms):
+    assert rooms.easel.facts().methods[-1] == "user"
+    rooms.studio.tools = replace(rooms.studio.tools, ppd=lambda painter: None)
+    assert "user" not in rooms.easel.facts().methods
+    assert "found no PPD for this model" in paint(rooms, method="user")["error"]
+
+
+def test_a_taste_file_cannot_move_the_denoiser_and_says_so(rooms):
+    state = paint(rooms, method="user", tastes=[{"source": "file:ada.safetensors", "weight": 1}])
+    assert "a taste file holds no answers" in state["error"]
+
+
 def test_a_model_with_two_encoders_gets_a_taste_for_each(rooms):
     class Second(fakes.FakeEncoder):
         identity, name = "5ec0" * 8, "second"

@@ -16,12 +16,14 @@ from .blends import PERSON
 from .brush import Brush
 from .gallery import Gallery, Shot, Used
 from .jobs import Job
+from .users import DENOISER, user_of
 from .variety import beside_plain, most_different
 from .wish import Wish
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ...adapters.ppd import User
     from ...adapters.taste import Taste
     from .blends import Blends
     from .studio import Studio
@@ -65,7 +67,10 @@ class Easel:
 
     def facts(self) -> Facts:
         """What the model is; loads it on first use."""
-        return self._studio.tools.facts(self._studio.painter().painter)
+        painter = self._studio.painter().painter
+        facts = self._studio.tools.facts(painter)
+        users = self._studio.tools.ppd(painter) is not None
+        return replace(facts, methods=(*facts.methods, DENOISER)) if users else facts
 
     def paint(self, wish: Wish, person: str, job: Job) -> None:
         """Paint a wish, telling the job of every picture.
@@ -82,21 +87,27 @@ class Easel:
         painter = self._studio.painter()
         job.tell(0.0, "Reading the tastes…")
         wish = self._without_unknown(wish, person, job)
-        tastes = self._blends.of(wish.parts)
+        tastes, user = self._followed(wish, painter)
         if job.cancelled():
             raise CancelledError("Stopped.")
-        brushwork = _Brushwork(self._studio, self._gallery, painter, wish, person, tastes, job)
+        brushwork = _Brushwork(self._studio, self._gallery, painter, wish, person, tastes, user, job)
         wish = brushwork.surprised()
-        asked = list(_asked(wish, bool(tastes)))
+        asked = list(_asked(wish, bool(tastes) or user is not None))
         for number, (seed, strength) in enumerate(asked):
             brushwork.frame(seed, strength, False, number, len(asked), f"Painting {_pictures(len(asked))}…")
         job.found["asked"] = True
         job.found["variety"] = brushwork.variety()
-        if not tastes:
+        if not tastes and user is None:
             return
         between = [strength for strength in wish.strengths() if strength not in (0.0, wish.settings.strength)]
         for number, strength in enumerate(between):
             brushwork.frame(wish.seeds[0], strength, True, number, len(between), "Getting the slider ready…")
+
+    def _followed(self, wish: Wish, painter: Brush) -> tuple[tuple[Taste, ...], User | None]:
+        """The tastes that move the prompt, or the user that moves the denoiser."""
+        if not wish.denoiser:
+            return self._blends.of(wish.parts), None
+        return (), user_of(self._studio, wish.parts, self._studio.tools.ppd(painter.painter))
 
     def _without_unknown(self, wish: Wish, person: str, job: Job) -> Wish:
         """A newcomer's wish without their own taste, which nobody knows yet: they see pictures, and what to do."""
@@ -118,12 +129,14 @@ class _Brushwork:
         wish: Wish,
         person: str,
         tastes: tuple[Taste, ...],
+        user: User | None,
         job: Job,
     ) -> None:
         self._studio, self._gallery, self._painter = studio, gallery, painter
         self._wish, self._person, self._tastes, self._job = wish, person, tastes, job
         self._facts = studio.tools.facts(painter.painter)
-        self._fingerprint = _fingerprint(tastes)
+        self._user = user
+        self._fingerprint = _fingerprint(tastes, user)
         self._painted_ahead: dict[int, tuple[Image.Image, float]] = {}  # plainly, by seed, with the seconds it took
         self._asked: dict[tuple[int, float], Image.Image] = {}
 
@@ -165,7 +178,7 @@ class _Brushwork:
         image, seconds = ready or self._timed(seed, strength, not between, number, count)
         if not between:
             self._asked[seed, strength] = image
-        if strength > 0 and not self._job.found["degrees"]:
+        if strength > 0 and self._tastes and not self._job.found["degrees"]:
             self._job.found["degrees"] = self._degrees()
         shot = self._gallery.add(image, self._used(seed, strength, image), seconds, between)
         self._job.found["frames"] = [*self._job.found["frames"], _frame(seed, strength, shot)]
@@ -181,6 +194,8 @@ class _Brushwork:
         wish = self._wish
         options: dict[str, Any] = {"settings": wish.settings, "strength": strength, "on_step": on_step}
         options["taste"] = None if strength == 0 or not self._tastes else _one_or_all(self._tastes)
+        if self._user is not None and strength != 0:
+            options |= {"user": self._user, "user_strength": strength}
         given = {"negative_prompt": wish.negative or None, "steps": wish.steps, "guidance": wish.guidance}
         options |= {name: value for name, value in (given | {"size": wish.size}).items() if value is not None}
         while True:
@@ -217,7 +232,8 @@ class _Brushwork:
         return [] if None in moved else [round(float(degrees), 1) for degrees in moved if degrees is not None]
 
     def _used(self, seed: int, strength: float, image: Image.Image) -> Used:
-        wish, facts, steered = self._wish, self._facts, strength > 0 and bool(self._tastes)
+        wish, facts, steered = self._wish, self._facts, strength > 0 and bool(self._fingerprint)
+        method = DENOISER if wish.denoiser else wish.settings.method
         degrees: list[float] = self._job.found["degrees"]
         at = round(strength / READ_OUT)
         return Used(
@@ -228,7 +244,7 @@ class _Brushwork:
             strength=strength if steered else 0.0,
             tastes=tuple((part.source, part.weight) for part in wish.parts if part.weight) if steered else (),
             fingerprint=self._fingerprint if steered else "",
-            method=wish.settings.method if steered else "",
+            method=method if steered else "",
             objective=wish.settings.objective if steered else "",
             turns=wish.settings.steps if steered else 0,
             limit=wish.settings.limit if steered else 0.0,
@@ -262,11 +278,13 @@ def _one_or_all(tastes: tuple[Taste, ...]) -> Any:
     return tastes[0] if len(tastes) == 1 else tastes
 
 
-def _fingerprint(tastes: tuple[Taste, ...]) -> str:
+def _fingerprint(tastes: tuple[Taste, ...], user: User | None) -> str:
     digest = hashlib.sha256()
+    if user is not None:
+        digest.update(user.ppd.encode() + user.tokens.detach().cpu().float().numpy().tobytes())
     for taste in tastes:
         digest.update(taste.encoder.encode() + taste.weights.detach().cpu().float().numpy().tobytes())
-    return digest.hexdigest()[:16] if tastes else ""
+    return digest.hexdigest()[:16] if tastes or user is not None else ""
 
 
 def _pictures(number: int) -> str:

@@ -38,11 +38,12 @@ _WISH = """
     <ul data-part="parts"></ul>
     <select class="pl-input pl-add" data-part="add" aria-label="Add a taste"></select>
   </fieldset>
+  <label class="pl-label" title="What is moved so that the picture follows the tastes">Moves
+    <select class="pl-input" data-part="method"></select></label>
   <label class="pl-label pl-surprise" title="More seeds are painted, and those that differ most are shown">
     <span>Surprise me</span><input type="range" min="0" max="1" step="0.1" value="0" data-part="surprise"></label>
   <details class="pl-details" data-part="advanced"><summary>Advanced</summary>
     <div class="pl-fields">
-      <label class="pl-label pl-broad">Moves <select class="pl-input" data-part="method"></select></label>
       <label class="pl-label pl-broad">Towards <select class="pl-input" data-part="objective">
         <option value="bradley_terry">what you prefer</option><option value="positive">what you like</option>
         <option value="direction">your direction</option></select></label>

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...adapters.errors import EncoderError
+from ...adapters.errors import EncoderError, PreferenceError
 from .easel import Facts
 from .preflight import fitting_encoders
 from .prompts import example_prompts
@@ -50,6 +50,8 @@ class Tools:
         check_embedding_name: Raises where no tool could load an embedding of this name.
         embed: (painter, tastes, prompts, on_step, cancelled) -> PortableEmbedding.
         save_embedding: (embedding, path) -> path.
+        ppd: painter -> the PPD that its model works with, put to use; None when there is none.
+        user: (store, encoder, person, ppd) -> User. blend_users: (users, weights) -> User.
         more_encoders: Encoders beside the one that learns, for a model with two text encoders.
         model: What it is that paints, as it was named. device: Where it runs, None for the best there is.
         trainer: Gives the Python that trains; raises where there is none.
@@ -75,6 +77,9 @@ class Tools:
     check_embedding_name: Callable[[str], object]
     embed: Callable[..., Any]
     save_embedding: Callable[[Any, Path], Path]
+    ppd: Callable[[Any], Any]
+    user: Callable[[Any, Any, str, Any], Any]
+    blend_users: Callable[[Any, Any], Any]
     model: str
     device: str | None
     trainer: Callable[[], Path]
@@ -110,6 +115,7 @@ def real_tools(
     from ...adapters.encoders import encode_readable
     from ...adapters.files import load_taste, save_taste
     from ...adapters.finetune.process import python_for_training, run_training
+    from ...adapters.ppd import blend_users, encode_user
     from ...adapters.taste import choose_pair, fit_taste, learned_report, pair_to_repeat, second_look
     from ...adapters.taste.report import UNCOUNTED
 
@@ -135,6 +141,9 @@ def real_tools(
         check_embedding_name=_check_embedding_name,
         embed=_embed,
         save_embedding=_save_embedding,
+        ppd=loaded.ppd,
+        user=encode_user,
+        blend_users=blend_users,
         model=model,
         device=device,
         trainer=python_for_training,
@@ -148,6 +157,7 @@ class _Loaded:
     def __init__(self, model: str, specs: tuple[str, ...], device: str | None, offload: str) -> None:
         self._model, self._specs, self._device, self._offload = model, specs, device, offload
         self._encoders: list[Any] = []
+        self._looked_for_ppd = False
         self._lock = threading.Lock()
 
     def encoder(self) -> Any:
@@ -201,12 +211,34 @@ class _Loaded:
 
         return playground_words() if self._model == "playground" else VOCABULARY
 
+    def ppd(self, painter: Any) -> Any:
+        """The first that fits the model: the playground's own, or the newest of PALATE_HOME."""
+        with self._lock:
+            if not self._looked_for_ppd:
+                self._looked_for_ppd = True
+                for file in _ppd_files(self._model):
+                    from ...adapters.files import load_ppd
+
+                    with contextlib.suppress(PreferenceError):  # for another model, or broken
+                        painter.use_ppd(load_ppd(file))
+                        break
+            return painter.ppd
+
     def prompts(self) -> tuple[str, ...]:
         if self._model == "playground":
             from ...adapters.playground import playground_folder
 
             return example_prompts(playground_folder())
         return example_prompts(Path(self._model))
+
+
+def _ppd_files(model: str) -> list[Path]:
+    from ...adapters.places import ppd_folder
+    from ...adapters.playground import playground_folder
+
+    if model == "playground":
+        return [playground_folder() / "ppd.safetensors"]
+    return sorted(ppd_folder().glob("*.safetensors"), key=lambda file: -file.stat().st_mtime)
 
 
 def _choose_set(model: Any, vectors: Any, size: int, diversity: float) -> Sequence[int]:

@@ -10,6 +10,7 @@ from typing import Any
 from ...adapters.errors import SteeringError
 from ...adapters.steering import SteeringSettings
 from .blends import Part
+from .users import DENOISER
 
 __all__ = ["Wish"]
 
@@ -30,6 +31,7 @@ class Wish:
         seeds: One picture each; the first is the one on the screen.
         parts: Tastes with weights; none paints plainly.
         settings: How to steer; its strength is the one asked for.
+        denoiser: The parts are users of a PPD, and the prompt stays as it is.
         steps, guidance, size: None takes the model's own; size is (width, height) in pixels.
         surprise: 0 paints these seeds; above, more are painted plainly, up to three times as many at 1, and those that
             differ most are taken, the first seed among them.
@@ -47,6 +49,7 @@ class Wish:
     guidance: float | None = None
     size: tuple[int, int] | None = None
     surprise: float = 0.0
+    denoiser: bool = False
 
     def __post_init__(self) -> None:
         faults = []
@@ -76,9 +79,9 @@ class Wish:
         Raises:
             SteeringError: something is missing, of another kind, or can't be used.
         """
-        size = body.get("size")
+        size, method = body.get("size"), _text(body, "method", "auto")
         settings = {
-            "method": _text(body, "method", "auto"),
+            "method": "auto" if method == DENOISER else method,
             "objective": _text(body, "objective", "bradley_terry"),
             "strength": _number(body, "strength", 1.0),
             "limit": _number(body, "limit", 60.0),
@@ -98,6 +101,7 @@ class Wish:
             guidance=_number(body, "guidance"),
             size=None if size is None else _size(size),
             surprise=_number(body, "surprise", 0.0) or 0.0,
+            denoiser=method == DENOISER,
         )
 
     def candidates(self) -> tuple[int, ...]:
