@@ -86,8 +86,9 @@ def run(argv: Sequence[str]) -> int:
         person, answers = planted_utility(cards, options.pairs, options.seed + number)
         for rate in options.rates:
             for name in options.methods:
-                if METHODS[name].told and rate == 0.0 and _CLEAN in options.methods:
-                    continue  # told that nothing was turned over it is DPO
+                # Told that nothing was turned over, rDPO is DPO.
+                if rate == 0.0 and name != _CLEAN and (options.only_noisy or METHODS[name].told):
+                    continue
                 given = flipped(answers, rate, options.seed + number)
                 tuned = _trained(workshop, cards, given, METHODS[name], rate, number, options)
                 gains.setdefault((name, rate), []).append(gain_of(workshop, tuned, person))
@@ -232,6 +233,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--prompts", type=positive, default=40, help="other ones, that are painted")
     parser.add_argument("--rates", type=_rates, default=(0.0, 0.1, 0.2, 0.3), metavar="0,0.1,...")
     parser.add_argument("--methods", type=_methods, default=list(METHODS), help="only these, parts of names, a|b|c")
+    parser.add_argument("--only-noisy", action="store_true", help="of clean answers DPO alone learns")
     parser.add_argument("--steps", type=positive, default=100)
     parser.add_argument("--batch", type=positive, default=8)
     parser.add_argument("--rank", type=positive, default=8)
