@@ -35,7 +35,7 @@ def quick(prompt: dict[str, Any]) -> dict[str, Any]:
             node["inputs"]["person"] = "example"
             if node["inputs"].get("mode") == "wait":
                 node["inputs"]["forced_choice"] = "left"
-        if node["class_type"] == "PalateFitTaste" and isinstance(node["inputs"]["person"], str):
+        if node["class_type"] in ("PalateFitTaste", "PalateEncodeUser") and isinstance(node["inputs"]["person"], str):
             node["inputs"]["person"] = "example"
     return prompt
 
@@ -55,7 +55,7 @@ def test_a_workflow_loads_whole_with_its_own_settings(file: Path, page: Any) -> 
     assert wired == links and file.with_suffix(".jpg").is_file()
 
 
-@pytest.mark.parametrize("name", ["rank_a_batch", "teach_and_steer", "teach_while_you_work"])
+@pytest.mark.parametrize("name", ["rank_a_batch", "teach_and_steer", "teach_while_you_work", "your_images"])
 def test_a_workflow_of_the_playground_runs(name: str, host: Host, page: Any) -> None:
     page.evaluate(LOADED, json.loads((FOLDER / f"{name}.json").read_text()))
     prompt = page.evaluate("() => window.app.graphToPrompt().then(found => found.output)")
