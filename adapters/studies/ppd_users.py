@@ -1,8 +1,8 @@
 """`palate study ppd-users`: which of 300 people is this? How much of a person is left in an embedding.
 
-A classifier learns everybody's embeddings, each made from N answers, and must then name who gave N others. Beside it
-the Bayes-optimal decoder, which knows everybody's true utility and noise and so gets from the same answers all that
-they hold: the share of it is what the embedding keeps. Source: papers.md 3.2 (Dang et al. 2025, arXiv:2501.06655),
+A classifier learns everybody's embeddings, each made from N of many answers, and must then name who gave N others.
+Beside it the Bayes-optimal decoder, which knows everybody's true utility and noise and so gets from the same answers
+all that they hold: the share of it is what the embedding keeps. Source: papers.md 3.2 (Dang et al. 2025, arXiv:2501.06655),
 whose classifier gets 90 % among the first 16 from four pairs, of people who differ in more than one bit a pair.
 
 Shapes: P people, Q questions each, N answers, K tokens, W their width.
@@ -37,6 +37,7 @@ TOPS = (1, 16)
 _SHARD = 1000  # of cards that nobody is trained on
 _BATCH = 512
 _HIDDEN = 512
+_RATE = 2e-3
 Ranks = npt.NDArray[np.int64]
 
 
@@ -78,10 +79,11 @@ def _row(pairs: int, top: int, ours: Ranks, bayes: Ranks, options: argparse.Name
 
 
 def _split(met: Met, pairs: int, chunks: int, questions: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Everybody's answers in chunks of N: (P, chunks, N, D) to learn from and (P, questions, N, D) to name."""
-    count = chunks + questions
-    sides = [side[:, : pairs * count].reshape(len(side), count, pairs, -1) for side in (met.chosen, met.rejected)]
-    return (sides[0][:, :chunks], sides[1][:, :chunks]), (sides[0][:, chunks:], sides[1][:, chunks:])
+    """Everybody's answers: (P, N chunks, D) to learn from and (P, questions, N, D) to name."""
+    first, last = pairs * chunks, pairs * (chunks + questions)
+    teach = met.chosen[:, :first], met.rejected[:, :first]
+    ask = [side[:, first:last].reshape(len(side), questions, pairs, -1) for side in (met.chosen, met.rejected)]
+    return teach, (ask[0], ask[1])
 
 
 def named(
@@ -91,28 +93,28 @@ def named(
 
     Args:
         encoder: Makes the embeddings; frozen.
-        teach: (P, C, N, D) chosen and rejected. ask: (P, Q, N, D) likewise, other answers.
+        teach: (P, A, D) chosen and rejected, of which N are drawn anew for each embedding that is learned.
+        ask: (P, Q, N, D) likewise, other answers.
         steps: Of the classifier's training.
-        seed: Of its weights and order.
+        seed: Of its order.
     """
-    known, asked = _embedded(encoder, teach), _embedded(encoder, ask)
-    people = len(known)
-    flat, who = known.flatten(0, 1), torch.arange(people).repeat_interleave(known.shape[1])
-    middle, spread = flat.mean(0), flat.std(0) + 1e-6
-    classifier = nn.Sequential(
-        nn.Linear(flat.shape[1], _HIDDEN), nn.GELU(), nn.Dropout(0.1), nn.Linear(_HIDDEN, people)
-    )
-    optimizer = torch.optim.AdamW(classifier.parameters(), lr=2e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps + 1)
+    asked = _embedded(encoder, ask)
+    people, answers, pairs = *teach[0].shape[:2], ask[0].shape[2]
     generator = torch.Generator().manual_seed(seed)
+    middle, spread = asked.flatten(0, 1).mean(0), asked.flatten(0, 1).std(0) + 1e-6
+    classifier = nn.Sequential(nn.Linear(asked.shape[-1], _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, people))
+    optimizer = torch.optim.AdamW(classifier.parameters(), lr=_RATE, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps + 1)
     for _ in range(steps):
-        picked = torch.randint(len(flat), (_BATCH,), generator=generator)
-        loss = F.cross_entropy(classifier((flat[picked] - middle) / spread), who[picked])
+        who = torch.randint(people, (_BATCH,), generator=generator)
+        drawn = torch.randint(answers, (_BATCH, pairs), generator=generator)
+        with torch.no_grad():
+            found = encoder(teach[0][who[:, None], drawn], teach[1][who[:, None], drawn], None).flatten(1)
+        loss = F.cross_entropy(classifier((found - middle) / spread), who)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-    classifier.eval()
     with torch.no_grad():
         scores = classifier((asked - middle) / spread)
     return _ranks(scores.double().numpy())
@@ -149,7 +151,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="palate study ppd-users", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--people", type=positive, default=300, help="to be told apart (300)")
     parser.add_argument("--pairs", type=_counts, default=[4, 8, 16], help="answers an embedding is made from: 4,8,16")
-    parser.add_argument("--chunks", type=positive, default=60, help="embeddings of each that are learned (60)")
+    parser.add_argument("--chunks", type=positive, default=60, help="times as many answers of each to learn from (60)")
     parser.add_argument("--questions", type=positive, default=10, help="others of each that are to be named (10)")
     parser.add_argument("--captions", type=positive, default=150, help="whose cards people compare (150)")
     parser.add_argument("--steps", type=positive, default=2000, help="of the classifier's training (2000)")

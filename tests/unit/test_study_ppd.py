@@ -72,7 +72,7 @@ def test_an_embedding_that_tells_people_apart_gets_near_the_bayes_decoder(monkey
     monkeypatch.setattr(ppd_users, "_BATCH", 60)
     met = meet(12, _cards(), 16 * 14, seed=5)
     teach, ask = ppd_users._split(met, 16, 10, 4)
-    found = ppd_users.named(_Telling(), teach, ask, 120, 0)
+    found = ppd_users.named(_Telling(), teach, ask, 60, 0)
     best = ppd_users.decoded(met, 16, 10, 4)
     assert found.shape == best.shape == (12, 4)
     assert 2.5 / 12 < (found < 1).mean() <= (best < 1).mean() + 0.15
