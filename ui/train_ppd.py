@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["add_ppd_options", "train_ppd_command"]
 
 _ABOUT = (
-    "Train a PPD: one model for many people, that knows a new person by a few answers, without a training of their "
-    "own. It needs answers of several people: those in a store, or a data set such as Pick-a-Pic."
+    "Train a PPD: one model for many people, that knows a new person by a few answers, without a\n"
+    "training of their own. It needs answers of several people: those in a store, or a data set\n"
+    "such as Pick-a-Pic."
 )
 _EXAMPLES = """\
   palate train ppd --name friends
@@ -174,6 +175,8 @@ def _run(
     silence()
     first, device = several().first, arguments.device or _device()
     board = open_board(folder) if first and not arguments.prepare_only else None
+    if first and board is None and not arguments.prepare_only:
+        print("TensorBoard is not installed here: no curves are drawn.", file=sys.stderr)
 
     def on_step(step: Any) -> None:
         tell(stepped(step))

@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 from palate.adapters.comparisons import Comparison, PreferenceStore
-from palate.adapters.errors import CancelledError, FileFormatError, PPDError
-from palate.adapters.files.ppd_file import load_ppd
-from palate.adapters.ppd import memory
+from palate.adapters.errors import CancelledError, EncoderMismatchError, FileFormatError, PPDError
+from palate.adapters.files.ppd_file import load_ppd, save_ppd
+from palate.adapters.ppd import from_answers, memory
 from palate.adapters.ppd.board import Board, open_board
 from palate.adapters.ppd.data import PreparedPPD
 from palate.adapters.ppd.from_answers import Watchers, train_ppd_file
+from palate.adapters.ppd.ip_adapter import read
+from palate.adapters.ppd.layers import layers_of
 from palate.adapters.ppd.preparing import Readers, prepare_people
 from palate.adapters.ppd.settings import PPDSettings
 from palate.adapters.ppd.sources import DataSet, StoreAnswers
@@ -288,6 +290,47 @@ def test_sdxl_has_its_pooled_text_and_its_sizes(store: PreferenceStore, tmp_path
     kept = Tables(tmp_path / "training" / "pairs", facts_in(tmp_path / "training" / "pairs")["about"])
     assert kept.table("pooled").shape == (3, helper("sdxl_models").POOLED)  # two prompts, and none
     assert kept.table("sizes")[0].tolist() == [16, 20]  # height and width as they were, which SDXL is told
+
+
+def test_it_begins_as_an_ip_adapter_or_as_a_ppd_of_the_same_encoder(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_pipeline(model, torch.float32)
+    layers = layers_of(loaded.pipeline.unet)
+    state = {"image_proj.proj.weight": tiny.drawn(4 * 32, 20), "image_proj.proj.bias": tiny.drawn(4 * 32)}
+    state |= {"image_proj.norm.weight": tiny.drawn(32), "image_proj.norm.bias": tiny.drawn(32)}
+    for place, layer in enumerate(layers):
+        for side in "kv":
+            state[f"ip_adapter.{2 * place + 1}.to_{side}_ip.weight"] = tiny.drawn(layer.inner, 32, seed=place)
+    with monkeypatch.context() as patched:
+        patched.setattr(from_answers, "load_ppd", lambda file: read(state, "face", layers))
+        begun = from_answers._begun(model, loaded, tiny.encoder(), tmp_path / "face", 0)
+    assert torch.equal(begun.attention.values[1].weight, state["ip_adapter.3.to_v_ip.weight"])
+    assert begun.encoder.kind == "pairs" and begun.image_encoder == tiny.encoder().identity
+    file = save_ppd(begun, tmp_path / "begun")
+    assert from_answers._begun(model, loaded, tiny.encoder(), file, 0).name == begun.name
+    begun.image_encoder = "f" * 64
+    with pytest.raises(EncoderMismatchError, match="Choose the first one"):
+        from_answers._begun(model, loaded, tiny.encoder(), save_ppd(begun, tmp_path / "other"), 0)
+
+
+def test_answers_that_came_meanwhile_are_not_put_in_the_place_of_a_stopped_trainings(
+    store: PreferenceStore, tmp_path: Path, model: Path
+) -> None:
+    def train(stopped: bool = False, prepare_only: bool = False):
+        told = Watchers(cancelled=lambda: stopped)
+        out, encoder = tmp_path / "out", tiny.encoder()
+        return train_ppd_file(
+            model, StoreAnswers(store), QUICK, tmp_path, out, None, encoder, "cpu", told, prepare_only
+        )
+
+    train(prepare_only=True)
+    with pytest.raises(CancelledError, match="same name"):
+        train(stopped=True)
+    first, second = (store.comparisons("person 0")[k] for k in range(2))
+    store.add(Comparison("person 0", first.left, second.right, "left"))
+    with pytest.raises(PPDError, match="stopped there after 0 steps, and since then the answers"):
+        train()
 
 
 def test_preparing_alone(store, tmp_path: Path, model: Path) -> None:
