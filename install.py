@@ -34,6 +34,7 @@ TORCH_INDEX = {"cpu": "https://download.pytorch.org/whl/cpu", "cuda": "https://d
 HOST_MODULES = ("torch", "safetensors", "PIL", "aiohttp", "transformers")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WORKERS = 2  # pytest processes; all tests of one file run in one of them
+LOADS = "import torchvision, diffusers, peft"  # which fails where builds of PyTorch were mixed
 
 # A word in pip's complaint, and what to do about it.
 PIP_TROUBLES = (
@@ -132,6 +133,11 @@ def prepare(extra: str, torch: str | None) -> None:
         pip("--force-reinstall", "--index-url", TORCH_INDEX[torch], "torch", "torchvision")
         (VENV / "palate-torch.txt").write_text(torch)
     pip("--editable", f"{ROOT}[{extra}]")
+    if extra == "train" and run([str(venv_python()), "-c", LOADS]) != 0:
+        raise InstallError(
+            f"what was installed doesn't load; the lines above say why. Delete {VENV} and run the same command again, "
+            "with --torch cpu or --torch cuda if builds of PyTorch were mixed."
+        )
     stamp.write_text(json.dumps(wanted_stamp(build), indent=1))
 
 

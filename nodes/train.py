@@ -24,6 +24,7 @@ from .sockets import ADVANCED, CATEGORY, open_store, person_input, schema
 _PLAYGROUND, _DEFAULT = "playground", "default"
 _PAUSE = 0.2  # seconds between two looks at the process
 _PREVIEW = 512  # px
+_SAMPLES = 1  # pictures that are painted before and after, and shown on the node
 _made: set[Path] = set()  # by this process, so that one that was deleted since is made again
 
 
@@ -107,6 +108,7 @@ class PalateTrainPreferenceLora(io.ComfyNode):
             "seed": seed,
             "name": f"comfyui {name}",
             "output": file,
+            "samples": _SAMPLES,
         }
         words = [f"--{key}={value}" for key, value in given.items() if value]
         found = await _train(["lora", *words, *(["--anew"] if begin_anew else [])], cls.hidden.unique_id)

@@ -158,7 +158,12 @@ def _finished(found: Finished) -> None:
 def _require_peft() -> None:
     try:
         import peft  # noqa: F401
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # the latter from builds of PyTorch that were mixed
+        if getattr(error, "name", "") != "peft":
+            raise FineTuneError(
+                f"Cannot train: peft is installed here and can't be loaded ({error}). `python install.py train` makes "
+                "an environment in which it can."
+            ) from error
         raise FineTuneError(
             "Cannot train: peft is not installed here. `python install.py train` makes an environment that has it."
         ) from error

@@ -111,6 +111,16 @@ def test_training_is_prepared_and_says_what_to_do_next_or_does_it(
     assert recorder.commands[-1][1:] == ["-m", "palate.ui.cli", "train", "lora", "--person", "mara", "--help"]
 
 
+def test_an_environment_that_does_not_load_is_not_ready(
+    install: Any, recorder: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorder.codes[install.LOADS] = 1
+    assert install.main(["train"]) == 1
+    assert "doesn't load" in capsys.readouterr().out and not (install.VENV / "palate-train.json").exists()
+    recorder.codes.clear()
+    assert install.main(["train"]) == 0
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -96,6 +96,14 @@ def test_a_file_stop_ends_it_with_a_checkpoint_that_it_goes_on_from(command, tmp
     assert next(event.step for event in told if isinstance(event, Stepped)) == 1
 
 
+def test_what_is_installed_and_broken_is_said_to_be_broken(command: list[str], tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "peft.py").write_text("raise ImportError('no operator nms', name='torchvision')")
+    monkeypatch.delitem(sys.modules, "peft", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(command) == 2
+    assert "can't be loaded (no operator nms)" in capsys.readouterr().err
+
+
 def test_a_lora_takes_the_place_of_ones_own_and_of_no_others(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs.safetensors"
     require_replaceable_lora(theirs, "mara")
