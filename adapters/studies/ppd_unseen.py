@@ -126,7 +126,7 @@ def run(argv: Sequence[str]) -> int:
     options, started = _options(argv), time.perf_counter()
     generator = Generator("playground")
     assert generator.encoder is not None
-    ppd = load_ppd(options.ppd or playground_folder() / "ppd.safetensors")
+    ppd = _stronger(load_ppd(options.ppd or playground_folder() / "ppd.safetensors"), options.strength)
     cache = None if options.cache is None else Path(options.cache)
     cards = draw_cards(generator, options.captions, "any", _SHARD + options.seed, cache)
     held = draw_cards(generator, options.prompts, "held", options.seed, cache)
@@ -155,6 +155,8 @@ def _arms(asked: Asked, ppd: PPD, options: argparse.Namespace) -> list[tuple[tup
     found: list[tuple[tuple[str, int], Seen]] = []
     for pairs in options.pairs:
         found.append((("**ppd**", pairs), asked.personal(ppd, tokens_of(ppd, met, pairs))))
+    if options.alone:
+        return found
     for pairs in sorted({four, max(options.pairs)}):
         found.append((("a stranger's", pairs), asked.personal(ppd, tokens_of(ppd, met, pairs).roll(1, 0))))
     found.append((("everybody, the average user", 0), asked.personal(ppd, tokens_of(ppd, met, 0))))
@@ -168,6 +170,14 @@ def _arms(asked: Asked, ppd: PPD, options: argparse.Namespace) -> list[tuple[tup
         found.append((("in words", pairs), asked.plain(worded)))
         found.append((("steering", pairs), asked.steered(tastes)))
     return found
+
+
+def _stronger(ppd: PPD, strength: float) -> PPD:
+    """The same, acting as `use_user` does at this strength."""
+    with torch.no_grad():
+        for value in ppd.attention.values:
+            value.weight.mul_(strength)  # type: ignore[operator]
+    return ppd
 
 
 def _taste(asked: Asked, person: int, pairs: int) -> Taste:
@@ -249,6 +259,8 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--cards", type=int, default=64, help="drawn for each prompt, for the ceiling; 0: none (64)")
     parser.add_argument("--crowd", type=positive, default=60_000, help="invented people behind the ceiling (60000)")
     parser.add_argument("--ppd", default=None, help="a file of PPD weights; the playground's own when left out")
+    parser.add_argument("--strength", type=float, default=1.0, help="that users act with (1)")
+    parser.add_argument("--alone", action="store_true", help="only ppd and the base model")
     parser.add_argument("--dpo", default=None, help="weights trained by Diffusion-DPO for everybody at once")
     parser.add_argument("--sft", default=None, help="weights trained by SFT likewise")
     parser.add_argument("--cache", default=None, help="folder to keep drawn cards in between runs")

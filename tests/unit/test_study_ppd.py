@@ -120,6 +120,13 @@ def test_ppd_unseen_runs(quick, capsys):
     assert "palate study ppd-unseen" in printed
 
 
+def test_without_strength_every_user_gets_the_base_models_pictures(quick, capsys):
+    few = ["--people", "2", "--share", "1", "--prompts", "2", "--pairs", "2", "--cards", "0", "--alone"]
+    assert ppd_unseen.run([*quick, *few, "--strength", "0"]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")][2:]
+    assert len(rows) == 2 and "| 50.0 (50 to 50) | +0.00 (+0.00 to +0.00) |" in rows[1]
+
+
 def test_ppd_users_runs(quick, capsys):
     few = ["--people", "3", "--pairs", "2", "--chunks", "2", "--questions", "2", "--steps", "3"]
     assert ppd_users.run([*quick, *few]) == 0
