@@ -8,6 +8,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from palate.adapters.files.ppd_file import load_ppd
+from palate.adapters.playground.folder import playground_folder
 from palate.adapters.playground.people import FEATURES, make_people
 from palate.adapters.playground.training import ppd as ppd_training
 from palate.adapters.playground.training import ppd_cards, ppd_encoder
@@ -23,6 +25,8 @@ from palate.adapters.playground.training.ppd_cards import (
 )
 from palate.adapters.playground.training.ppd_encoder import new_encoder, train_encoder
 from palate.adapters.playground.world import held_out, random_card
+from palate.adapters.ppd.layers import layers_of, width_of
+from palate.adapters.steering import Generator
 
 
 def _cards(captions: int = 20, seed: int = 0) -> Cards:
@@ -114,3 +118,17 @@ def test_the_training_goes_from_cards_to_weights(tmp_path, monkeypatch):
     assert ppd.base == "playground" and len(ppd.image_encoder) == 64
     size = sum(weight.numel() for weight in ppd.parameters()) * 2
     assert size < 800_000  # bytes in half precision: all of the playground's files together stay under 25 MB
+
+
+def test_the_playgrounds_own_ppd_fits_its_models_and_does_something_for_a_person():
+    generator = Generator("playground")
+    ppd = load_ppd(playground_folder() / "ppd.safetensors", generator.encoder)
+    ppd.fits(layers_of(generator._pipeline.unet), width_of(generator._pipeline.unet))
+    assert ppd.base == "playground" and ppd.encoder.kind == "pairs"
+    sides = torch.nn.functional.normalize(torch.randn(2, 4, 96, generator=torch.Generator().manual_seed(0)), dim=-1)
+    user = ppd.user(sides[0], sides[1])
+    assert user.tokens.shape == (ppd.encoder.tokens, 96) and not torch.equal(
+        user.tokens, ppd.user(*sides.flip(0)).tokens
+    )
+    files = [file for file in playground_folder().rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= 25_000_000
