@@ -28,6 +28,12 @@ def bootstrap_interval(per_person: Array, seed: int, resamples: int = 2000) -> t
     return float(low), float(high)
 
 
+def with_interval(values: Array, seed: int, form: str) -> str:
+    """The mean of (P,) numbers and its interval, each written as `form`, such as "{:.2f}"."""
+    low, high = bootstrap_interval(values, seed)
+    return f"{form} ({form} to {form})".format(values.mean(), low, high)
+
+
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, its first column to the left and the others to the right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]

@@ -24,7 +24,7 @@ from ..steering import Generator
 from ._minority import doubts_about
 from ._options import positive
 from ._postcards import Answers, Postcards, draw_postcards, embeddings_of, pairs_of
-from ._tables import Array, bootstrap_interval, markdown, provenance
+from ._tables import markdown, provenance, with_interval
 from ._tuning import Gain, Tuned, Workshop, gain_of, planted_utility
 
 __all__ = ["run"]
@@ -94,8 +94,8 @@ def _report(
         rows.append(
             [
                 name,
-                _interval(100 * wins, options.seed, "{:.0f}"),
-                _interval(gain, options.seed, "{:+.2f}"),
+                with_interval(100 * wins, options.seed, "{:.0f}"),
+                with_interval(gain, options.seed, "{:+.2f}"),
                 f"{100 * kept.mean():.0f}",
                 "–" if np.isnan(diversity).all() else f"{100 * np.nanmean(diversity):.0f}",
                 f"{steps:.0f}",
@@ -114,11 +114,6 @@ def _report(
             f"{spent / 60:.0f} minutes. " + provenance("align", argv, options.seed),
         ]
     )
-
-
-def _interval(values: Array, seed: int, form: str) -> str:
-    low, high = bootstrap_interval(values, seed)
-    return f"{form} ({form} to {form})".format(values.mean(), low, high)
 
 
 def _losses(text: str) -> list[str]:

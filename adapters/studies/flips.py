@@ -26,7 +26,7 @@ from ..steering import Generator
 from ._minority import Watcher, auroc, by_measures, doubts_about
 from ._options import positive
 from ._postcards import Answers, Postcards, draw_postcards, embeddings_of, flipped, pairs_of
-from ._tables import Array, bootstrap_interval, markdown, provenance
+from ._tables import Array, markdown, provenance, with_interval
 from ._tuning import Gain, Tuned, Workshop, gain_of, planted_utility
 
 __all__ = ["METHODS", "Method", "run"]
@@ -183,7 +183,12 @@ def _cells(found: Sequence[Gain], clean: Sequence[Gain] | None, seed: int) -> li
         whole = np.array([one.gain for one in clean])
         share = _ratio(gain, whole, seed)
     wins, kept = (np.array([getattr(one, name) for one in found]) for name in ("wins", "kept"))
-    return [_interval(gain, seed, "{:+.2f}"), share, _interval(100 * wins, seed, "{:.0f}"), f"{100 * kept.mean():.0f}"]
+    return [
+        with_interval(gain, seed, "{:+.2f}"),
+        share,
+        with_interval(100 * wins, seed, "{:.0f}"),
+        f"{100 * kept.mean():.0f}",
+    ]
 
 
 def _ratio(gain: Array, whole: Array, seed: int, resamples: int = 2000) -> str:
@@ -196,12 +201,7 @@ def _ratio(gain: Array, whole: Array, seed: int, resamples: int = 2000) -> str:
 
 
 def _mean(values: Sequence[float] | None, seed: int) -> str:
-    return "–" if not values else _interval(np.array(values), seed, "{:.2f}")
-
-
-def _interval(values: Array, seed: int, form: str) -> str:
-    low, high = bootstrap_interval(values, seed)
-    return f"{form} ({form} to {form})".format(values.mean(), low, high)
+    return "–" if not values else with_interval(np.array(values), seed, "{:.2f}")
 
 
 def _methods(text: str) -> list[str]:
