@@ -20,7 +20,7 @@ from ..taste.second_look import left_out
 
 __all__ = ["doubts_of"]
 
-MISTAKEN = 0.3  # share of the answers that is mistaken at worst; with fewer, few answers are doubted much (see the study `flips`)
+MISTAKEN = 0.3  # share of the answers that is mistaken at worst; with fewer, few are doubted much (study `flips`)
 SHARPER = 2.0  # a taste that learned mistaken answers, too, is less sure than its sides are right
 
 
