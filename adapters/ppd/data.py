@@ -112,6 +112,8 @@ class PreparedPPD:
         conditioning: (P + 1, T, H), the empty prompt last. pooled: (P + 1, E) or None.
         names: Of the people, by their index.
         sizes: (M, 2) height and width of the pictures as they were, in pixels, for SDXL; else None.
+        marks: (M,) int64, equal for what is one picture that was prepared more than once, as it comes in two shards of
+            a data set; None where none was.
 
     Raises:
         PPDError: a person has fewer than two pairs, or a row points past a table.
@@ -124,6 +126,7 @@ class PreparedPPD:
     names: tuple[str, ...]
     pooled: Tensor | None = None
     sizes: Tensor | None = None
+    marks: Tensor | None = None
     _order: Tensor = field(init=False, repr=False)
     _starts: Tensor = field(init=False, repr=False)
 
@@ -164,8 +167,10 @@ class PreparedPPD:
         return found
 
     def share_picture(self, index: int, other: int) -> bool:
-        one, two = self.rows[index, :2].tolist(), self.rows[other, :2].tolist()
-        return not set(one).isdisjoint(two)
+        one, two = self.rows[index, :2], self.rows[other, :2]
+        if self.marks is not None:
+            one, two = self.marks[one], self.marks[two]
+        return not set(one.tolist()).isdisjoint(two.tolist())
 
     def tokens(self, prompt: int) -> tuple[Tensor, Tensor | None]:
         pooled = None if self.pooled is None else self.pooled[prompt].float()

@@ -56,6 +56,7 @@ class Counted:
     Attributes:
         answers: Rows that were read. pairs: Those that are trained on or judged by.
         ties: Without a preference. lost: Rows or pictures that can't be read. equal: Of one picture twice.
+        nameless: Of a person whom nobody named.
         people: Who is in. alone: People with too few pairs. alone_pairs: Their pairs.
     """
 
@@ -64,6 +65,7 @@ class Counted:
     ties: int = 0
     lost: int = 0
     equal: int = 0
+    nameless: int = 0
     people: int = 0
     alone: int = 0
     alone_pairs: int = 0
@@ -75,6 +77,7 @@ class Counted:
             "ties or without an answer": self.ties,
             "that can't be read": self.lost,
             "of one picture twice": self.equal,
+            "that don't say whose they are": self.nameless,
             f"of {self.alone} people with fewer than {FEWEST_PAIRS}": self.alone_pairs,
         }
         found = ", ".join(f"{count} {what}" for what, count in left_out.items() if count)
@@ -163,6 +166,8 @@ class _Preparing:
                 self.found["lost"] += 1
             elif answer.chosen is None or answer.rejected is None:
                 self.found["ties"] += 1
+            elif not answer.person:  # together they would be one person of many tastes
+                self.found["nameless"] += 1
             else:
                 yield answer
 
@@ -197,6 +202,7 @@ class _Preparing:
         first = self.tables.add("latents", latents)
         self.tables.add("vectors", self.readers.encoder.encode_images(list(pictures.values())))
         self.tables.add("sizes", torch.tensor([(one.height, one.width) for one in pictures.values()]))
+        self.tables.add("marks", torch.tensor([_mark(name) for name in pictures]))
         self.pictures |= {name: first + place for place, name in enumerate(pictures)}
 
     def _prompt(self, prompt: str, last: bool = False) -> int:
@@ -218,11 +224,16 @@ def _name(picture: Picture) -> str:
     return str(picture) if isinstance(picture, Path) else hashlib.sha256(picture).hexdigest()
 
 
+def _mark(name: str) -> int:
+    """The same 64 bits in every shard."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+
+
 def _opened(tables: Tables) -> tuple[PreparedPPD, Counted]:
     """Whoever has pairs enough."""
     found: dict[str, int] = tables.facts.get("found", {})
     rows, names = tables.table("rows"), list(tables.facts["names"])
-    counted = {name: found.get(name, 0) for name in ("answers", "ties", "lost", "equal")}
+    counted = {name: found.get(name, 0) for name in ("answers", "ties", "lost", "equal", "nameless")}
     if rows is None:
         raise PPDError(f"Cannot train: no answer prefers one of two pictures ({Counted(**counted).sentence})")
     each = torch.bincount(rows[:, 3], minlength=len(names)).tolist()
@@ -241,4 +252,5 @@ def _opened(tables: Tables) -> tuple[PreparedPPD, Counted]:
     pooled = tables.table("pooled")
     sizes = None if pooled is None else tables.table("sizes")
     chosen = rows_of(torch.as_tensor(rows).clone(), names, kept)
-    return PreparedPPD(latents, vectors, chosen, conditioning, tuple(kept), pooled, sizes), report
+    marks = tables.table("marks")
+    return PreparedPPD(latents, vectors, chosen, conditioning, tuple(kept), pooled, sizes, marks), report

@@ -30,6 +30,7 @@ _TYPES = {
     "conditioning": "<f2",
     "pooled": "<f2",
     "sizes": "<i4",
+    "marks": "<i8",
     "prompts": "<u1",  # text of all prompts as JSON lines; its shape is a byte
 }
 

@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import os
+import random
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from palate.adapters.errors import CancelledError, EncoderMismatchError, FileFor
 from palate.adapters.files.ppd_file import load_ppd, save_ppd
 from palate.adapters.ppd import from_answers, memory
 from palate.adapters.ppd.board import Board, open_board
-from palate.adapters.ppd.data import PreparedPPD
+from palate.adapters.ppd.data import PreparedPPD, support_of
 from palate.adapters.ppd.from_answers import Watchers, train_ppd_file
 from palate.adapters.ppd.ip_adapter import read
 from palate.adapters.ppd.layers import layers_of
@@ -168,6 +169,23 @@ def test_stopping_and_a_full_disk(tmp_path: Path, readers: Readers, monkeypatch:
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(PPDError, match=r"No space left on device\. What was prepared before is safe"):
         prepare_people(source, readers, tmp_path / "kept")
+
+
+def test_a_picture_that_comes_again_in_another_shard_is_no_support(tmp_path: Path, readers: Readers) -> None:
+    """Person 1's pairs 0 and 1 are in one shard, 2 and 3 in the next; each shares a picture with its neighbours."""
+    folder = write_shards(tmp_path / "data", rows(1, 2) + rows(2, 2, 10), rows(1, 2, 2))
+    data, _ = prepare_people(DataSet(folder), readers, tmp_path / "kept")
+    place = data.names.index("1")
+    mine = list(data.pairs_of(place))
+    found = [support_of(data, place, index, 16, random.Random(0)) for index in mine]
+    assert [sorted(mine.index(row) for row in known) for known in found] == [[2, 3], [3], [0], [0, 1]]
+
+
+def test_answers_of_nobody_are_not_one_persons(tmp_path: Path, readers: Readers) -> None:
+    folder = write_shards(tmp_path / "data", rows(1, 2) + rows(2, 2, 10) + rows(3, 3, 20, user_id=None))
+    data, counted = prepare_people(DataSet(folder), readers, tmp_path / "kept")
+    assert data.names == ("1", "2") and counted.nameless == 3 and counted.pairs == 4
+    assert counted.sentence == "4 pairs of 2 people; left out: 3 that don't say whose they are."
 
 
 def test_damaged_pictures_and_files_are_left_out_in_numbers(tmp_path: Path, readers: Readers) -> None:
