@@ -113,7 +113,7 @@ class Judge:
                 for draw in range(DRAWS):
                     seed = (self._seed * 1_000_003 + group[0] * DRAWS + draw) % 2**63
                     noise, timesteps = draw_noise(batch, parts, torch.Generator().manual_seed(seed), False)
-                    # All pairs of a draw at their own part of the schedule, and every pair at all parts in the end.
+                    # Each pair of a draw at a part of the schedule of its own, and each draw somewhere else.
                     timesteps = (timesteps + draw * parts // DRAWS) % parts
                     errors = self._denoiser.errors(batch, noise, timesteps, with_reference)
                     four = (errors.chosen, errors.rejected, errors.ref_chosen, errors.ref_rejected)

@@ -85,7 +85,7 @@ class Denoiser:
         if pooled is not None and batch.sizes is not None:
             more["added_cond_kwargs"] = {
                 "text_embeds": pooled.to(self.precision),
-                "time_ids": batch.sizes.repeat(2, 1).to(self.precision),
+                "time_ids": batch.sizes.repeat(2, 1).float(),  # bfloat16 has no 1365 pixels, only 1368
             }
         found = self.unet(noisy, told, encoder_hidden_states=tokens, **more).sample
         return found

@@ -6,6 +6,7 @@ import copy
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from palate.adapters.finetune.loop import train_lora
 from palate.adapters.finetune.lora import add_lora, load_lora, lora_of
 from palate.adapters.finetune.noising import Noising, noising_of
 from palate.adapters.finetune.optimizer import make_optimizer
-from palate.adapters.finetune.prepared import Prepared
+from palate.adapters.finetune.prepared import Batch, Prepared
 from palate.adapters.finetune.settings import TrainSettings
 from palate.adapters.finetune.several import Several
 from palate.adapters.finetune.step import Denoiser
@@ -234,6 +235,24 @@ def test_half_precision_leaves_the_trained_weights_and_errors_whole(denoiser: De
     assert all(value.dtype == torch.float32 for value in found.state.values())
     batch, noise, timesteps = FixedNoise(prepared(), denoiser, 1, 0, 0.0, False).batch([1, 2], [0, 0])
     assert denoiser.errors(batch, noise, timesteps, False).chosen.dtype == torch.float32
+
+
+def test_sizes_in_pixels_stay_whole_in_half_precision() -> None:
+    """bfloat16 has no 1365, only 1360 and 1368."""
+    told = {}
+
+    def unet(noisy: torch.Tensor, *_: object, added_cond_kwargs: dict[str, torch.Tensor], **__: object):
+        told.update(added_cond_kwargs)
+        return SimpleNamespace(sample=noisy)
+
+    unet.config = SimpleNamespace()
+    noising = Noising("epsilon", torch.linspace(0.99, 0.01, 100), 100)
+    sizes = torch.tensor([[1365, 767, 0, 0, 1152, 896]])
+    batch = Batch(*(torch.zeros(1, 4, 8, 8),) * 2, torch.zeros(1, 7, WIDTH), torch.zeros(1, 5), sizes)
+    halves = Denoiser(unet, noising, CPU, torch.bfloat16)
+    halves.errors(batch, torch.zeros(1, 4, 8, 8), torch.tensor([5]), False)
+    assert told["time_ids"].tolist() == [[1365.0, 767.0, 0.0, 0.0, 1152.0, 896.0]] * 2
+    assert told["text_embeds"].dtype == torch.bfloat16
 
 
 # -- stages
