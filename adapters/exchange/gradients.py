@@ -20,6 +20,7 @@ from ..taste import Taste
 __all__ = ["read_aesthetic_gradient"]
 
 MAX_FILE = 1 << 24  # bytes; theirs have 4 KB
+MAX_WIDTH = 1 << 16  # numbers; a short file can say that one number is repeated a billion times
 # Two pictures' cosines with such a vector differ by about 0.1: then one is preferred with log-odds 1.
 STEEPNESS = 10.0
 _WHAT = "an aesthetic gradient: one vector of a CLIP"
@@ -72,10 +73,10 @@ def _check_size(file: PathLike[str]) -> None:
 
 
 def _vector(name: str, found: object) -> Tensor:
-    if not isinstance(found, Tensor) or found.layout != torch.strided or not found.is_floating_point():
+    if not isinstance(found, Tensor) or found.layout != torch.strided or found.is_meta or not found.is_floating_point():
         raise FileFormatError(f"Cannot read {name!r}: it holds {type(found).__name__}; expected {_WHAT}.")
     shape = tuple(found.shape)
-    if found.ndim not in (1, 2) or found.numel() == 0 or (found.ndim == 2 and shape[0] != 1):
+    if found.ndim not in (1, 2) or not 0 < found.numel() <= MAX_WIDTH or (found.ndim == 2 and shape[0] != 1):
         raise FileFormatError(f"Cannot read {name!r}: it holds numbers of shape {shape}; expected {_WHAT}.")
     vector = found.detach().float().flatten().clone()
     if not bool(torch.isfinite(vector).all()) or not bool(vector.any()):

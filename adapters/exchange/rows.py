@@ -1,6 +1,7 @@
 """What a row of a table says, whichever of the known ways of writing it down was used.
 
-    chosen, rejected                            preference data sets; also winner, loser, as image-ranker's CSV has it
+    chosen, rejected                            preference data sets; also winner, loser, as image-ranker's CSV has it;
+                                                beside them label 0.5 for a tie, as our own data sets have it
     image_0, image_1, prefer_0, prefer_1        invoke-training's metadata.jsonl
     jpg_0, jpg_1, label_0, label_1              Pick-a-Pic (arXiv:2305.01569); has_label says whether anybody answered
     image_0, image_1, label                     label: 0 or 1, the preferred one; 0.5 a tie
@@ -45,7 +46,8 @@ def answer_of(row: Mapping[str, Any], picture: Callable[[Any], Picture]) -> Fore
         if row.get(chosen) is not None and row.get(rejected) is not None and row.get("outcome") is None:
             if row[chosen] == "None":  # image-ranker's mark of a picture that was sorted out without another
                 return None
-            return Foreign((picture(row[chosen]), picture(row[rejected])), "left", (), *about)
+            said = "tie" if row.get("label") in (0.5, "0.5") else "left"
+            return Foreign((picture(row[chosen]), picture(row[rejected])), said, (), *about)
     for left, right in _PAIRS:
         if row.get(left) is not None and row.get(right) is not None:
             outcome = _outcome(row)
@@ -65,14 +67,17 @@ def _outcome(row: Mapping[str, Any]) -> str | None:
             raise FileFormatError(f"its outcome is {outcome[:20]!a}; expected one of {', '.join(OUTCOMES)}")
         return outcome if outcome in ("left", "right", "tie") else None
     if "prefer_0" in row:
-        both = bool(row["prefer_0"]), bool(row.get("prefer_1"))
+        both = _yes(row["prefer_0"]), _yes(row.get("prefer_1"))
         return {(True, False): "left", (False, True): "right", (True, True): "tie"}.get(both)
     if row.get("has_label") is False or row.get("are_different") is False:
         return None
     if row.get("label_0") is not None and row.get("label_1") is not None:
         difference = _number(row["label_0"]) - _number(row["label_1"])
     elif row.get("label") is not None:
-        difference = 1.0 - 2.0 * _number(row["label"])
+        label = _number(row["label"])
+        if not 0 <= label <= 1:
+            raise FileFormatError(f"its label is {label:g}; expected 0 or 1, the preferred one, or 0.5 for a tie")
+        difference = 1.0 - 2.0 * label
     else:
         return None
     return "left" if difference > 0 else "right" if difference < 0 else "tie"
@@ -94,11 +99,16 @@ def _ranked(images: Sequence[Picture], ranks: Any, larger_is_better: bool, about
 def _number(cell: Any) -> float:
     try:
         number = float(cell)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last: a whole number of hundreds of digits
         number = math.nan
     if not math.isfinite(number):
         raise FileFormatError(f"a label is {str(cell)[:20]!a}; expected a number")
     return number
+
+
+def _yes(cell: Any) -> bool:
+    """A truth, also as a table of text has it."""
+    return bool(cell) and str(cell).strip().lower() not in ("false", "no", "0", "0.0")
 
 
 def _text(row: Mapping[str, Any], *names: str) -> str:

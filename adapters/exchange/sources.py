@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FileFormatError
-from .foreign import Foreign, Lost, picture_in
+from .foreign import Foreign, Lost, picture_in, within
 from .rows import answer_of
 
 __all__ = ["caption_of", "pictures_of", "read_source"]
@@ -33,8 +33,17 @@ def read_source(path: Path, images: Path | None = None) -> Iterator[Foreign | Lo
         images: Folder that relative names of pictures start from; None is the file's own.
 
     Raises:
-        FileFormatError: nothing of that kind there.
+        FileFormatError: nothing of that kind there, or it can't be read.
     """
+    try:
+        yield from _all(path, images)
+    except OSError as error:  # no right to read it, or a disk that went away
+        raise FileFormatError(
+            f"Cannot read answers from {path}: {error.strerror or error}; expected what can be read."
+        ) from error
+
+
+def _all(path: Path, images: Path | None) -> Iterator[Foreign | Lost]:
     if path.is_dir():
         pair = _two_folders(path)
         if pair is not None:
@@ -89,7 +98,7 @@ def _grouped(rows: Rows) -> Rows:
 
 
 def _json_lines(file: Path) -> Rows:
-    with file.open(encoding="utf-8", errors="replace") as lines:
+    with file.open(encoding="utf-8-sig", errors="replace") as lines:
         number = 0
         while line := lines.readline(MAX_LINE):
             number += 1
@@ -102,7 +111,7 @@ def _json_list(file: Path) -> Rows:
         yield "all", {"broken": FileFormatError(f"it is larger than {MAX_JSON:,} bytes; expected JSON lines instead")}
         return
     try:
-        found = json.loads(file.read_text(encoding="utf-8", errors="replace"))
+        found = json.loads(file.read_text(encoding="utf-8-sig", errors="replace"))
     except (ValueError, RecursionError) as error:
         yield "all", {"broken": FileFormatError(f"it is no JSON ({str(error)[:80]})")}
         return
@@ -121,7 +130,8 @@ def _object(line: str) -> Mapping[str, Any]:
 def _table(file: Path) -> Rows:
     with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
         try:
-            for number, row in enumerate(csv.DictReader(lines), 2):
+            short = iter(lambda: lines.readline(MAX_LINE), "")  # csv would take a line of any length into memory
+            for number, row in enumerate(csv.DictReader(short), 2):
                 yield f"line {number}", {str(name).strip().lower(): cell for name, cell in row.items() if name}
         except csv.Error as error:
             yield "the rest", {"broken": FileFormatError(f"it is no CSV ({error})")}
@@ -168,13 +178,24 @@ def _two_folders(path: Path) -> tuple[Path, Path] | None:
 def _pairs_of_files(path: Path, best: Path, rest: Path) -> Iterator[Foreign | Lost]:
     others = {file.stem: file for file in pictures_of(rest)}
     for file in pictures_of(best):
-        other = others.pop(file.stem, None)
+        where, other = f"{best.name}/{file.name}", others.pop(file.stem, None)
         if other is None:
-            yield Lost(f"{best.name}/{file.name}", f"{rest.name} has no picture of this name")
+            yield Lost(where, f"{rest.name} has no picture of this name")
+        elif not all(_inside(path, one) for one in (file, other)):
+            yield Lost(where, f"a link leads out of {path}; put the picture itself there")
         else:
-            yield Foreign((file, other), "left", prompt=caption_of(file.stem, (best, rest, path)))
+            yield Foreign((file, other), "left", prompt=caption_of(file.stem, (best, rest, path), path))
     for other in others.values():
         yield Lost(f"{rest.name}/{other.name}", f"{best.name} has no picture of this name")
+
+
+def _inside(root: Path, file: Path) -> bool:
+    """Whether a file is where it says: what comes in may be passed on, and must be the folder's own (`within`)."""
+    try:
+        within(root, str(file.relative_to(root)))
+    except FileFormatError:
+        return False
+    return True
 
 
 def pictures_of(folder: Path) -> list[Path]:
@@ -182,12 +203,15 @@ def pictures_of(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.suffix.lower() in _PICTURES and file.is_file())
 
 
-def caption_of(stem: str, folders: tuple[Path, ...]) -> str:
-    """What a text file of a picture's name says, in the first of these folders that has one; "" without."""
+def caption_of(stem: str, folders: tuple[Path, ...], root: Path | None = None) -> str:
+    """What a text file of a picture's name says, in the first of these folders that has one; "" without.
+
+    With a root, links that lead out of it are none.
+    """
     for folder in folders:
         for ending in _CAPTIONS:
             file = folder / f"{stem}{ending}"
-            if file.is_file():
+            if file.is_file() and (root is None or _inside(root, file)):
                 with file.open(encoding="utf-8", errors="replace") as text:
                     return text.read(MAX_LINE).strip()
     return ""

@@ -24,6 +24,7 @@ from palate.adapters.exchange import (
     import_answers,
     read_aesthetic_gradient,
     read_source,
+    sources,
 )
 from PIL import Image
 
@@ -67,6 +68,9 @@ def told(one):
     [
         ({"chosen": "0.png", "rejected": "1.png"}, (0, 1)),
         ({"winner": "0.png", "loser": "1.png"}, (0, 1)),
+        ({"chosen": "0.png", "rejected": "1.png", "label": 0.5}, "tie"),
+        ({"chosen": "0.png", "rejected": "1.png", "label": 1.0}, (0, 1)),
+        ({"image_0": "0.png", "image_1": "1.png", "prefer_0": "False", "prefer_1": "True"}, (1, 0)),
         ({"image_0": "0.png", "image_1": "1.png", "prefer_0": False, "prefer_1": True}, (1, 0)),
         ({"image_0": "0.png", "image_1": "1.png", "prefer_0": True, "prefer_1": True}, "tie"),
         ({"image_0": "0.png", "image_1": "1.png", "label": 1}, (1, 0)),
@@ -146,6 +150,53 @@ def test_no_name_leads_out_of_the_folder(tmp_path, name):
     assert isinstance(found, Lost)
 
 
+def test_no_link_in_two_folders_leads_out_of_them(tmp_path):
+    for side in ("chosen", "rejected"):
+        (tmp_path / "set" / side).mkdir(parents=True)
+    (tmp_path / "secret.png").write_bytes(png(1))
+    (tmp_path / "secret.txt").write_text("secret")
+    for name in ("a", "b"):
+        (tmp_path / "set" / "chosen" / f"{name}.png").write_bytes(png(2))
+    (tmp_path / "set" / "rejected" / "a.png").symlink_to(tmp_path / "secret.png")
+    (tmp_path / "set" / "rejected" / "b.png").write_bytes(png(3))
+    (tmp_path / "set" / "chosen" / "b.txt").symlink_to(tmp_path / "secret.txt")
+    lost, found = read_source(tmp_path / "set")
+    assert isinstance(lost, Lost) and "a link leads out of" in lost.why
+    assert found.prompt == ""
+
+
+@pytest.mark.parametrize("label", [2, -1, 10**400, "x"])
+def test_a_label_that_names_neither_picture_is_no_answer(folder, label):
+    (found,) = read(folder, "rows.jsonl", {"image_0": "0.png", "image_1": "1.png", "label": label})
+    assert isinstance(found, Lost) and "label is" in found.why
+
+
+@pytest.mark.parametrize(("name", "form"), [("a.jsonl", "{}"), ("a.json", "[{}]")])
+def test_the_mark_that_windows_writes_before_a_text_is_no_part_of_it(folder, name, form):
+    row = json.dumps({"chosen": "0.png", "rejected": "1.png"})
+    (folder / name).write_bytes(b"\xef\xbb\xbf" + form.replace("{}", row).encode())
+    (found,) = read_source(folder / name)
+    assert told(found) == (0, 1)
+
+
+def test_a_line_of_csv_without_end_is_read_in_parts(folder, monkeypatch):
+    monkeypatch.setattr(sources, "MAX_LINE", 1000)
+    (folder / "a.csv").write_text("Winner,Loser\n0.png,1.png\n" + "x" * 200_000)
+    found = list(read_source(folder / "a.csv"))
+    assert told(found[0]) == (0, 1) and all(isinstance(one, Lost) for one in found[1:])
+
+
+def test_what_may_not_be_read_is_a_named_error(folder, monkeypatch):
+    def refused(file):
+        raise PermissionError(13, "Permission denied")
+        yield
+
+    monkeypatch.setitem(sources._READERS, ".csv", refused)
+    (folder / "a.csv").write_text("")
+    with pytest.raises(FileFormatError, match="Permission denied"):
+        list(read_source(folder / "a.csv"))
+
+
 def test_what_cannot_be_used_is_named_and_the_rest_comes_in(folder, store):
     rows = [
         "{no json",
@@ -206,10 +257,12 @@ def test_what_goes_out_comes_back_in(answered, tmp_path, kind, count):
         imported = import_answers(back, read_source(tmp_path / "out"))
         assert (imported.added, imported.lost) == (count, 0)
         said = {(one.chosen, one.prompt) for name in back.people() for one in back.comparisons(name)}
+        outcomes = [one.outcome for name in back.people() for one in back.comparisons(name)]
     first, *_ = answered.comparisons()
     assert (first.left, "prompt 0") in said
     if kind != "folders":
         assert imported.people == {"person 1", "person 2"}
+        assert outcomes.count("tie") == 1
 
 
 def test_the_data_set_loads_where_it_is_meant_to(answered, tmp_path):
@@ -260,6 +313,8 @@ class Evil:
         (torch.full((8,), float("nan")), "NaN"),
         (torch.ones(3, 8), r"numbers of shape \(3, 8\)"),
         (torch.ones(8, dtype=torch.long), "it holds Tensor"),
+        (torch.ones(1).expand(1, 10**10), r"numbers of shape \(1, 10000000000\)"),  # 1.3 KB, and 40 GB to use
+        (torch.empty(8, device="meta"), "it holds Tensor"),
     ],
 )
 def test_what_is_no_gradient_is_refused_and_never_run(tmp_path, capsys, content, message):
