@@ -19,7 +19,7 @@ __all__ = ["MOST_BYTES", "bring_taste", "place_taste"]
 MOST_BYTES = 1 << 26  # of a file that is brought in; a taste's are below 1 MB
 ENDING = ".safetensors"
 NOBODY = "somebody"
-_CONTROL = re.compile(r"[\x00-\x1f\x7f/\\]")
+_ODD = re.compile(r'[\x00-\x1f\x7f/\\<>:"|?*\ud800-\udfff]')  # not in a file's name everywhere
 _ENDINGS = re.compile(r"(\.safetensors|\.png)+$", re.IGNORECASE)
 
 
@@ -36,7 +36,8 @@ def bring_taste(name: str, data: bytes, folder: Path, taken: Collection[str] = (
         FileFormatError: it is no taste; nothing is kept.
         StoreError: the folder can't be written.
     """
-    shown = _CONTROL.sub("_", Path(name.replace("\\", "/")).name)[-60:] or "file"  # 240 bytes at most
+    shown = _ODD.sub("_", Path(name.replace("\\", "/")).name)[-60:]  # 240 bytes at most
+    shown = shown if shown.strip(".") else "file"
     if len(data) > MOST_BYTES:
         raise FileFormatError(f"Cannot read {shown!r}: it has {len(data):,} bytes; expected a taste, below 1 MB.")
     content = carried(shown, data, "a taste")

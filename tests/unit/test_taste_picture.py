@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from palate.adapters.errors import FileFormatError
-from palate.adapters.files import carried, carry, load_taste, save_taste, save_taste_picture, taste_picture
+from palate.adapters.files import bring_taste, carried, carry, load_taste, save_taste, save_taste_picture, taste_picture
 from palate.adapters.files.taste_file import taste_bytes
 from palate.adapters.files.taste_picture import taste_mark
 from palate.adapters.taste import Accuracy, Taste
@@ -78,3 +78,12 @@ def test_a_name_in_another_script_is_inside_though_not_drawn(tmp_path):
 
 _PICTURE = taste_picture(taste())
 _CONTENT = taste_bytes(taste())
+
+
+@pytest.mark.parametrize(
+    "name", ["..", ".", "", "a/../..", "C:\\x\\a?.png", "\ud800.safetensors", "x" * 300, "\0\x1b[2J"]
+)
+def test_whatever_a_file_is_called_it_is_brought_into_its_folder(tmp_path, name):
+    file = bring_taste(name, taste_bytes(taste()), tmp_path / "shelf")
+    assert (file.parent, file.suffix) == (tmp_path / "shelf", ".safetensors")
+    assert load_taste(file).person == "Mara"
