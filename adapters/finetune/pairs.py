@@ -65,21 +65,58 @@ def pairs_of(store: PreferenceStore, person: str) -> list[LabelledPair]:
 def split_pairs(pairs: Sequence[LabelledPair]) -> tuple[list[LabelledPair], list[LabelledPair]]:
     """Return pairs to train on, and pairs to judge by: none of fewer than 6, else about every seventh.
 
-    What a ranking implied stays together: three of its pairs say what the fourth will be. What an answer's pictures
-    hash to decides, so the same pairs are always split alike, and new answers move few old ones.
+    What a ranking implied stays together: three of its pairs say what the fourth will be. So do pairs that have a
+    picture in common, since whoever was taught that it is liked is right about it wherever it comes again; only where
+    hardly any could then be held out, as with a few pictures that are asked about again and again, they don't. What an
+    answer's pictures hash to decides, so the same pairs are always split alike, and new answers move few old ones.
     """
-    answers: dict[object, list[int]] = {}
-    for index, pair in enumerate(pairs):
-        answers.setdefault(("pair", index) if pair.ranking is None else pair.ranking, []).append(index)
-    if len(pairs) < 2 * FEWEST_HELD_OUT or len(answers) < 2:
-        return list(pairs), []
     count = min(MOST_HELD_OUT, max(FEWEST_HELD_OUT, round(HELD_OUT * len(pairs))))
-    held: set[int] = set()
-    for rows in sorted(answers.values(), key=lambda rows: min(_hash(pairs[row]) for row in rows)):
-        if len(held) < count and 2 * (len(held) + len(rows)) <= len(pairs):
-            held.update(rows)
+    held = _held_out(pairs, _with_common_pictures(pairs), count, min(2 * count, len(pairs) // 2))
+    if 2 * len(held) < count:
+        held = _held_out(pairs, _answers(pairs), count, len(pairs) // 2)
     kept = [pair for index, pair in enumerate(pairs) if index not in held]
     return kept, [pair for index, pair in enumerate(pairs) if index in held]
+
+
+def _held_out(pairs: Sequence[LabelledPair], groups: Sequence[Sequence[int]], count: int, most: int) -> set[int]:
+    """Indices of `count` pairs or so, `most` at most, when each group is held out as a whole or not at all."""
+    held: set[int] = set()
+    if len(pairs) < 2 * FEWEST_HELD_OUT or len(groups) < 2:
+        return held
+    for rows in sorted(groups, key=lambda rows: min(_hash(pairs[row]) for row in rows)):
+        if len(held) < count and len(held) + len(rows) <= most:
+            held.update(rows)
+    return held
+
+
+def _answers(pairs: Sequence[LabelledPair]) -> list[list[int]]:
+    """Indices of the pairs of each answer: one, or what a ranking implied."""
+    found: dict[object, list[int]] = {}
+    for index, pair in enumerate(pairs):
+        found.setdefault(("pair", index) if pair.ranking is None else pair.ranking, []).append(index)
+    return list(found.values())
+
+
+def _with_common_pictures(pairs: Sequence[LabelledPair]) -> list[list[int]]:
+    """Answers, joined as long as two have a picture in common."""
+    of: dict[Path, Path] = {}  # another picture of the same group; its own for the one that stands for all
+
+    def first(picture: Path) -> Path:
+        of.setdefault(picture, picture)
+        while of[picture] != picture:
+            of[picture] = of[of[picture]]
+            picture = of[picture]
+        return picture
+
+    answers = _answers(pairs)
+    for rows in answers:
+        for row in rows:
+            for picture in (pairs[row].chosen, pairs[row].rejected):
+                of[first(picture)] = first(pairs[rows[0]].chosen)
+    found: dict[Path, list[int]] = {}
+    for rows in answers:
+        found.setdefault(first(pairs[rows[0]].chosen), []).extend(rows)
+    return list(found.values())
 
 
 def _hash(pair: LabelledPair) -> str:

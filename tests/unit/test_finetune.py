@@ -149,6 +149,26 @@ def test_what_a_ranking_implied_is_trained_on_or_held_out_as_a_whole() -> None:
     assert len(split_pairs(pairs[:12])[1]) == 6
 
 
+def test_who_is_trained_on_has_no_picture_of_who_is_held_out() -> None:
+    """Chains of three pairs, as where the chosen picture comes again; an even one, whose middle is answered last."""
+    chains = [
+        LabelledPair(Path(f"{chain}{one}"), Path(f"{chain}{other}"))
+        for one, other in ("ab", "cd", "bc")
+        for chain in range(12)
+    ]
+    kept, held = split_pairs(chains)
+    pictures = [{picture for pair in side for picture in (pair.chosen, pair.rejected)} for side in (kept, held)]
+    assert len(held) == 6 and not pictures[0] & pictures[1]
+    assert set(map(str, split_pairs(chains[::-1])[1])) == set(map(str, held))
+    # All of them about one picture: then some of those are held out, or nothing would be known.
+    best = [LabelledPair(Path("best"), Path(f"{k}")) for k in range(20)]
+    assert [len(side) for side in split_pairs(best)] == [17, 3]
+    # So many of one picture are trained on, rather than held out for its sake.
+    others = [LabelledPair(Path(f"{k}a"), Path(f"{k}b")) for k in range(40)]
+    kept, held = split_pairs([*best, *others])
+    assert len(held) == 9 and set(map(str, best)) <= set(map(str, kept))
+
+
 def test_better_than_none_is_said_where_it_is_sure() -> None:
     """Of 10 pairs, 9 right have the interval 0.60 to 0.98, and 8 right 0.49 to 0.94."""
 
