@@ -17,7 +17,7 @@ choose_person, next_pair, open_tab = driving.choose_person, driving.next_pair, d
 
 
 def test_keys_and_the_address_choose_the_tab(page):
-    for key, name in (("2", "taste"), ("5", "people"), ("1", "compare")):
+    for key, name in (("2", "taste"), ("6", "people"), ("1", "compare")):
         page.keyboard.press(key)
         sync_api.expect(page.locator(f"#palate-page-{name}")).to_be_visible()
         assert page.url.endswith(f"#{name}")

@@ -40,6 +40,13 @@ def test_all_nodes_are_there_with_tooltips(host: Host) -> None:
         "PalateSaveTaste",
         "PalateLoadTaste",
         "PalateSaveEmbedding",
+        "PalateLoadPPD",
+        "PalateEncodeUser",
+        "PalateBlendUsers",
+        "PalateApplyUser",
+        "PalateSaveUser",
+        "PalateLoadUser",
+        "PalateTrainPreferenceLora",
     }
     for name in ours:
         assert nodes[name]["description"] and nodes[name]["display_name"]

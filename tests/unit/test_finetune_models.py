@@ -173,12 +173,15 @@ def test_samples_before_and_after_and_a_merged_model(tmp_path: Path) -> None:
         (0, ["1 after 0 steps.png"]),  # all pairs have one prompt
         (4, ["1 after 4 steps.png"]),
     ]
-    before, after = (Image.open(files[0]).tobytes() for _, files in told)
-    assert before != after
+    before, after = (np.asarray(Image.open(files[0]), np.int16) for _, files in told)
+    moved = np.abs(after - before)
+    assert moved.any()
     pictures = []
     for model in (base, tmp_path / "merged"):
         generator = Generator(model)
-        pictures.append(generator.images("a red star", [0], size=16)[0])
-    assert pictures[0].tobytes() == before
-    apart = np.abs(np.asarray(pictures[1], np.int16) - np.asarray(Image.open(told[1][1][0]), np.int16))
-    assert found.file.is_file() and apart.max() <= 2  # the merged weights are rounded to half precision
+        pictures.append(np.asarray(generator.images("a red star", [0], size=16)[0], np.int16))
+    assert (pictures[0] == before).all()
+    apart = np.abs(pictures[1] - after)
+    assert (
+        found.file.is_file() and apart.mean() < 0.2 * moved.mean()
+    )  # the merged weights are rounded to half precision
