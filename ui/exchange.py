@@ -102,10 +102,11 @@ def compare(arguments: argparse.Namespace, store: Path) -> int:
     files = [typed_path(arguments.left), typed_path(arguments.right)]
     facts = [facts_of_picture(file) for file in files]
     prompt = arguments.prompt or (facts[0].prompt if facts[0].prompt == facts[1].prompt else "")
+    model = facts[0].model if facts[0].model == facts[1].model else ""
     with PreferenceStore(store) as answers:
         left, right = (answers.add_image(file) for file in files)
         said = Comparison(
-            arguments.person, left, right, arguments.outcome, prompt, facts[0].seed, facts[1].seed, source="command"
+            arguments.person, left, right, arguments.outcome, prompt, facts[0].seed, facts[1].seed, model, "command"
         )
         number, count = answers.add(said).id, answers.count(arguments.person)
     if arguments.json:
@@ -150,18 +151,20 @@ def _import_taste(arguments: argparse.Namespace, source: Path) -> int:
 
     from ..adapters.encoders import load_encoder
     from ..adapters.exchange import read_aesthetic_gradient
-    from ..adapters.files import save_taste
-    from ..adapters.places import safe_name, tastes_folder, typed_path
+    from ..adapters.files import place_taste, save_taste
+    from ..adapters.files.taste_file import taste_bytes
+    from ..adapters.places import safe_name, tastes_folder
     from .export import silence
+    from .tastes import taste_file
 
     silence()
     encoder = load_encoder(arguments.encoder)
     taste = read_aesthetic_gradient(source, encoder, encoder.dim)
     taste = replace(taste, person=arguments.person or taste.person)
-    file = (
-        typed_path(arguments.output) if arguments.output else tastes_folder() / f"{safe_name(source.stem)}.safetensors"
-    )
-    saved = save_taste(taste, file)
+    if arguments.output:
+        saved = save_taste(taste, taste_file(arguments.output))
+    else:  # what is on the shelf stays: somebody's own taste may have this name
+        saved = place_taste(safe_name(source.stem), taste_bytes(taste), tastes_folder())
     print(json.dumps({"file": str(saved)}) if arguments.json else f"Saved {saved}")
     return 0
 

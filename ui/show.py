@@ -39,7 +39,7 @@ def show_taste(arguments: argparse.Namespace, store: Path, tools: Tools | None =
         StoreError: there is no store, or the page can't be written.
         FileFormatError: it names a file that is no taste.
     """
-    if arguments.person.endswith((".safetensors", ".png")):
+    if arguments.person.lower().endswith((".safetensors", ".png")):
         return _show_file(arguments)
     from ..adapters.comparisons import PreferenceStore
     from ..adapters.places import typed_path
@@ -88,8 +88,13 @@ def _show_file(arguments: argparse.Namespace) -> int:
     else:
         facts = facts_of(said)
         wide = max(len(name) for name, _ in facts)
-        print("\n".join(f"{name:{wide}}  {value}" for name, value in facts))
+        print("\n".join(f"{name:{wide}}  {_printable(value)}" for name, value in facts))
     return 0
+
+
+def _printable(text: str) -> str:
+    """Somebody else's text, without what would move the cursor, clear the terminal or look like another line."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _as_json(studio: Studio, looks: Looks, person: str, prompt: str) -> dict[str, Any]:

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..adapters.errors import ImageError, PreferenceError
+from ..adapters.places import typed_path
 
 if TYPE_CHECKING:
     from ..adapters.encoders import ImageTextEncoder
     from ..adapters.taste import Taste
 
-__all__ = ["add_taste_commands", "blend", "card_of", "fit", "rank"]
+__all__ = ["add_taste_commands", "blend", "card_of", "fit", "rank", "taste_file", "weighted"]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+ENDING = ".safetensors"
 _AT_A_TIME = 16  # pictures in memory
 
 
@@ -82,14 +84,15 @@ def fit(arguments: argparse.Namespace, store: Path) -> int:
     from ..adapters.taste import fit_taste, learned_report
     from .export import progress_line
 
+    default = tastes_folder() / f"{safe_name(arguments.person)}{ENDING}"
+    path = taste_file(arguments.output) if arguments.output else default
     encoder = _encoder(arguments)
     with PreferenceStore.existing(store) as answers:
         images = [side for one in answers.comparisons(arguments.person) for side in (one.left, one.right)]
         encode_readable(answers, encoder, images, on_batch=progress_line("Looking at pictures", sys.stderr))
         taste = fit_taste(answers, encoder, arguments.person, base=arguments.base, half_life=arguments.half_life)
         taste = replace(taste, accuracy=learned_report(answers, encoder, arguments.person).measured)
-    default = tastes_folder() / f"{safe_name(arguments.person)}.safetensors"
-    return _save(taste, Path(arguments.output) if arguments.output else default, arguments)
+    return _save(taste, path, arguments)
 
 
 def blend(arguments: argparse.Namespace) -> int:
@@ -102,7 +105,7 @@ def blend(arguments: argparse.Namespace) -> int:
     from ..adapters.taste import blend_tastes
 
     files, weights = zip(*(weighted(word) for word in arguments.tastes), strict=True)
-    return _save(blend_tastes([load_taste(file) for file in files], weights), Path(arguments.output), arguments)
+    return _save(blend_tastes([load_taste(file) for file in files], weights), taste_file(arguments.output), arguments)
 
 
 def rank(arguments: argparse.Namespace, store: Path) -> int:
@@ -116,7 +119,7 @@ def rank(arguments: argparse.Namespace, store: Path) -> int:
     from ..adapters.files import load_taste
     from ..adapters.taste import fit_taste
 
-    files = _pictures(Path(arguments.folder).expanduser())
+    files = _pictures(typed_path(arguments.folder))
     encoder = _encoder(arguments)
     if arguments.taste:
         taste = load_taste(arguments.taste, encoder)
@@ -145,7 +148,7 @@ def card_of(file: str | Path) -> dict[str, Any]:
     from ..adapters.files import describe
 
     said = describe(file)
-    accuracy = said.accuracy and {key: round(float(value), 4) for key, value in vars(said.accuracy).items()}
+    accuracy = said.accuracy and {key: round(value, 4) for key, value in vars(said.accuracy).items()}
     return {**{key: value for key, value in vars(said).items() if key != "accuracy"}, "accuracy": accuracy}
 
 
@@ -166,14 +169,25 @@ def weighted(word: str) -> tuple[str, float]:
         ) from None
 
 
+def taste_file(typed: str) -> Path:
+    """Return the path that was typed for a taste, with its ending.
+
+    Raises:
+        TasteCommandError: it is a folder.
+    """
+    path = typed_path(typed)
+    if path.is_dir() or not path.name:
+        raise TasteCommandError(f"Cannot save the taste as {typed!r}: it is a folder; expected a file's name in it.")
+    return path if path.suffix == ENDING else path.with_name(path.name + ENDING)
+
+
 def _save(taste: Taste, path: Path, arguments: argparse.Namespace) -> int:
     from ..adapters.files import save_taste, save_taste_picture
 
     taste = replace(taste, author=arguments.author, licence=arguments.licence)
     if arguments.private:
         taste = replace(taste, person="")
-    ending = ".safetensors"
-    saved = save_taste(taste, path if path.suffix == ending else path.with_name(path.name + ending))
+    saved = save_taste(taste, path)
     picture = save_taste_picture(taste, arguments.picture) if arguments.picture else None
     if arguments.json:
         print(json.dumps({"file": str(saved), "picture": picture and str(picture)} | card_of(saved)))

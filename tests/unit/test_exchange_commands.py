@@ -8,6 +8,7 @@ from palate.adapters.comparisons import PreferenceStore
 from palate.adapters.files import load_taste
 from palate.ui import cli
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 
 @pytest.fixture
@@ -41,6 +42,30 @@ def test_an_aesthetic_gradient_becomes_a_taste_file(home, capsys):
     code, said = run(capsys, "import", home / "style.pt", "--encoder", "playground", "-o", home / "style.safetensors")
     assert code == 0, said.err
     assert load_taste(home / "style.safetensors").person == "style"
+
+
+def test_a_gradient_never_takes_the_place_of_a_taste_of_its_name(home, capsys):
+    torch.save(torch.ones(1, 96), home / "mara.pt")
+    mine = home / "home" / "tastes" / "mara.safetensors"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    for _ in range(2):  # the same one twice is one
+        code, said = run(capsys, "import", home / "mara.pt", "--encoder", "playground", "--json")
+        assert (code, json.loads(said.out)["file"]) == (0, str(mine.with_name("mara-2.safetensors")))
+    assert mine.read_bytes() == b"mine"
+    run(capsys, "import", home / "mara.pt", "--encoder", "playground", "-o", home / "other")
+    assert load_taste(home / "other.safetensors").person == "mara"
+
+
+def test_compare_keeps_what_both_pictures_say_of_their_model(home, capsys):
+    for number in range(2):
+        said = PngInfo()
+        said.add_text("parameters", f"a star\nSteps: 20, Seed: {number}, Model: dreams")
+        Image.new("RGB", (8, 8), (90 * number, 1, 2)).save(home / f"{number}.png", pnginfo=said)
+    assert run(capsys, "compare", home / "0.png", home / "1.png", "left")[0] == 0
+    with PreferenceStore.existing(home / "home" / "store") as store:
+        (one,) = store.comparisons("me")
+    assert (one.prompt, one.left_seed, one.right_seed, one.model, one.source) == ("a star", 0, 1, "dreams", "command")
 
 
 @pytest.mark.parametrize(

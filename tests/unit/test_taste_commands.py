@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from palate.adapters.comparisons import PreferenceStore
-from palate.adapters.files import load_taste
+from palate.adapters.files import load_taste, save_taste
+from palate.adapters.taste import Taste
 from palate.ui import cli
 from PIL import Image
 
@@ -101,3 +102,16 @@ def test_a_file_is_shown(store, tmp_path, capsys, shown):
 def test_what_cannot_be_done_is_one_line(store, capsys, words, said):
     assert cli.main(words) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("output", [".", "..", "{folder}", "/"])
+def test_a_folder_is_no_file_to_save_a_taste_as(store, tmp_path, capsys, output):
+    assert cli.main(["fit", "Mara", "-o", output.format(folder=tmp_path)]) == 2
+    assert "it is a folder; expected a file's name" in capsys.readouterr().err
+
+
+def test_what_a_file_says_cannot_steer_the_terminal(tmp_path, capsys):
+    odd = Taste(torch.ones(4), "e" * 64, "ViT\x1b[2J", "Mara\nAnswers  9999", 3)
+    assert cli.main(["show", str(save_taste(odd, tmp_path / "odd.safetensors"))]) == 0
+    said = capsys.readouterr().out
+    assert "\x1b" not in said and "Mara\N{REPLACEMENT CHARACTER}Answers" in said
