@@ -49,6 +49,8 @@ def test_strengths_are_painted_plain_first_then_the_one_asked_for():
         ({"strength": 100}, "strength 100.0; expected 0 to 2"),
         ({"strength": "much"}, "strength is 'much'"),
         ({"strength": float("nan")}, "strength is nan"),
+        ({"strength": 10**400}, "strength is 1000"),
+        ({"seeds": ["+-5"]}, "seed is '\\+-5'"),
         ({"method": "magic"}, "method 'magic'"),
         ({"seeds": [-1]}, "seeds -1"),
         ({"seeds": [2**64]}, "expected 0 to 2\\^64 - 1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -128,15 +129,19 @@ def _number(body: Mapping[str, Any], key: str, default: float | None = None) -> 
     value = body.get(key, default)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    try:
+        number = math.nan if isinstance(value, bool) or not isinstance(value, (int, float)) else float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
+    if not math.isfinite(number):
         raise SteeringError(f"Cannot generate: {key} is {_shown(value)}; expected a number. Type it again.")
-    return float(value)
+    return number
 
 
 def _whole(body: Mapping[str, Any], key: str) -> int:
     value = body.get(key)
     # Seeds of 64 bits come as text: a browser's numbers are exact up to 2^53 only.
-    if isinstance(value, str) and len(value) <= 24 and value.strip().lstrip("+-").isdecimal():
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,20}\s*", value):
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
