@@ -134,11 +134,9 @@ class _Preparing:
         self.prompts: dict[str, int] = {prompt: number for number, prompt in enumerate(self.tables.prompts())}
         done = set(self.tables.facts["done"])
         for shard in self.source.shards():
-            # A data set may lie elsewhere when it goes on.
-            name = Path(shard).name
-            if name not in done:
+            if shard not in done:
                 self._shard(shard)
-                done.add(name)
+                done.add(shard)
                 self.tables.keep(done=sorted(done), names=list(self.names), found=dict(self.found))
         self._prompt("", last=True)
         self.tables.keep(complete=True)

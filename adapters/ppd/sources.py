@@ -89,8 +89,12 @@ class DataSet:
 
     @property
     def identity(self) -> str:
-        facts = [(file.name, file.stat().st_size) for file in self._files()]
+        facts = [(shard, (self._root / shard).stat().st_size) for shard in self.shards()]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    @property
+    def _root(self) -> Path:
+        return self.path.parent if self.path.is_file() else self.path
 
     def _files(self) -> list[Path]:
         if self.path.is_file():
@@ -104,7 +108,8 @@ class DataSet:
         return found
 
     def shards(self) -> Sequence[str]:
-        return [str(file) for file in self._files()]
+        # By their place in the data set: parts are often called alike, and all of it may lie elsewhere when it goes on.
+        return [file.relative_to(self._root).as_posix() for file in self._files()]
 
     def count(self) -> int | None:
         files = self._files()
@@ -123,4 +128,4 @@ class DataSet:
         return total
 
     def answers(self, shard: str) -> Iterator[Foreign | Lost]:
-        yield from read_source(Path(shard))
+        yield from read_source(self._root / shard)

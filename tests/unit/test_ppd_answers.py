@@ -150,6 +150,19 @@ def test_a_killed_preparation_goes_on_from_its_last_whole_shard(tmp_path: Path, 
     assert again == []
 
 
+def test_parts_that_are_called_alike_are_all_read(tmp_path: Path, readers: Readers) -> None:
+    for split, user in (("train", 1), ("test", 2)):
+        write_shards(tmp_path / "data" / "default" / split, rows(user, 2))
+    data, _ = prepare_people(DataSet(tmp_path / "data"), readers, tmp_path / "kept")
+    assert data.names == ("1", "2")
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    again: list[int] = []
+    prepare_people(DataSet(tmp_path / "elsewhere"), readers, tmp_path / "kept", on_answer=lambda *_: again.append(1))
+    assert again == []
+    alone = tmp_path / "elsewhere" / "default" / "test" / "part-000.parquet"
+    assert [answer.person for answer in DataSet(alone).answers(*DataSet(alone).shards())] == ["2", "2"]
+
+
 def test_a_preparation_of_something_else_begins_anew(tmp_path: Path, readers: Readers) -> None:
     one = DataSet(write_shards(tmp_path / "a", rows(1, 2) + rows(2, 2, 10)))
     other = DataSet(write_shards(tmp_path / "b", rows(7, 3) + rows(8, 3, 10)))
