@@ -20,6 +20,7 @@ from server import PromptServer
 
 from ..adapters.errors import PreferenceError, StoreError
 from ..adapters.files import bring_taste, describe
+from ..adapters.places import safe_name
 from . import pairs, sidebar
 from .closed import Refused, admit, read_file, read_json, text
 from .sockets import open_store, tastes_folder
@@ -127,7 +128,9 @@ def _undo(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bring(name: str, data: bytes) -> dict[str, Any]:
-    file = bring_taste(name, data, tastes_folder())
+    # Not under a name that saving a taste of somebody here writes to: what was brought in would be replaced.
+    here = {safe_name(one) for one in ("me", *open_store().people()) if one.strip()}
+    file = bring_taste(name, data, tastes_folder(), here)
     return {"file": file.name, "person": describe(file).person}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import urllib.error
 import urllib.request
 from typing import Any
@@ -60,3 +61,14 @@ def test_what_is_no_taste_is_one_sentence(host: Host, data: bytes, status: int) 
         urllib.request.urlopen(request, timeout=30)
     assert refused.value.code == status
     assert b'"error"' in refused.value.read()
+
+
+def test_what_is_brought_never_gets_a_name_that_saving_writes_to(host: Host) -> None:
+    request = urllib.request.Request(
+        f"{host.url}/palate/bring?name=me.png",
+        taste_picture(taste("Ann")),
+        {"Content-Type": "application/octet-stream"},
+        method="POST",
+    )
+    with urllib.request.urlopen(request, timeout=30) as response:
+        assert json.load(response) == {"file": "me-2.safetensors", "person": "Ann"}

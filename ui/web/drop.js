@@ -9,13 +9,13 @@ import { loadTexts, say } from "./palate/texts.js";
 
 const NODE = "PalateLoadTaste";
 const LARGEST = 4 << 20; // bytes
-const MARKS = ["plTe", '"palate.taste"']; // of a picture that carries something; of the file itself
+const MARK = '"palate.taste"'; // of the file, which lies as it is in a picture that carries it
 
 /** Whether a file holds a taste, as far as its beginning and its size say. */
 async function isTaste(file) {
   if (!/\.(png|safetensors)$/i.test(file?.name ?? "") || file.size > LARGEST) return false;
   const text = new TextDecoder("latin1").decode(await file.arrayBuffer());
-  return MARKS.some((mark) => text.includes(mark));
+  return text.includes(MARK);
 }
 
 /** @returns {Promise<{file: string, person: string}>} */
