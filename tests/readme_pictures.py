@@ -80,7 +80,7 @@ def visit(page: Page, folder: Path, look: str, prompt: str) -> None:
     page.wait_for_selector('#palate-generate [data-part="working"]', state="hidden")
     take(page, folder / f"panel-generate{look}.png", whole=False)
     page.keyboard.press("Escape")
-    for name in ("share", "people"):
+    for name in ("train", "share", "people"):
         page.evaluate("name => window.palate.show(name)", name)
         page.wait_for_timeout(1500)  # for its lists
         take(page, folder / f"panel-{name}{look}.png", whole=False)
