@@ -155,14 +155,14 @@ def _import_taste(arguments: argparse.Namespace, source: Path) -> int:
     from ..adapters.files.taste_file import taste_bytes
     from ..adapters.places import safe_name, tastes_folder
     from .export import silence
-    from .tastes import taste_file
+    from .tastes import file_to_save
 
     silence()
     encoder = load_encoder(arguments.encoder)
     taste = read_aesthetic_gradient(source, encoder, encoder.dim)
     taste = replace(taste, person=arguments.person or taste.person)
     if arguments.output:
-        saved = save_taste(taste, taste_file(arguments.output))
+        saved = save_taste(taste, file_to_save(arguments.output))
     else:  # what is on the shelf stays: somebody's own taste may have this name
         saved = place_taste(safe_name(source.stem), taste_bytes(taste), tastes_folder())
     print(json.dumps({"file": str(saved)}) if arguments.json else f"Saved {saved}")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..adapters.encoders import ImageTextEncoder
     from ..adapters.taste import Taste
 
-__all__ = ["add_taste_commands", "blend", "card_of", "fit", "rank", "taste_file", "weighted"]
+__all__ = ["add_taste_commands", "blend", "card_of", "file_to_save", "fit", "rank", "weighted"]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 ENDING = ".safetensors"
@@ -85,7 +85,7 @@ def fit(arguments: argparse.Namespace, store: Path) -> int:
     from .export import progress_line
 
     default = tastes_folder() / f"{safe_name(arguments.person)}{ENDING}"
-    path = taste_file(arguments.output) if arguments.output else default
+    path = file_to_save(arguments.output) if arguments.output else default
     encoder = _encoder(arguments)
     with PreferenceStore.existing(store) as answers:
         images = [side for one in answers.comparisons(arguments.person) for side in (one.left, one.right)]
@@ -105,7 +105,7 @@ def blend(arguments: argparse.Namespace) -> int:
     from ..adapters.taste import blend_tastes
 
     files, weights = zip(*(weighted(word) for word in arguments.tastes), strict=True)
-    return _save(blend_tastes([load_taste(file) for file in files], weights), taste_file(arguments.output), arguments)
+    return _save(blend_tastes([load_taste(file) for file in files], weights), file_to_save(arguments.output), arguments)
 
 
 def rank(arguments: argparse.Namespace, store: Path) -> int:
@@ -169,16 +169,18 @@ def weighted(word: str) -> tuple[str, float]:
         ) from None
 
 
-def taste_file(typed: str) -> Path:
-    """Return the path that was typed for a taste, with its ending.
+def file_to_save(typed: str) -> Path:
+    """Return the path that was typed for a file, with the ending of safetensors.
 
     Raises:
         TasteCommandError: it is a folder.
     """
+    from ..adapters.files.user_file import safetensors_path
+
     path = typed_path(typed)
     if path.is_dir() or not path.name:
-        raise TasteCommandError(f"Cannot save the taste as {typed!r}: it is a folder; expected a file's name in it.")
-    return path if path.suffix == ENDING else path.with_name(path.name + ENDING)
+        raise TasteCommandError(f"Cannot save as {typed!r}: it is a folder; expected a file's name in it.")
+    return safetensors_path(path)
 
 
 def _save(taste: Taste, path: Path, arguments: argparse.Namespace) -> int:

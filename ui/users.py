@@ -39,15 +39,16 @@ def user(arguments: argparse.Namespace, store: Path) -> int:
     from ..adapters.comparisons import PreferenceStore
     from ..adapters.encoders import load_encoder
     from ..adapters.files import describe_user, save_user
-    from ..adapters.places import safe_name, typed_path, users_folder
+    from ..adapters.places import safe_name, users_folder
     from ..adapters.ppd.model import encode_user
+    from .tastes import file_to_save
 
+    output = file_to_save(arguments.output) if arguments.output else users_folder() / safe_name(arguments.person)
     with PreferenceStore.existing(store) as answers:
         ppd = ppd_named(arguments.ppd)
         encoder = load_encoder(arguments.encoder, arguments.device)
         made = encode_user(answers, encoder, arguments.person, ppd, arguments.most)
-    output = arguments.output or users_folder() / safe_name(arguments.person)
-    file = save_user(replace(made, person="") if arguments.private else made, typed_path(output))
+    file = save_user(replace(made, person="") if arguments.private else made, output)
     if arguments.json:
         print(json.dumps({"file": str(file)} | vars(describe_user(file)), ensure_ascii=False))
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,13 +35,19 @@ class Look:
         """Refuse what makes no picture.
 
         Raises:
-            SteeringError: no steps, a size that isn't a multiple of 8, or seeds beyond 64 bits.
+            SteeringError: no steps, guidance that is NaN, a size that isn't a multiple of 8, or seeds beyond 64 bits.
         """
         sizes = all(side >= 8 and side % 8 == 0 for side in (self.width, self.height))
-        if self.steps < 1 or not sizes or any(not 0 <= seed < 2**64 for seed in seeds):
+        if (
+            self.steps < 1
+            or not sizes
+            or not math.isfinite(self.guidance)
+            or any(not 0 <= seed < 2**64 for seed in seeds)
+        ):
             raise SteeringError(
-                f"Cannot generate: {self.steps} steps, {self.width}x{self.height} pixels, seeds {list(seeds)}; "
-                "expected at least one step, multiples of 8, and seeds from 0 to 2^64 - 1. Change them."
+                f"Cannot generate: {self.steps} steps, guidance {self.guidance:g}, {self.width}x{self.height} pixels, "
+                f"seeds {list(seeds)}; expected at least one step, a number, multiples of 8, and seeds from 0 to "
+                "2^64 - 1. Change them."
             )
 
 

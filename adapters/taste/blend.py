@@ -49,7 +49,11 @@ def blend_tastes(tastes: Sequence[Taste], weights: Sequence[float]) -> Taste:
     first = parts[0][0]
     for taste, _ in parts:
         _require_alike(first, taste)
-    variance = sum(weight**2 * taste.prior_variance for taste, weight in parts)
+    variance = sum(weight * weight * taste.prior_variance for taste, weight in parts)
+    if not 0 < variance < math.inf:
+        raise ShapeError(
+            f"Cannot blend tastes: weights up to {max(abs(weight) for _, weight in parts):g}; expected some about 1."
+        )
     text = [taste.text_weights for taste, _ in parts]
     bases = {taste.base for taste, _ in parts}
     return Taste(

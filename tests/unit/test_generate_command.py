@@ -176,3 +176,12 @@ def test_a_size_that_is_none_is_refused(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         cli.main(["generate", "x", "--size", "large"])
     assert "expected 512 or 768x512" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"), [(["--guidance", "nan"], "2 steps, guidance nan"), (["--steps", "0"], "0 steps")]
+)
+def test_what_makes_no_picture_is_told(folder: Path, home: Path, capsys, more: list[str], said: str) -> None:
+    assert cli.main(words(folder, *more, "-o", "one")) == 2
+    assert f"Cannot generate: {said}" in capsys.readouterr().err
+    assert not (home / "one.png").exists()

@@ -77,6 +77,8 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         blend_tastes([ann], [0.0])
     with pytest.raises(ShapeError, match="2 tastes: weights are 1; expected a number for each"):
         blend_tastes([ann, ann], [1.0])
+    with pytest.raises(ShapeError, match=r"weights up to 1e\+308; expected some about 1"):
+        blend_tastes([ann], [1e308])
     with pytest.raises(ShapeError, match="weights are nan"):
         blend_tastes([ann], [float("nan")])
     with pytest.raises(ShapeError, match="2 and 1 wide"):

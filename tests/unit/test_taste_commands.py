@@ -104,9 +104,10 @@ def test_what_cannot_be_done_is_one_line(store, capsys, words, said):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["fit", "user"])
 @pytest.mark.parametrize("output", [".", "..", "{folder}", "/"])
-def test_a_folder_is_no_file_to_save_a_taste_as(store, tmp_path, capsys, output):
-    assert cli.main(["fit", "Mara", "-o", output.format(folder=tmp_path)]) == 2
+def test_a_folder_is_no_file_to_save_as(store, tmp_path, capsys, output, command):
+    assert cli.main([command, "Mara", "-o", output.format(folder=tmp_path)]) == 2
     assert "it is a folder; expected a file's name" in capsys.readouterr().err
 
 
