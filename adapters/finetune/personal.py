@@ -120,8 +120,8 @@ def train_personal_lora(
         unet.enable_gradient_checkpointing()
     denoiser = Denoiser(unet, noising_of(pipeline.scheduler), device, precision)
     known = _known(kept, encoder, {settings.loss, *settings.stages})
-    if known.doubts is not None:
-        about += "/doubted"
+    if known.embeddings is not None and encoder is not None:
+        about += f"/{encoder.identity}"
     look = replace(loaded.defaults, size=size)
     prompts = prompts_of(held, kept, samples if among.first else 0)
     painter = Samples(pipeline, text, look, prompts, settings.seed, folder, precision)

@@ -100,6 +100,7 @@ class TrainSettings:
             "caption_dropout": (0.0, 1.0),
             "flip_rate": (0.0, 0.49),
             "temperature": (1e-4, 100.0),
+            "seed": (0, 2**64 - 1),
             "size": (8, 4096),
             "check_every": (1, 1_000_000),
             "warmup": (0.0, 1.0),

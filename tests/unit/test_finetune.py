@@ -7,6 +7,7 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -423,19 +424,49 @@ def test_settings_are_chosen_by_how_much_there_is_and_wrong_ones_named() -> None
         TrainSettings(loss="dop")
     with pytest.raises(FineTuneError, match="rank is 0; expected 1 to 128"):
         TrainSettings(rank=0)
+    for seed in (-1, 2**64):
+        with pytest.raises(FineTuneError, match="seed is "):
+            TrainSettings(seed=seed)
     with pytest.raises(FineTuneError, match="with dpo: variant 'released'; expected none"):
         TrainSettings(variant="released")
     with pytest.raises(FineTuneError, match="variant 'paper'; expected one of code, paper_exponent"):
         TrainSettings(loss="mapo", variant="paper")
 
 
-def test_from_answers_to_a_file(folder: Path, tmp_path: Path) -> None:
+def grey_pairs(folder: Path) -> list[LabelledPair]:
     pairs = []
     for k in range(8):
-        paths = [tmp_path / f"{k}{side}.png" for side in "ab"]
+        paths = [folder / f"{k}{side}.png" for side in "ab"]
         for shade, path in zip((60 + 5 * k, 200 - 5 * k), paths, strict=True):
             Image.new("RGB", (16, 16), (shade, shade, shade)).save(path)
         pairs.append(LabelledPair(paths[0], paths[1], "a red star"))
+    return pairs
+
+
+def test_a_stopped_contrast_does_not_go_on_with_another_encoder(folder: Path, tmp_path: Path) -> None:
+    pairs, told = grey_pairs(tmp_path), list[int]()
+    settings = replace(QUICK, size=16, loss="rpo", batch=4, steps=2)
+
+    def train(identity: str, cancelled) -> None:
+        told.clear()
+        encoder = SimpleNamespace(
+            identity=identity,
+            has_text=False,
+            encode_images=lambda pictures: torch.linspace(1, 2, 4 * len(pictures)).view(-1, 4),
+        )
+        more = {"on_step": lambda one: told.append(one.step), "cancelled": cancelled}
+        train_personal_lora(folder, pairs, settings, tmp_path / "run", tmp_path / "mara", encoder=encoder, **more)
+
+    with pytest.raises(CancelledError):
+        train("one", lambda: bool(told))
+    with pytest.raises(FineTuneError, match="begun with another model"):
+        train("another", lambda: False)
+    train("one", lambda: False)
+    assert told == [2]
+
+
+def test_from_answers_to_a_file(folder: Path, tmp_path: Path) -> None:
+    pairs = grey_pairs(tmp_path)
     told: list[int] = []
     places = tmp_path / "run", tmp_path / "mara"
     settings = replace(QUICK, size=16)
