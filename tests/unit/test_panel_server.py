@@ -80,6 +80,9 @@ def test_for_looking_only_nothing_changes_anything():
     assert knock(HERE, rules=rules, path="/palate/api/tastes") == "inside"
     for path in ("compare", "undo", "answers/delete", "people/forget", "paint", "tastes", "train", "tastes/save"):
         assert knock(HERE, rules=rules, method="POST", path=f"/palate/api/{path}") == 403
+    for path in ("model", "gallery", "gallery/1.png", "train", "train/file/mara.safetensors", "embeddings/mara"):
+        assert knock(HERE, rules=rules, path=f"/palate/api/{path}") == 403
+        assert knock(HERE, path=f"/palate/api/{path}") == "inside"
     assert knock(HERE, rules=rules, method="POST", path="/gradio_api/upload") == 403
     assert knock(HERE, rules=rules, method="DELETE", path="/palate/api/taste/../answers") == 403
 

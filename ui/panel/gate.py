@@ -25,6 +25,8 @@ _API = "/palate/api/"
 # What asks by POST and changes nothing; and what Gradio's page needs to appear.
 _READING = {_API + path for path in ("hello", "taste", "taste/accuracy", "answers", "people", "people/alike")}
 _READING |= {"/gradio_api/queue/join", "/gradio_api/heartbeat"}
+# What the tabs that stay closed ask for: it isn't shared, and asking for the model loads it.
+_CLOSED = re.compile(rf"{_API}(model|gallery|train|embeddings)(/|$)")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Rules:
     """What the panel asks of who comes.
 
     Attributes:
-        password: "" asks for none. read_only: Nothing can be answered, changed, made or brought in.
+        password: "" asks for none. read_only: Nothing can be answered, changed, made or brought in, and
+            what was generated and trained is not shown.
         hosts: Names beside this machine's own that it may be called by: of a proxy or a tunnel.
     """
 
@@ -97,7 +100,8 @@ class Gate:
 def _only_looks(scope: Scope) -> bool:
     if scope["type"] == "websocket":
         return False
-    return scope.get("method") in ("GET", "HEAD") or scope.get("path") in _READING
+    path = str(scope.get("path", ""))
+    return path in _READING or (scope.get("method") in ("GET", "HEAD") and not _CLOSED.match(path))
 
 
 async def _refuse(scope: Scope, send: Send, status: int, why: str, ask: bool = False) -> None:
