@@ -18,6 +18,7 @@ __all__ = ["add_merge_command", "add_train_options", "merge_command", "pairs_for
 
 _NAMES = ("steps", "rank", "learning_rate", "batch", "accumulate", "beta", "seed", "size", "warmup", "ema")
 _MORE = ("optimizer", "precision", "checkpointing", "fixed_noise", "save_every", "full", "flip")
+_OF_LOSSES = ("variant", "flip_rate", "temperature", "caption_dropout", "check_every")
 
 
 def add_train_options(lora: argparse.ArgumentParser) -> None:
@@ -51,6 +52,16 @@ def add_train_options(lora: argparse.ArgumentParser) -> None:
         "--fixed-noise", type=int, default=None, metavar="N", help="N draws a pair, the reference's errors known ahead"
     )
     lora.add_argument("--save-every", type=int, default=None, metavar="N", help="steps (default: each minute)")
+    lora.add_argument("--check-every", type=int, default=None, metavar="N", help="steps between looks at unseen pairs")
+    lora.add_argument("--caption-dropout", type=float, default=None, metavar="SHARE", help="without prompt (0.1)")
+    lora.add_argument("--flip-rate", type=float, default=None, metavar="SHARE", help="cdpo, rdpo: of slips (0.1)")
+    lora.add_argument("--temperature", type=float, default=None, help="rpo: of its contrast (default: 0.1)")
+    lora.add_argument(
+        "--variant",
+        default=None,
+        metavar="NAME",
+        help="mapo: paper_exponent or paper_prefactor, as the paper may be read; adaptive_dpo: released, as its code",
+    )
 
 
 def settings_of(arguments: argparse.Namespace) -> TrainSettings:
@@ -62,7 +73,7 @@ def settings_of(arguments: argparse.Namespace) -> TrainSettings:
     from ..adapters.finetune.settings import TrainSettings
 
     *stages, loss = [name.strip() for name in arguments.loss.split(",")]
-    given = {name: getattr(arguments, name, None) for name in (*_NAMES, *_MORE)}
+    given = {name: getattr(arguments, name, None) for name in (*_NAMES, *_MORE, *_OF_LOSSES)}
     known: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return TrainSettings(loss=loss, stages=tuple(stages), **known)
 

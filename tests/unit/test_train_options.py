@@ -52,9 +52,12 @@ def test_stages_on_folders_with_samples_and_a_merged_model(command: list[str], t
 
 def test_liked_pictures_alone(command: list[str], tmp_path: Path, capsys) -> None:
     liked = folders(tmp_path, "mine") / "mine"
-    assert main([*command, "--liked", str(liked), "--prompt", "a red star", "--loss", "mapo", "--name", "cat"]) == 0
+    how = ["--loss", "mapo", "--variant", "paper_prefactor", "--check-every", "1", "--caption-dropout", "0.5"]
+    assert main([*command, "--liked", str(liked), "--prompt", "a red star", *how, "--name", "cat"]) == 0
     assert len(list((tmp_path / "home" / "training" / "cat" / "sampled").glob("*.png"))) == 7
-    assert (tmp_path / "home" / "loras" / "cat.safetensors").is_file()
+    _, about = load_lora_file(tmp_path / "home" / "loras" / "cat.safetensors")
+    kept = [about[f"palate.{name}"] for name in ("variant", "check_every", "caption_dropout")]
+    assert kept == ["paper_prefactor", "1", "0.5"]
     assert main([*command, "--liked", str(liked), "--loss", "mapo"]) == 2
     assert "has no prompt" in capsys.readouterr().err
 
@@ -66,6 +69,9 @@ def test_mistakes_are_said_before_anything_is_loaded(command: list[str], tmp_pat
         (["--loss", "sft,dop"], "loss 'dop'"),
         (["--optimizer", "sgd"], "optimizer 'sgd'"),
         (["--fixed-noise", "-1"], "fixed_noise is -1"),
+        (["--variant", "released"], "with dpo: variant 'released'; expected none"),
+        (["--loss", "cdpo", "--flip-rate", "0.5"], "flip_rate is 0.5"),
+        (["--loss", "rpo", "--temperature", "0"], "temperature is 0"),
     ):
         assert main([*command, *more]) == 2
         assert said in capsys.readouterr().err
