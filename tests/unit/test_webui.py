@@ -184,6 +184,7 @@ def test_the_selected_picture_is_preferred_over_all_others(tmp_path):
     last = LastBatches()
     last.put("txt2img", batch(4, first=1))
     assert last.prefer("txt2img", 3, "mara", tmp_path) == "Recorded: 1 answer of mara."
+    assert last.prefer("txt2img", 3, "mara", tmp_path) == "Recorded already."  # a double click is one answer
     with PreferenceStore(tmp_path) as store:
         (one,) = store.rankings("mara")
         assert (one.tiers[0], one.seeds[0], one.prompt) == ((one.images[0],), 2, "a red star")

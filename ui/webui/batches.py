@@ -49,6 +49,7 @@ class LastBatches:
 
     def __init__(self) -> None:
         self._batches: dict[str, list[Batch]] = {}
+        self._last: tuple[Batch, int, str] | None = None  # that was recorded
         self._lock = threading.Lock()
 
     def put(self, tab: str, batch: Batch) -> None:
@@ -90,8 +91,13 @@ class LastBatches:
                 "Cannot record a choice: found no other picture of this prompt; expected two or more. Raise the batch "
                 "size, or make another one first."
             )
-        with PreferenceStore(folder or palate_home() / "store") as store:
-            return _record(store, person, chosen, others[: MOST - 1], batch.model)
+        with self._lock:  # a second click on the same picture, meanwhile or later, is no second answer
+            if self._last is not None and self._last[0] is batch and self._last[1:] == (place, person):
+                return "Recorded already."
+            with PreferenceStore(folder or palate_home() / "store") as store:
+                told = _record(store, person, chosen, others[: MOST - 1], batch.model)
+            self._last = batch, place, person
+            return told
 
 
 def _record(store: PreferenceStore, person: str, chosen: Picture, others: list[Picture], model: str) -> str:
