@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import socket
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,6 @@ __all__ = ["NO_TASTE", "ROOT", "PanelProcess", "learn", "taste_names", "taste_pa
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_TASTE = "none"
-PORT = 7861
 
 
 class PanelError(PreferenceError, RuntimeError):
@@ -71,9 +71,10 @@ class PanelProcess:
     def __init__(self, root: Path = ROOT) -> None:
         self._root = root
         self._process: subprocess.Popen[bytes] | None = None
+        self._port = 0
 
-    def open(self, port: int = PORT) -> str:
-        """Start it if it isn't there, and return its address.
+    def open(self) -> str:
+        """Start it on a free port if it isn't there, and return its address.
 
         Raises:
             PanelError: its environment isn't there; the message says how to make it.
@@ -85,12 +86,13 @@ class PanelProcess:
                     "Cannot open the panel: it has libraries of its own, which are not installed yet. Run "
                     f'`python "{self._root / "install.py"}" panel` once in a terminal.'
                 )
-            command = [str(python), "-m", "palate.ui.cli", "panel", "--no-browser", "--port", str(port)]
+            self._port = _free_port()
+            command = [str(python), "-m", "palate.ui.cli", "panel", "--no-browser", "--port", str(self._port)]
             # The host's own modules must not get into another environment's Python.
             environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
             self._process = subprocess.Popen(command, cwd=palate_home(), env=environment, stdin=subprocess.DEVNULL)
             atexit.register(self.close)
-        return f"http://127.0.0.1:{port}"
+        return f"http://127.0.0.1:{self._port}"
 
     def close(self) -> None:
         """End it."""
@@ -99,3 +101,9 @@ class PanelProcess:
                 self._process.terminate()
                 self._process.wait(10)
             self._process = None
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
