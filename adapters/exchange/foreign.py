@@ -25,6 +25,7 @@ class Foreign:
         tiers: Of more than two: places in `images`, the best tier first.
         prompt: "" when the file doesn't say. person: As the file calls them; "" likewise.
         model: What made the images; "" likewise.
+        seeds: Of two, where the file says: None where it doesn't.
     """
 
     images: tuple[Picture, ...]
@@ -33,6 +34,7 @@ class Foreign:
     prompt: str = ""
     person: str = ""
     model: str = ""
+    seeds: tuple[int | None, int | None] = (None, None)
 
     @property
     def chosen(self) -> Picture | None:

@@ -95,7 +95,8 @@ def _record(store: PreferenceStore, answer: Foreign, person: str, prompt: str) -
     said = answer.prompt or _common([one.prompt for one in facts]) or prompt
     model, seeds = answer.model or _common([one.model for one in facts]), [one.seed for one in facts]
     if len(images) == 2:
-        return Comparison(person, *images, answer.outcome, said, seeds[0], seeds[1], model, SOURCE)
+        left, right = (told if told is not None else own for told, own in zip(answer.seeds, seeds, strict=True))
+        return Comparison(person, *images, answer.outcome, said, left, right, model, SOURCE)
     tiers = tuple(tuple(images[place] for place in tier) for tier in answer.tiers)
     return Ranking(person, images, tiers, "ranked", said, tuple(seeds), model, SOURCE)
 

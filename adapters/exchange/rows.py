@@ -5,7 +5,7 @@
     image_0, image_1, prefer_0, prefer_1        invoke-training's metadata.jsonl
     jpg_0, jpg_1, label_0, label_1              Pick-a-Pic (arXiv:2305.01569); has_label says whether anybody answered
     image_0, image_1, label                     label: 0 or 1, the preferred one; 0.5 a tie
-    left, right, outcome                        ours
+    left, right, outcome                        ours, with left_seed and right_seed
     image_path [k], human_preference or rank    HPDv2 (arXiv:2306.09341): 1 for the preferred one, or ranks, 1 the best
     generations [k], ranking                    ImageReward (arXiv:2304.05977): ranks, 1 the best
 
@@ -51,12 +51,19 @@ def answer_of(row: Mapping[str, Any], picture: Callable[[Any], Picture]) -> Fore
     for left, right in _PAIRS:
         if row.get(left) is not None and row.get(right) is not None:
             outcome = _outcome(row)
-            return None if outcome is None else Foreign((picture(row[left]), picture(row[right])), outcome, (), *about)
+            if outcome is None:
+                return None
+            seeds = _seed(row.get(f"{left}_seed")), _seed(row.get(f"{right}_seed"))
+            return Foreign((picture(row[left]), picture(row[right])), outcome, (), *about, seeds)
     for images, ranks in _SETS:
         if isinstance(row.get(images), (list, tuple)) and row.get(ranks) is not None:
             return _ranked([picture(cell) for cell in row[images]], row[ranks], ranks == "human_preference", about)
     known = ", ".join(str(name)[:20] for name in list(row)[:8])
     raise FileFormatError(f"its columns are {known or 'none'}; expected chosen and rejected, or another known way")
+
+
+def _seed(cell: Any) -> int | None:
+    return cell if isinstance(cell, int) and not isinstance(cell, bool) and 0 <= cell < 2**63 else None
 
 
 def _outcome(row: Mapping[str, Any]) -> str | None:

@@ -16,7 +16,7 @@ from ..errors import FineTuneError
 
 __all__ = ["forget_checkpoint", "only_training", "read_checkpoint", "write_checkpoint"]
 
-_FILE, _LOCK = "checkpoint.pt", "lock.sqlite"
+_FILE, _LOCK, _DRAFT = "checkpoint.pt", "lock.sqlite", ".checkpoint-"
 
 
 @contextlib.contextmanager
@@ -39,6 +39,9 @@ def only_training(folder: Path) -> Iterator[None]:
             f"Cannot train in {folder}: another training is at work there. Wait for it, or choose another name."
         ) from error
     try:
+        for left in folder.glob(f"{_DRAFT}*"):  # of a training that was killed while it wrote
+            with contextlib.suppress(OSError):
+                left.unlink()
         yield
     finally:
         lock.close()
@@ -52,7 +55,7 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """
     temporary = ""
     try:
-        handle, temporary = tempfile.mkstemp(prefix=".checkpoint-", dir=folder)
+        handle, temporary = tempfile.mkstemp(prefix=_DRAFT, dir=folder)
         with os.fdopen(handle, "wb") as file:
             torch.save(state, file)
             file.flush()

@@ -12,7 +12,6 @@ of one that never was, bit for bit.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import random
@@ -67,7 +66,7 @@ class Seen:
     """What was acknowledged so far."""
 
     answers: dict[int, tuple[str, str]] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
+    files: set[str] = field(default_factory=set)
     steps: int = 0
 
     def hear(self, line: str) -> None:
@@ -76,7 +75,7 @@ class Seen:
         if kind == "answer":
             self.answers[rest[0]] = (rest[1], rest[2])
         elif kind == "file":
-            self.files[rest[0]] = rest[1]
+            self.files.add(rest[0])
         else:
             self.steps = max(self.steps, rest[0])
 
@@ -96,9 +95,9 @@ def session(home: Path, denoiser: Denoiser, data: Prepared, say: Any, seed: int)
             taste = fit_taste(store, Encoder(), "mara")
             name = f"mara-{rng.randrange(20)}"
             file = save_taste(taste, home / "tastes" / f"{name}.safetensors")
-            say("file", str(file), hashlib.sha256(file.read_bytes()).hexdigest())
+            say("file", str(file))
             if rng.random() < 0.2:
-                say("file", str(save_taste_picture(taste, home / "tastes" / f"{name}.png")), "")
+                say("file", str(save_taste_picture(taste, home / "tastes" / f"{name}.png")))
 
     train_lora(denoiser, add_lora(denoiser.unet, 2), data, None, SETTINGS, home / "training", on_step=live)
 
@@ -121,10 +120,8 @@ def check(home: Path, seen: Seen, deep: bool) -> None:
         assert store.count("mara") == len(comparisons)
     for file in (home / "tastes").glob("[!.]*"):
         assert load_taste(file).person == "mara", file
-    for name, content in seen.files.items():
+    for name in seen.files:  # or a later one of the same name, that was finished before the kill and not said
         assert Path(name).is_file(), f"{name} was acknowledged and is gone"
-        # Another one of the same name may have been finished, and not said, before the kill.
-        assert not content or load_taste(name).width == 3
     state = read_checkpoint(home / "training")
     step = 0 if state is None else int(state["step"])
     assert step + 1 >= seen.steps, f"the training stood at step {seen.steps}, its checkpoint at {step}"

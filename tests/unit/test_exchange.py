@@ -265,6 +265,16 @@ def test_what_goes_out_comes_back_in(answered, tmp_path, kind, count):
         assert outcomes.count("tie") == 1
 
 
+def test_seeds_come_back_with_json_lines(store, tmp_path):
+    ids = [store.add_image(picture(n)) for n in range(2)]
+    store.add(Comparison("Mara", *ids, "left", left_seed=7, right_seed=8))
+    export_answers(store, tmp_path / "out")
+    with PreferenceStore(tmp_path / "back") as back:
+        import_answers(back, read_source(tmp_path / "out"), "Mara")
+        (one,) = back.comparisons("Mara")
+    assert (one.left_seed, one.right_seed) == (7, 8)
+
+
 def test_the_data_set_loads_where_it_is_meant_to(answered, tmp_path):
     datasets = pytest.importorskip("datasets")
     export_answers(answered, tmp_path / "out", "datasets", ["Mara"], named=True)
