@@ -2,7 +2,7 @@
 (() => {
   const kit = window.palateKit;
   const { make, part } = kit;
-  const WAYS = { auto: "what suits the model", encoder: "the prompt, all of it", token_input: "the prompt’s words", eos_token: "the prompt’s end only", pooled: "the prompt’s summary (SDXL)", user: "the denoiser: four answers are a start" };
+  const WAYS = { auto: "what suits the model", encoder: "the prompt, all of it", token_input: "the prompt’s words", eos_token: "the prompt’s end only", pooled: "the prompt’s summary (SDXL)", user: "the denoiser (PPD)" };
   const FIELDS = ["prompt", "negative", "seed", "number", "method", "objective", "steps", "guidance", "width", "height", "limit", "surprise"];
   const DEFAULTS = { negative: "", seed: "1", number: "2", method: "auto", objective: "bradley_terry", limit: "60", surprise: "0" };
 
