@@ -195,11 +195,11 @@ def test_a_generator_without_encoder_says_what_fits(generator: Generator) -> Non
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"steps": 0}, {"size": 17}, {"seeds": [-1]}, {"seeds": [2**64]}, {"size": (0, 16)}],
-    ids=["steps", "size", "seed", "large", "empty"],
+    [{"steps": 0}, {"size": 17}, {"seeds": [-1]}, {"seeds": [2**64]}, {"size": (0, 16)}, {"guidance": float("nan")}],
+    ids=["steps", "size", "seed", "large", "empty", "guidance"],
 )
 def test_settings_that_make_no_picture_are_named(fresh: Generator, wrong: dict) -> None:
-    with pytest.raises(SteeringError, match="expected at least one step, multiples of 8, and seeds from 0"):
+    with pytest.raises(SteeringError, match="expected at least one step, a number, multiples of 8, and seeds from 0"):
         fresh.images(**({"prompt": PROMPT, "seeds": [1]} | wrong))
 
 
