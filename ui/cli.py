@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..adapters.errors import PreferenceError
+from .evaluate import add_evaluate_command
 from .exchange import add_exchange_commands, answer_options
 from .generate import add_generate_command
 from .tastes import add_taste_commands
@@ -82,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     _store_option(people)
     _show(commands.add_parser("show", help="what was learned of a person or is in a taste file, in words or as a page"))
     add_taste_commands(commands, _store_option)
+    add_evaluate_command(commands, _store_option)
     add_exchange_commands(commands, _store_option)
     add_generate_command(commands)
     add_user_command(commands, _store_option)
@@ -99,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "show": commands.show,
         "fit": commands.fit,
         "rank": commands.rank,
+        "evaluate": commands.evaluate,
         "blend": commands.blend,
         "import": commands.import_,
         "compare": commands.compare,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "blend",
     "compare",
+    "evaluate",
     "export",
     "fit",
     "generate",
@@ -120,6 +121,13 @@ def rank(arguments: argparse.Namespace) -> int:
     from . import tastes
 
     return tastes.rank(arguments, store_folder(arguments.store))
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Score folders of pictures."""
+    from . import evaluate as room
+
+    return room.evaluate(arguments, store_folder(arguments.store))
 
 
 def blend(arguments: argparse.Namespace) -> int:

@@ -6,16 +6,21 @@ from .exporting import EXPORTS, Exported, export_answers
 from .foreign import Foreign, Lost
 from .gradients import read_aesthetic_gradient
 from .importing import Imported, import_answers
+from .judges import Contest, aesthetic_head, agreement_with_prompts, contest
 from .picture_facts import PictureFacts, facts_of_picture
 from .sources import read_source
 
 __all__ = [
     "EXPORTS",
+    "Contest",
     "Exported",
     "Foreign",
     "Imported",
     "Lost",
     "PictureFacts",
+    "aesthetic_head",
+    "agreement_with_prompts",
+    "contest",
     "export_answers",
     "facts_of_picture",
     "import_answers",
