@@ -81,7 +81,7 @@ def fit(arguments: argparse.Namespace, store: Path) -> int:
     from ..adapters.comparisons import PreferenceStore
     from ..adapters.encoders import encode_readable
     from ..adapters.places import safe_name, tastes_folder
-    from ..adapters.taste import fit_taste, learned_report
+    from ..adapters.taste import measured_taste
     from .export import progress_line
 
     default = tastes_folder() / f"{safe_name(arguments.person)}{ENDING}"
@@ -90,8 +90,7 @@ def fit(arguments: argparse.Namespace, store: Path) -> int:
     with PreferenceStore.existing(store) as answers:
         images = [side for one in answers.comparisons(arguments.person) for side in (one.left, one.right)]
         encode_readable(answers, encoder, images, on_batch=progress_line("Looking at pictures", sys.stderr))
-        taste = fit_taste(answers, encoder, arguments.person, base=arguments.base, half_life=arguments.half_life)
-        taste = replace(taste, accuracy=learned_report(answers, encoder, arguments.person).measured)
+        taste = measured_taste(answers, encoder, arguments.person, arguments.base, arguments.half_life)
     return _save(taste, path, arguments)
 
 

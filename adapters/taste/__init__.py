@@ -10,7 +10,7 @@ from .diversity import diversity
 from .map import strip, taste_map
 from .pairs import STRATEGIES, choose_pair
 from .person import Taste, fit_taste
-from .report import LearningReport, learned_report
+from .report import LearningReport, learned_report, measured_taste
 from .second_look import Suspect, second_look
 from .sets import choose_set
 from .shares import Accuracy
@@ -35,6 +35,7 @@ __all__ = [
     "diversity",
     "fit_taste",
     "learned_report",
+    "measured_taste",
     "pair_to_repeat",
     "second_look",
     "strip",

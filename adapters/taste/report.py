@@ -13,12 +13,12 @@ from .bias import side_bias
 from .ceiling import ceiling_of
 from .enough import Advice, advise
 from .likelihood import Array
-from .person import Answers, Encoder, read_answers
+from .person import Answers, Encoder, Taste, fit_taste, read_answers
 from .replay import group_answers, learning_curve, replay
 from .shares import Accuracy, wilson_interval
 from .stranger import others_weights, stranger_accuracy
 
-__all__ = ["UNCOUNTED", "LearningReport", "learned_report", "wilson_interval"]
+__all__ = ["UNCOUNTED", "LearningReport", "learned_report", "measured_taste", "wilson_interval"]
 
 COIN = math.log(2.0)  # log-loss of a coin, in nats
 CLEAR = 0.57  # accuracy expected of a taste below which there is none to speak of
@@ -143,6 +143,21 @@ def learned_report(
         advice=advice.text,
         worth=advice.more,
     )
+
+
+def measured_taste(
+    store: PreferenceStore, encoder: Encoder, person: str, base: str = "", half_life: float | None = None
+) -> Taste:
+    """Learn a person's taste, and how well it foresaw them, as a file says both.
+
+    Args:
+        store, encoder, person, base, half_life: As `fit_taste` takes them.
+
+    Raises:
+        NotEnoughAnswersError, ShapeError: as `fit_taste` says.
+    """
+    taste = fit_taste(store, encoder, person, base=base, half_life=half_life)
+    return replace(taste, accuracy=learned_report(store, encoder, person).measured)
 
 
 def _advice(answers: Answers, given: int, better_than_coin: bool) -> Advice:

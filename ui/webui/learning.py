@@ -7,7 +7,6 @@ import contextlib
 import os
 import socket
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 from ...adapters.errors import PreferenceError
@@ -50,16 +49,12 @@ def learn(person: str, encoder: str) -> str:
         EncoderError, NotEnoughAnswersError, StoreError: as `load_encoder` and `fit_taste` say.
     """
     from ...adapters.comparisons import PreferenceStore
-    from ...adapters.encoders import encode_readable, load_encoder
+    from ...adapters.encoders import load_encoder
     from ...adapters.files import save_taste
-    from ...adapters.taste import fit_taste, learned_report
+    from ...adapters.taste import measured_taste
 
     with PreferenceStore.existing(palate_home() / "store") as store:
-        loaded = load_encoder(encoder)
-        images = [side for one in store.comparisons(person) for side in (one.left, one.right)]
-        encode_readable(store, loaded, images)
-        taste = fit_taste(store, loaded, person)
-        taste = replace(taste, accuracy=learned_report(store, loaded, person).measured)
+        taste = measured_taste(store, load_encoder(encoder), person)
     file = save_taste(taste, tastes_folder() / f"{safe_name(person)}.safetensors")
     good = f" It foresaw {taste.accuracy}." if taste.accuracy else ""
     return f"Learned from {taste.answers} answers and saved as {file.name}.{good}"
