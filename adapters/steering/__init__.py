@@ -3,6 +3,7 @@
 adapt_text_embedding   x moved by the closed form, no model
 adapt_text_weights     a text encoder's weights, input vectors, states or pooled vector moved for one prompt; any host
 TextConditioner        the text side of a diffusers pipeline, one tower or SDXL's two, plain and steered
+steer                  a prompt moved along a taste, as arguments of a diffusers pipeline that is already there
 Generator              pictures by seed, plain, steered and for a user
 """
 
@@ -16,6 +17,7 @@ from .pipelines import Defaults
 from .placement import OFFLOADS
 from .prompt_tower import PromptTower
 from .settings import AUTO, METHODS, TOWERS, Movement, SteeringSettings
+from .text_side import steer
 from .weights import adapt_text_weights
 
 __all__ = [
@@ -35,4 +37,5 @@ __all__ = [
     "TextConditioner",
     "adapt_text_embedding",
     "adapt_text_weights",
+    "steer",
 ]

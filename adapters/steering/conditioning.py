@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .settings import Movement
 
-__all__ = ["Conditioning", "joined_movement"]
+__all__ = ["Conditioning", "joined_movement", "prompt_arguments"]
 
 
 @dataclass(frozen=True)
@@ -63,3 +63,11 @@ def joined_movement(parts: Sequence[Movement], plain: Conditioning, moved: Condi
         objective_after=mean("objective_after"),
         strength=strength,
     )
+
+
+def prompt_arguments(wanted: Conditioning, negative: Conditioning) -> dict[str, Tensor]:
+    """Both as a pipeline's keyword arguments; pooled vectors only where the model takes them."""
+    arguments = {"prompt_embeds": wanted.tokens, "negative_prompt_embeds": negative.tokens}
+    if wanted.pooled is not None and negative.pooled is not None:
+        arguments |= {"pooled_prompt_embeds": wanted.pooled, "negative_pooled_prompt_embeds": negative.pooled}
+    return arguments

@@ -14,26 +14,23 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..encoders import ImageTextEncoder, load_encoder
+from ..encoders import ImageTextEncoder
 from ..ppd.layers import layers_of, width_of
 from ..ppd.model import PPD
 from ..ppd.user import User
 from .acting import Acting, acting
-from .conditioner import TextConditioner
 from .conditioning import Conditioning
-from .matching import Tastes, encoders_by_tower
+from .matching import Tastes
 from .objective import taste_key
-from .pipelines import load_pipeline, prompt_towers
+from .pipelines import load_pipeline
 from .placement import chosen_offload, named_when_out_of_memory, place
-from .prompt_tower import PromptTower
 from .sampling import Look, Progress, sample
 from .settings import Movement, SteeringSettings
+from .text_side import Encoders, listed, steered_pair, text_side
 
-__all__ = ["Encoders", "Generator"]
+__all__ = ["Generator"]
 
 KEPT, KEPT_PIXELS = 256, 256 * 512 * 512  # pictures, and theirs together: 200 MB
-Encoder = ImageTextEncoder | str | Path
-Encoders = Encoder | Sequence[Encoder]
 
 
 class Generator:
@@ -77,13 +74,14 @@ class Generator:
         self.name, self.family, self.defaults = loaded.name, loaded.family, loaded.defaults
         self._pipeline = loaded.pipeline
         self.offload = chosen_offload(offload, self._pipeline, self.family, self.device)
-        towers = prompt_towers(self._pipeline)
         named_when_out_of_memory(
             f"load the model {self.name!r}",
             "Choose offload 'model' or 'sequential'.",
             partial(place, self._pipeline, self.offload, self.device),
         )
-        self.conditioner = self._text_side(towers, encoder if encoder is not None else loaded.clip)
+        own = self.offload == "none"
+        given, home = encoder if encoder is not None else loaded.clip, self.device if own else torch.device("cpu")
+        self.conditioner = text_side(self._pipeline, given, home, None if own else self.device)
         self.ppd: PPD | None = None
         self._pictures: OrderedDict[tuple[Any, ...], Image.Image] = OrderedDict()
         self._lock = threading.RLock()
@@ -162,7 +160,7 @@ class Generator:
         look.require(seeds)
         at_work = acting(self.ppd, user, user_strength, user_start, user_end)
         steered = taste if settings.strength > 0 else None
-        along = () if steered is None else (*sorted(taste_key(one) for one in _listed(steered)), settings)
+        along = () if steered is None else (*sorted(taste_key(one) for one in listed(steered)), settings)
         along = (along, () if at_work is None else at_work.key)
         keys = {seed: (prompt, negative_prompt, seed, look, along, *self.conditioner.state) for seed in seeds}
         with self._lock:
@@ -172,7 +170,10 @@ class Generator:
                 # Steps of steering come before those of denoising.
                 first = 0 if steered is None else settings.steps * len(self.conditioner.moving(steered, settings))
                 total = first + len(new) * look.steps
-                texts = self._texts(prompt, negative_prompt, steered, settings, Progress(0, total, on_step, cancelled))
+                start = Progress(0, total, on_step, cancelled)
+                texts = steered_pair(
+                    self.conditioner, prompt, negative_prompt, steered, settings, start.note, cancelled
+                )
                 what = f"generate {look.width}x{look.height} pixels"
                 for number, seed in enumerate(new):
                     progress = Progress(first + number * look.steps, total, on_step, cancelled)
@@ -209,16 +210,6 @@ class Generator:
             _, oldest = self._pictures.popitem(last=False)
             pixels -= oldest.width * oldest.height
 
-    def _text_side(self, towers: Sequence[PromptTower], encoder: Encoders | None) -> TextConditioner:
-        home = self.device if self.offload == "none" else "cpu"
-        given = _listed(encoder)
-        encoders = [one if isinstance(one, ImageTextEncoder) else load_encoder(one, home) for one in given]
-        by_tower = encoders_by_tower(encoders, towers)
-        for tower in towers:
-            tower.encoder = by_tower.get(tower.name)
-        zeros = bool(self._pipeline.config.get("force_zeros_for_empty_prompt", False))
-        return TextConditioner(towers, zero_negative=zeros, device=None if self.offload == "none" else self.device)
-
     @property
     def _smaller(self) -> str:
         """What to try where a picture doesn't fit."""
@@ -231,26 +222,3 @@ class Generator:
         return Look(
             own.steps if steps is None else steps, own.guidance if guidance is None else guidance, width, height
         )
-
-    def _texts(
-        self, prompt: str, negative_prompt: str, tastes: Tastes | None, settings: SteeringSettings, progress: Progress
-    ) -> tuple[Conditioning, Conditioning]:
-        """The prompt, plain or steered, and the negative prompt, both as long: guidance wants that."""
-        text = self.conditioner
-        chunks = max(text.chunks(prompt), text.chunks(negative_prompt))
-        if tastes is None:
-            wanted = text.plain(prompt, chunks)
-        else:
-            work = partial(text.steered, prompt, tastes, settings, progress.note, progress.cancelled)
-            advice = "Choose the method 'token_input', which takes much less."
-            wanted, _ = named_when_out_of_memory("steer", advice, work)
-            if missing := chunks - text.chunks(prompt):
-                wanted = wanted.followed_by(text.plain("", missing))
-        return wanted, text.negative(negative_prompt, chunks)
-
-
-def _listed(given: Any) -> list[Any]:
-    """One or several as a list; None is none."""
-    if given is None:
-        return []
-    return list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]

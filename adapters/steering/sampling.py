@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ..errors import CancelledError, SteeringError
-from .conditioning import Conditioning
+from .conditioning import Conditioning, prompt_arguments
 
 __all__ = ["Look", "Progress", "sample"]
 
@@ -79,14 +79,9 @@ def sample(
 
     Noise is drawn on the CPU, so that devices agree on it.
     """
-    pooled = {}
-    if wanted.pooled is not None:
-        pooled = {"pooled_prompt_embeds": wanted.pooled, "negative_pooled_prompt_embeds": negative.pooled}
     with torch.no_grad():  # not inference mode: weights that are moved meanwhile would become inference tensors
         out = pipeline(
-            prompt_embeds=wanted.tokens,
-            negative_prompt_embeds=negative.tokens,
-            **pooled,
+            **prompt_arguments(wanted, negative),
             generator=torch.Generator("cpu").manual_seed(seed),
             num_inference_steps=look.steps,
             guidance_scale=look.guidance,
