@@ -54,7 +54,7 @@ def bring_taste(name: str, data: bytes, folder: Path, taken: Collection[str] = (
 
 
 def place_taste(stem: str, content: bytes, folder: Path, taken: Collection[str] = ()) -> Path:
-    """Write a file under a name of its own, unless it is there already.
+    """Write a file under a name of its own, unless it is there already; nothing is written over, whoever else writes.
 
     Args:
         stem: Its name, without ending.
@@ -71,5 +71,8 @@ def place_taste(stem: str, content: bytes, folder: Path, taken: Collection[str] 
             if path.is_file() and path.read_bytes() == content:
                 return path
         elif path.stem not in taken:
-            return write_bytes_atomically(path, content)
+            try:
+                return write_bytes_atomically(path, content, replace=False)
+            except FileExistsError:  # another process took the name since: look at what it put there
+                continue
         number += 1

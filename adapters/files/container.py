@@ -192,8 +192,18 @@ def write_atomically(path: Path, tensors: Mapping[str, Tensor], metadata: Mappin
     return write_bytes_atomically(path, _encoded_parts(tensors, metadata))
 
 
-def write_bytes_atomically(path: Path, data: bytes | Iterable[bytes]) -> Path:
-    """Write a file of any kind in the same way; a large one in parts that are made one after the other."""
+def write_bytes_atomically(path: Path, data: bytes | Iterable[bytes], replace: bool = True) -> Path:
+    """Write a file of any kind in the same way; a large one in parts that are made one after the other.
+
+    Args:
+        path: Of the file; folders are made.
+        data: All of it, or its parts.
+        replace: False leaves a file of this name as it is, also one that another process puts there this moment.
+
+    Raises:
+        FileExistsError: not `replace`, and the name is taken.
+        StoreError: as `write_atomically`.
+    """
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -204,17 +214,35 @@ def write_bytes_atomically(path: Path, data: bytes | Iterable[bytes]) -> Path:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        (os.replace if replace else _take_name)(temporary, path)
     except (OSError, ValueError) as error:
         if temporary:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+        if isinstance(error, FileExistsError) and not replace:
+            raise
         reason = getattr(error, "strerror", None) or error
         raise StoreError(
             f"Cannot save {path.name[:200]!r} in {path.parent}: {reason}; expected a folder with room that can be "
             "written. Choose another folder or name."
         ) from error
     return path
+
+
+def _take_name(temporary: str, path: Path) -> None:
+    """Give a file its name if nobody has it; of several processes that try, the system lets one.
+
+    Where the file system has no links (FAT), the name is first held by an empty file.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError, AttributeError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.replace(temporary, path)
+    else:
+        os.unlink(temporary)
 
 
 def encoded(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:

@@ -1,6 +1,9 @@
 """A picture that carries a taste: everything comes back, and whatever isn't whole is refused."""
 
 import io
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,3 +90,37 @@ def test_whatever_a_file_is_called_it_is_brought_into_its_folder(tmp_path, name)
     file = bring_taste(name, taste_bytes(taste()), tmp_path / "shelf")
     assert (file.parent, file.suffix) == (tmp_path / "shelf", ".safetensors")
     assert load_taste(file).person == "Mara"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_name_that_another_process_takes_at_this_moment_is_left_to_it(tmp_path, monkeypatch, links):
+    """The other one writes between this one's look and its own write; with and without a file system's links."""
+    shelf, other, looked = tmp_path / "shelf", taste_bytes(taste(person="Ben")), []
+    shelf.mkdir()
+
+    def look(path, truth=os.path.lexists):
+        free = not truth(path)
+        if not looked:
+            Path(path).write_bytes(other)
+        looked.append(path)
+        return not free
+
+    def no_links(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os.path, "lexists", look)
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    mine = bring_taste("mara.safetensors", taste_bytes(taste()), shelf)
+    assert (shelf / "mara.safetensors").read_bytes() == other
+    assert (mine.name, mine.read_bytes()) == ("mara-2.safetensors", taste_bytes(taste()))
+    assert sorted(file.name for file in shelf.iterdir()) == ["mara-2.safetensors", "mara.safetensors"]
+
+
+def test_many_that_drop_one_name_at_once_each_find_theirs(tmp_path):
+    """24 tastes called alike and each a second time: 24 files, whoever was first."""
+    dropped = [taste_bytes(taste(person=f"p{number}")) for number in range(24)] * 2
+    with ThreadPoolExecutor(48) as pool:
+        files = list(pool.map(lambda data: bring_taste("mara.safetensors", data, tmp_path), dropped))
+    assert [file.read_bytes() for file in files] == dropped
+    assert len(set(files)) == len(list(tmp_path.iterdir())) == 24
