@@ -28,12 +28,14 @@ __all__ = [
     "KINDS",
     "ByEvidence",
     "Fits",
+    "LearnedTaste",
     "PriorOf",
     "World",
     "accuracy_by_answers",
     "draw_world",
     "plain_prior",
     "priors_of",
+    "taste_of",
 ]
 
 KINDS = {"pairs": 2, "best of four": 4, "ordered fours": 4}  # images shown at once
@@ -81,23 +83,26 @@ def priors_of(world: World, others: World | None, answers: int, mistakes: float,
     priors: dict[str, PriorOf] = {"none": ByEvidence(subspace)}
     if others is not None:
         tastes = [
-            _taste_of(answers_of(others, person, answers, mistakes, seed)) for person in range(len(others.utility))
+            taste_of(answers_of(others, person, answers, mistakes, seed)) for person in range(len(others.utility))
         ]
         priors["population"] = ByEvidence(subspace, population_prior(tastes))
     return priors
 
 
 @dataclass(frozen=True)
-class _LearnedTaste:
+class LearnedTaste:
+    """What `population_prior` asks of a taste: weights (D,), their variance before any answer, what is known (D, r)."""
+
     weights: Array
     prior_variance: float
     known: Array
 
 
-def _taste_of(observed: Observed) -> _LearnedTaste:
+def taste_of(observed: Observed) -> LearnedTaste:
+    """Learn as the store's others are learned from: under a prior that is the same in all directions."""
     model = evidence_prior(observed).fit(observed)
     known = np.asarray(model.posterior.leading_gain(_KNOWN), dtype=np.float64)
-    return _LearnedTaste(np.asarray(model.weights_), model.prior_variance, known)
+    return LearnedTaste(np.asarray(model.weights_), model.prior_variance, known)
 
 
 @dataclass(frozen=True)

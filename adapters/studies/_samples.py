@@ -134,9 +134,17 @@ def calibrated(person: Person, pool: Pool) -> Person:
 
 
 def stored_samples(
-    store: PreferenceStore, encoder: ImageTextEncoder, support: int, tests: int, seed: int
+    store: PreferenceStore, encoder: ImageTextEncoder, support: int, tests: int, seed: int, option: str = "--support"
 ) -> list[Sample]:
     """Real people's answers: in random order, the first `support` to learn from, up to `tests` others to test on.
+
+    Args:
+        store: Theirs.
+        encoder: Of the pictures.
+        support: S.
+        tests: T at most; nobody has fewer than one.
+        seed: Of the order.
+        option: What the study calls the number behind `support`, for the error.
 
     Raises:
         NotEnoughAnswersError: nobody has more than `support` preferences.
@@ -163,7 +171,7 @@ def stored_samples(
     if not samples:
         raise NotEnoughAnswersError(
             f"Cannot run the study on {store.path.name!r}: nobody in it has more than {support} answers with a "
-            "preference. Ask for fewer with --support, or collect more."
+            f"preference. Ask for fewer with {option}, or collect more."
         )
     return samples
 

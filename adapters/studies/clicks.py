@@ -90,7 +90,7 @@ def _run_on_answers(argv: Sequence[str], options: argparse.Namespace) -> int:
     """The same for pairs of a store: what people answered, in the order that each strategy would have asked it."""
     sizes: list[int] = options.answers
     with PreferenceStore.existing(options.data) as store:
-        samples = stored_samples(store, load_encoder(options.encoder), 2 * max(sizes), 200, options.seed)
+        samples = stored_samples(store, load_encoder(options.encoder), 2 * max(sizes), 200, options.seed, "--answers")
     subspace = image_subspace(np.concatenate([side for s in samples for side in (s.chosen, s.rejected)]))
     accuracy = {
         Arm("pairs", "none", strategy): np.array(

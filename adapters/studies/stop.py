@@ -180,7 +180,7 @@ def _samples(options: argparse.Namespace) -> tuple[list[Sample], list[Sample]]:
             simulated_samples(encoder, options.people, *shape, options.seed),
         )
     with PreferenceStore.existing(options.data) as store:
-        found = stored_samples(store, encoder, most, options.test_pairs, options.seed)
+        found = stored_samples(store, encoder, most, options.test_pairs, options.seed, "--most")
     return found[::4] if len(found) >= 4 else [], [s for i, s in enumerate(found) if len(found) < 4 or i % 4]
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from palate.adapters.comparisons import Comparison, PreferenceStore
+from palate.adapters.errors import NotEnoughAnswersError
 from palate.adapters.studies import prior
 from palate.adapters.studies._asking import World, accuracy_by_answers, priors_of
 from palate.adapters.studies._strategies import make_ask
+from PIL import Image
 
 
 class TinyEncoder:
@@ -61,3 +64,30 @@ def test_the_same_seed_prints_the_same_table(monkeypatch, capsys, tmp_path):
     names = ("no prior", "population prior", "perfect population")
     assert rows == [f"{name}, {who}" for who in ("random pairs", "our pairs") for name in names]
     assert "no prior, random pairs | 50.0 (0) |" in printed[0]
+
+
+def test_real_people_are_tested_with_the_rest_of_their_store_as_the_others(monkeypatch, capsys, tmp_path):
+    """Five people who like the same: each is known before the first answer, by the four others."""
+    monkeypatch.setattr(prior, "load_encoder", lambda spec: TinyEncoder())
+    rng = np.random.default_rng(0)
+    with PreferenceStore(tmp_path / "store") as store:
+        reds = np.linspace(0, 255, 9, dtype=np.uint8)
+        images = [store.add_image(Image.fromarray(np.full((6, 6, 3), (red, 0, 0), np.uint8))) for red in reds]
+        for person in ("ann", "bo", "cem", "dee", "eve"):
+            for _ in range(30):
+                left, right = rng.choice(9, 2, replace=False)
+                store.add(Comparison(person, images[left], images[right], "left" if left > right else "right"))
+    argv = ["--data", str(tmp_path / "store"), "--answers", "0,2", "--others-answers", "20", "--others", "4"]
+    assert prior.run(argv) == 0
+    printed = capsys.readouterr().out
+    assert "4 others of the store with 20 answers each, who have something in common for 5 of the people" in printed
+    assert "| no prior, random pairs | 50.0 |" in printed
+    assert "| population prior, random pairs | 100.0, +50.0 [+50.0, +50.0] |" in printed
+    assert "| population prior, our pairs | 100.0" in printed
+
+
+def test_too_few_real_answers_name_the_options_that_ask_for_fewer(monkeypatch, tmp_path):
+    monkeypatch.setattr(prior, "load_encoder", lambda spec: TinyEncoder())
+    PreferenceStore(tmp_path / "store").close()
+    with pytest.raises(NotEnoughAnswersError, match=r"more than 100 answers.*--answers and --others-answers"):
+        prior.run(["--data", str(tmp_path / "store")])
