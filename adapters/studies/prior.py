@@ -96,11 +96,12 @@ def _run_on_answers(argv: Sequence[str], options: argparse.Namespace) -> int:
         for strategy in ("random", "ours")
         for name, populations in (("none", [None] * len(asked)), ("population", found))
     }
-    others = min(options.others, len(samples) - 1)
+    others, alike = min(options.others, len(samples) - 1), sum(one is not None for one in found)
     sys.stdout.write(
-        f"{len(samples)} people of the store, each asked some of {most} pairs that they answered; {others} others of the "
-        f"store with {taught} answers each, who have something in common for {sum(one is not None for one in found)} of "
-        "the people tested. " + _table(accuracy, options, None) + provenance("prior", argv, options.seed)
+        f"{len(samples)} people of the store, each asked some of {most} pairs that they answered; {others} others of "
+        f"the store with {taught} answers each, who have something in common for {alike} of the people tested. "
+        + _table(accuracy, options, None)
+        + provenance("prior", argv, options.seed)
     )
     return 0
 
