@@ -7,6 +7,7 @@ from comfy_api.v0_0_2 import ComfyExtension, io
 from . import routes  # noqa: F401 - importing it registers the routes, once
 from .adapt import PalateAdaptClip, PalateAdaptConditioning
 from .apply_user import PalateApplyUser
+from .batch_users import PalateBatchUsers
 from .blend import PalateBlendTastes
 from .choose import PalateChoosePair
 from .collect import PalateCollectPairs
@@ -41,6 +42,7 @@ class PalateExtension(ComfyExtension):
             PalateLoadPPD,
             PalateEncodeUser,
             PalateBlendUsers,
+            PalateBatchUsers,
             PalateApplyUser,
             PalateSaveUser,
             PalateLoadUser,

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..adapters.ppd.model import PPD
 from ..adapters.ppd.user import MOST_STRENGTH, require_use
 from ..adapters.ppd.user import User as UserEmbedding
-from .sockets import CATEGORY, ppd_input, schema, user_input
+from .sockets import CATEGORY, ppd_input, schema, user_or_batch_input
 from .user_layers import user_layers
 from .user_patch import KEY, UserLayer, UserPatch, UserTokens
 
@@ -34,7 +34,11 @@ class PalateApplyUser(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="A model of the family that the PPD was trained for."),
                 ppd_input(),
-                user_input(),
+                user_or_batch_input(
+                    "user",
+                    "A user from Encode User, Load User or Blend Users; or a batch from "
+                    "Batch Users: then each picture of the batch is for somebody else.",
+                ),
                 io.Float.Input(
                     "strength",
                     default=1.0,
@@ -71,22 +75,25 @@ class PalateApplyUser(io.ComfyNode):
         cls,
         model: Any,
         ppd: PPD,
-        user: UserEmbedding,
+        user: UserEmbedding | tuple[UserEmbedding, ...],
         strength: float,
         start_percent: float = 0.0,
         end_percent: float = 1.0,
     ) -> io.NodeOutput:
         require_use(strength, start_percent, end_percent)
-        ppd.takes(user)
+        users = user if isinstance(user, tuple) else (user,)
+        for one in users:
+            ppd.takes(one)
         layers, width = user_layers(model)
         ppd.fits([layer.shape for layer in layers], width)
         patched = model.clone()
-        cond, uncond = (_tokens(ppd, tokens) for tokens in (user.tokens, user.negative))
-        if strength and not (cond is None and uncond is None):
-            patch = UserPatch(layers, cond, uncond, strength, (start_percent, end_percent))
+        each = {one: (_tokens(ppd, one.tokens), _tokens(ppd, one.negative)) for one in users}
+        parts = [half for both in each.values() for half in both if half is not None]
+        if strength and parts:
+            patch = UserPatch(layers, [each[one] for one in users], strength, (start_percent, end_percent))
             patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, patch.outer_sample)
             patched.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, patch.calc_cond_batch)
-            more = [_counted(half, layers, model) for half in (cond, uncond) if half is not None]
+            more = [_counted(half, layers, model) for half in parts]
             patched.set_additional_models(KEY, [*patched.get_additional_models_with_key(KEY), *more])
         return io.NodeOutput(patched)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -24,11 +25,11 @@ from torch import Tensor, nn
 from ..adapters.ppd.attention import Folded, UserAttention, fold
 from ..adapters.ppd.layers import LayerShape
 
-__all__ = ["KEY", "UserLayer", "UserPatch", "UserTokens", "multiplies_by"]
+__all__ = ["KEY", "Person", "UserLayer", "UserPatch", "UserTokens", "multiplies_by"]
 
 KEY = "palate_user"  # of our wrappers, and of what one patch leaves for the other
 _UNIT = 256.0  # a power of two, so exact; large enough that a bias rounds nothing away in half precision
-_SETS = 4  # of folded users kept in a run: for as many sets of weights, dtypes and halves as take turns
+_SETS = 4  # of folded people kept in a run: for as many sets of weights and dtypes as take turns
 
 
 @dataclass(frozen=True)
@@ -57,30 +58,34 @@ class UserTokens(nn.Module):
         )
 
 
+Person = tuple["UserTokens | None", "UserTokens | None"]
+"""Tokens for the positive conditionings, and for the negative ones; None leaves them as they are."""
+
+
 class UserPatch:
-    """One Apply User node: two of ComfyUI's wrappers, and the folded user for as long as a run takes.
+    """One Apply User node: two of ComfyUI's wrappers, and the folded people for as long as a run takes.
 
     Args:
         layers: All cross-attentions, in the order of the tokens' parts.
-        cond, uncond: For the positive conditionings and for the negative ones; None leaves them as they are.
-        strength: Factor of what the user adds.
+        people: One for all pictures of a batch, or several: picture i is for person i, from the first again where
+            there are more pictures.
+        strength: Factor of what a person adds.
         window: start_percent, end_percent.
     """
 
     def __init__(
         self,
         layers: Sequence[UserLayer],
-        cond: UserTokens | None,
-        uncond: UserTokens | None,
+        people: Sequence[Person],
         strength: float,
         window: tuple[float, float] = (0.0, 1.0),
     ) -> None:
         self._layers = tuple(layers)
         self._places = {layer.block: place for place, layer in enumerate(layers)}
-        self._halves = (cond, uncond)
+        self._people = tuple(people)
         self._strength, self._window = strength, window
         self._run: Any = None
-        self._folded: dict[Hashable, dict[int, Folded]] = {}
+        self._folded: dict[Hashable, dict[Hashable, Folded]] = {}
 
     def outer_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """Wrapper of a whole run (OUTER_SAMPLE): nothing folded outlives it."""
@@ -98,9 +103,9 @@ class UserPatch:
         """Wrapper of a step (CALC_COND_BATCH): inside the window, the pair is around all other patches."""
         if not self._inside(model, sigma):
             return executor(model, conds, x, sigma, options)
-        halves = [self._halves[unconditional] for unconditional in self._unconditional(conds)]
-        remember, add = self._pair(model, halves)
         transformer = dict(options.get("transformer_options", {}))
+        pictures = _pictures(transformer.get("context_window"), len(x))
+        remember, add = self._pair(model, self._unconditional(conds), pictures)
         patches = dict(transformer.get("patches", {}))
         patches["attn2_patch"] = [remember, *patches.get("attn2_patch", [])]
         patches["attn2_output_patch"] = [*patches.get("attn2_output_patch", []), add]
@@ -128,9 +133,9 @@ class UserPatch:
         return found
 
     def _pair(
-        self, model: Any, halves: Sequence[UserTokens | None]
+        self, model: Any, unconditional: Sequence[bool], pictures: Sequence[int]
     ) -> tuple[Callable[..., Any], Callable[[Tensor, dict[str, Any]], Tensor]]:
-        """The functions for one step's calls; `halves` by the places of the conditionings."""
+        """The functions for one step's calls."""
 
         def remember(n: Tensor, context: Any, value: Any, extra: dict[str, Any]) -> tuple[Tensor, Any, Any]:
             extra[KEY] = n
@@ -141,13 +146,30 @@ class UserPatch:
             hidden = extra.get(KEY)
             if place is None or hidden is None:
                 return n
-            rows = [halves[cond] for cond in extra.get("cond_or_uncond") or [0]]
-            if all(half is rows[0] for half in rows):
-                return self._added(model, place, rows[0], hidden, n)
-            parts = zip(rows, hidden.chunk(len(rows)), n.chunk(len(rows)), strict=True)
+            halves, counts = self._runs(
+                [unconditional[cond] for cond in extra.get("cond_or_uncond") or [0]], pictures, len(n)
+            )
+            if len(halves) == 1:
+                return self._added(model, place, halves[0], hidden, n)
+            parts = zip(halves, hidden.split(counts), n.split(counts), strict=True)
             return torch.cat([self._added(model, place, *part) for part in parts])
 
         return remember, add
+
+    def _runs(
+        self, unconditional: Sequence[bool], pictures: Sequence[int], rows: int
+    ) -> tuple[list[UserTokens | None], list[int]]:
+        """Whose tokens act on the rows of a call, and on how many in a row: each conditioning has all pictures.
+
+        Where somebody stacks parts of pictures into the batch, each part has all pictures again.
+        """
+        whose = [
+            self._people[pictures[row % len(pictures)] % len(self._people)][negative]
+            for negative in unconditional
+            for row in range(rows // len(unconditional))
+        ]
+        runs = [list(run) for _, run in groupby(whose, key=id)]
+        return [run[0] for run in runs], [len(run) for run in runs]
 
     def _added(self, model: Any, place: int, half: UserTokens | None, hidden: Tensor, n: Tensor) -> Tensor:
         if half is None:
@@ -156,18 +178,25 @@ class UserPatch:
         return n + (self._strength * answer).to(n.dtype)
 
     def _fold(self, model: Any, place: int, half: UserTokens, like: Tensor) -> Folded:
-        now = half is self._halves[0], like.device, like.dtype, _weights_now(model)
+        now = like.device, like.dtype, _weights_now(model)
         if now not in self._folded and len(self._folded) >= _SETS:
             self._folded.clear()
         mine = self._folded.setdefault(now, {})
-        if place not in mine:
+        if (place, half) not in mine:
             layer = self._layers[place]
             block = model.diffusion_model.get_submodule(layer.path)
             keys, values = (side[place].to(like.device) for side in (half.keys, half.values))
             to_q = multiplies_by(block.to_q, layer.shape.query, like)
             to_out = multiplies_by(block.to_out, layer.shape.inner, like)
-            mine[place] = fold(keys, values, layer.shape.heads, to_q, to_out).to(like.device, like.dtype)
-        return mine[place]
+            mine[place, half] = fold(keys, values, layer.shape.heads, to_q, to_out).to(like.device, like.dtype)
+        return mine[place, half]
+
+
+def _pictures(window: Any, count: int) -> Sequence[int]:
+    """Which pictures of the batch a step is about: those of a context window over it, else all."""
+    if window is not None and getattr(window, "dim", None) == 0:
+        return list(window.index_list)
+    return range(count)
 
 
 def multiplies_by(linear: Callable[[Tensor], Tensor], width: int, like: Tensor) -> Tensor:

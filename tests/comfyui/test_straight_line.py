@@ -43,6 +43,7 @@ def test_all_nodes_are_there_with_tooltips(host: Host) -> None:
         "PalateLoadPPD",
         "PalateEncodeUser",
         "PalateBlendUsers",
+        "PalateBatchUsers",
         "PalateApplyUser",
         "PalateSaveUser",
         "PalateLoadUser",

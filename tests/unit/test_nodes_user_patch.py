@@ -64,17 +64,27 @@ class Run:
         )
 
     def step(
-        self, n: Tensor, rows: list[int], conds: Any = (POSITIVE, NEGATIVE), sigma: float = 7.0, **patches: Any
+        self,
+        n: Tensor,
+        rows: list[int],
+        conds: Any = (POSITIVE, NEGATIVE),
+        sigma: float = 7.0,
+        pictures: int = 0,
+        window: Any = None,
+        **patches: Any,
     ) -> Tensor:
-        options = {"transformer_options": {"patches": {name: [patch] for name, patch in patches.items()}}}
+        """One step of `pictures` pictures, by default as many as `n` has rows for each conditioning in `rows`."""
+        made = {"patches": {name: [patch] for name, patch in patches.items()}, "context_window": window}
+        options = {"transformer_options": made}
+        x = n[: pictures or len(n) // len(rows)]
 
         def calls(wrappers: tuple[Any, ...], *args: Any) -> Tensor:
             if wrappers:
                 return wrappers[0].calc_cond_batch(lambda *given: calls(wrappers[1:], *given), *args)
             return self.model.diffusion_model(n, args[-1], rows)
 
-        found = calls(self.patches, self.model, list(conds), n, torch.full((len(n),), sigma), options)
-        assert options == {"transformer_options": {"patches": {name: [patch] for name, patch in patches.items()}}}
+        found = calls(self.patches, self.model, list(conds), x, torch.full((len(x),), sigma), options)
+        assert made == {"patches": {name: [patch] for name, patch in patches.items()}, "context_window": window}
         return found
 
     def whole(self, n: Tensor, rows: list[int], **more: Any) -> Tensor:
@@ -104,7 +114,7 @@ def added(model: Any, user: Any, n: Tensor) -> Tensor:
 
 
 def patch(user: Any = None, other: Any = None, strength: float = 1.0, window: tuple[float, float] = (0.0, 1.0)) -> Any:
-    return patching.UserPatch([LAYER], user, other, strength, window)
+    return patching.UserPatch([LAYER], [(user, other)], strength, window)
 
 
 @pytest.mark.parametrize("strength", [1.0, -2.0, 0.5])
@@ -151,6 +161,41 @@ def test_two_people_add_up_and_their_order_does_not_matter() -> None:
     torch.testing.assert_close(Run(patch(other), patch(one)).step(n, [0]), wanted, atol=1e-5, rtol=1e-5)
 
 
+def people(*whose: Any) -> Any:
+    return patching.UserPatch([LAYER], whose, 1.0)
+
+
+@pytest.mark.parametrize("rows", [[0], [1, 0], [0, 1], [0, 1, 0]])
+def test_each_picture_of_a_batch_is_for_somebody_and_from_the_first_again(rows: list[int]) -> None:
+    """Five pictures for three people, the third of whom is nobody."""
+    one, other, negative, n = tokens(), tokens(6), tokens(7, count=2), draw(5 * len(rows), 5, 12)
+    run = Run(people((one, None), (other, negative), (None, None)))
+    wanted = Run().step(n, rows)
+    for chunk, cond in enumerate(rows):
+        for picture, whose in enumerate([one, other, None, one, other]):
+            half = (negative if whose is other else None) if cond else whose
+            if half is not None:
+                row = slice(5 * chunk + picture, 5 * chunk + picture + 1)
+                wanted[row] += added(run.model, half, n[row])
+    torch.testing.assert_close(run.step(n, rows, pictures=5), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_a_window_over_the_batch_keeps_everybodys_place() -> None:
+    one, other, n = tokens(), tokens(6), draw(2, 5, 12)
+    run = Run(people((one, None), (other, None)))
+    wanted = Run().step(n, [0]) + torch.cat([added(run.model, other, n[:1]), added(run.model, one, n[1:])])
+    for dim, same in ((0, True), (2, False)):
+        found = run.step(n, [0], window=SimpleNamespace(dim=dim, index_list=[3, 4]))
+        assert torch.allclose(found, wanted, atol=1e-5) == same
+
+
+def test_parts_of_pictures_that_are_stacked_into_the_batch_keep_their_people() -> None:
+    one, other, n = tokens(), tokens(6), draw(4, 5, 12)
+    run = Run(people((one, None), (other, None)))
+    wanted = Run().step(n, [0]) + torch.cat([added(run.model, (one, other)[i % 2], n[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(run.step(n, [0], pictures=2), wanted, atol=1e-5, rtol=1e-5)
+
+
 def test_the_pair_is_around_other_patches_whoever_came_first() -> None:
     """Another pack that splits each row into regions and joins them again, as attention couples do."""
     user, n = tokens(), draw(1, 5, 12)
@@ -172,7 +217,7 @@ def test_it_acts_inside_its_window_only(sigma: float, there: bool) -> None:
 
 def test_a_block_that_the_ppd_does_not_know_is_left_alone() -> None:
     n, extra = draw(1, 5, 12), {}
-    remember, add = patch(tokens())._pair(Run().model, [tokens()])
+    remember, add = patch(tokens())._pair(Run().model, [False], [0])
     remember(n, None, None, extra)
     assert add(n, extra) is n and add(n, {"block": ("middle", 0)}) is n
 
