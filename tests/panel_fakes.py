@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from palate.adapters.comparisons import Comparison
-from palate.adapters.errors import CancelledError, FileFormatError
+from palate.adapters.errors import CancelledError, FileFormatError, PPDError
 from palate.adapters.finetune.protocol import Finished, Prepared, Sampled, Stepped
 from palate.adapters.places import palate_home
 from palate.adapters.ppd import User
@@ -108,6 +108,16 @@ def save_embedding(embedding, path):
     return path
 
 
+class FakePPD:
+    """Knows its own users from others."""
+
+    identity = "9bd0" * 8
+
+    def takes(self, user):
+        if user.ppd != self.identity:
+            raise PPDError(f"Cannot use the embedding of {user.person!r}: it was made by the PPD {user.ppd!r}.")
+
+
 class FakeTrainer:
     """Trains nothing, in so many steps; `pace` is how long one takes, in seconds, unless it goes on with a training."""
 
@@ -158,7 +168,7 @@ class FakeTrainer:
 
 def fake_tools(painter=None, **changes):
     """The real learning on a fake model and a fake encoder."""
-    painter = painter or FakePainter()
+    painter, ppd = painter or FakePainter(), FakePPD()
     real = real_tools("playground", None, "cpu")
     values = {name: getattr(real, name) for name in Tools.__dataclass_fields__}
     values |= {
@@ -177,9 +187,9 @@ def fake_tools(painter=None, **changes):
         "second_look": lambda store, encoder, person, most: [
             Suspect(one, 0.9) for one in store.comparisons(person)[:2]
         ],
-        "ppd": lambda painter: "the PPD",
+        "ppd": lambda painter: ppd,
         "user": lambda store, encoder, person, ppd: User(
-            torch.full((2, 3), float(store.count(person))), ppd, person=person
+            torch.full((2, 3), float(store.count(person))), ppd.identity, person=person, pairs=store.count(person)
         ),
         "model": "fake",
         "device": None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .brought import MOST_BYTES, bring_taste, place_taste
+from .brought import MOST_BYTES, bring_taste, bring_user, is_user, place_taste
 from .embedding_file import check_embedding_name, embedding_name, load_embedding, require_replaceable, save_embedding
 from .picture import carried, carry
 from .ppd_file import PPDFile, describe_ppd, load_ppd, save_ppd
@@ -16,6 +16,7 @@ __all__ = [
     "TasteFile",
     "UserFile",
     "bring_taste",
+    "bring_user",
     "carried",
     "carry",
     "check_embedding_name",
@@ -23,6 +24,7 @@ __all__ = [
     "describe_ppd",
     "describe_user",
     "embedding_name",
+    "is_user",
     "load_embedding",
     "load_ppd",
     "load_taste",

@@ -1,20 +1,22 @@
-"""A taste file that somebody brings in, onto the shelf of all hosts."""
+"""A taste or a user embedding that somebody brings in, onto the shelf of all hosts."""
 
 from __future__ import annotations
 
 import os
 import re
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ..errors import FileFormatError, StoreError
 from ..places import safe_name
-from .container import write_bytes_atomically
+from .container import read_metadata, write_bytes_atomically
 from .picture import carried
 from .taste_file import load_taste
+from .user_file import FORMAT as USER_FORMAT
+from .user_file import load_user
 
-__all__ = ["MOST_BYTES", "bring_taste", "place_taste"]
+__all__ = ["MOST_BYTES", "bring_taste", "bring_user", "is_user", "place_taste"]
 
 MOST_BYTES = 1 << 26  # of a file that is brought in; a taste's are below 1 MB
 ENDING = ".safetensors"
@@ -36,16 +38,35 @@ def bring_taste(name: str, data: bytes, folder: Path, taken: Collection[str] = (
         FileFormatError: it is no taste; nothing is kept.
         StoreError: the folder can't be written.
     """
+    return _bring(name, data, folder, taken, load_taste, "a taste")
+
+
+def bring_user(name: str, data: bytes, folder: Path, taken: Collection[str] = ()) -> Path:
+    """Put a user embedding into a folder, and return its file; all else as in `bring_taste`."""
+    return _bring(name, data, folder, taken, load_user, "a user embedding")
+
+
+def is_user(data: bytes) -> bool:
+    """Whether a file says that it is a user embedding; the rest of it may still be anything."""
+    try:
+        return read_metadata("file", data, "a user embedding").get("format") == USER_FORMAT
+    except FileFormatError:
+        return False
+
+
+def _bring(
+    name: str, data: bytes, folder: Path, taken: Collection[str], load: Callable[[Path], object], what: str
+) -> Path:
     shown = _ODD.sub("_", Path(name.replace("\\", "/")).name)[-60:]  # 240 bytes at most
     shown = shown if shown.strip(".") else "file"
     if len(data) > MOST_BYTES:
-        raise FileFormatError(f"Cannot read {shown!r}: it has {len(data):,} bytes; expected a taste, below 1 MB.")
-    content = carried(shown, data, "a taste")
+        raise FileFormatError(f"Cannot read {shown!r}: it has {len(data):,} bytes; expected {what}, below 1 MB.")
+    content = carried(shown, data, what)
     try:
         with tempfile.TemporaryDirectory() as place:
             path = Path(place, shown)
             path.write_bytes(content)
-            load_taste(path)  # all of it, so that a broken one never gets onto the shelf
+            load(path)  # all of it, so that a broken one never gets onto the shelf
     except OSError as error:
         if isinstance(error, StoreError):
             raise

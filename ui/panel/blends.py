@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from ...adapters.taste import Taste
     from .studio import Studio
 
-__all__ = ["PERSON", "Blends", "Part"]
+__all__ = ["FILE", "MOST", "PERSON", "USER", "Blends", "Part"]
 
-FILE, PERSON = "file:", "person:"
+FILE, PERSON, USER = "file:", "person:", "user:"
 MOST = 12  # tastes at once
 
 
@@ -29,7 +29,7 @@ class Part:
     """One taste and its weight.
 
     Attributes:
-        source: "person:NAME" or "file:NAME".
+        source: "person:NAME", "file:NAME" of a taste, or "user:NAME" of a user file, which only a PPD takes.
         weight: -1 to 1; negative ones turn the taste around, 0 leaves it out.
     """
 
@@ -37,9 +37,10 @@ class Part:
     weight: float
 
     def __post_init__(self) -> None:
-        if not self.source.startswith((FILE, PERSON)):
+        if not self.source.startswith((FILE, PERSON, USER)):
             raise SteeringError(
-                f"Cannot use the taste {self.source[:80]!r}: expected {PERSON}NAME or {FILE}NAME. Choose another."
+                f"Cannot use the taste {self.source[:80]!r}: expected {PERSON}NAME, {FILE}NAME or {USER}NAME. Choose "
+                "another."
             )
         if not -1 <= self.weight <= 1:
             raise SteeringError(
@@ -75,11 +76,17 @@ class Blends:
         Raises:
             EncoderMismatchError: a file was learned with an encoder that isn't in use here.
             NotEnoughAnswersError: a person has answered nothing yet.
-            SteeringError: too many parts.
+            SteeringError: too many parts, or a user file.
         """
         used = [part for part in parts if part.weight != 0]
         if len(used) > MOST:
             raise SteeringError(f"Cannot combine {len(used)} tastes; expected at most {MOST}. Remove some.")
+        for part in used:
+            if part.source.startswith(USER):
+                raise SteeringError(
+                    f"Cannot move the prompt by {part.name!r}: a user file is for the denoiser; expected people and "
+                    "taste files. Choose the denoiser under Moves, or remove it."
+                )
         blended = []
         loaded = {part.name: self._file(part.name) for part in used if part.source.startswith(FILE)}
         for encoder in self._encoders_for(loaded.values(), any(part.source.startswith(PERSON) for part in used)):

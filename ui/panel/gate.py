@@ -26,7 +26,7 @@ _API = "/palate/api/"
 _READING = {_API + path for path in ("hello", "taste", "taste/accuracy", "answers", "people", "people/alike")}
 _READING |= {"/gradio_api/queue/join", "/gradio_api/heartbeat"}
 # What the tabs that stay closed ask for: it isn't shared, and asking for the model loads it.
-_CLOSED = re.compile(rf"{_API}(model|gallery|train|embeddings)(/|$)")
+_CLOSED = re.compile(rf"{_API}(model|gallery|train|embeddings|users)(/|$)")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from .taste_learned import Looks
 from .taste_pages import Pages
 from .taste_painted import Painted
 from .taste_thumbs import Thumbs
-from .tastes import TasteFiles
+from .tastes import TasteFiles, UserFiles
 from .trainings import Trainings
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class Rooms:
         studio: Store, model and encoder.
 
     Attributes:
-        files, blends, gallery, easel, embeddings, choices, jobs, painted, looks, pages, thumbs, trainings: See their
-            modules.
+        files, users, blends, gallery, easel, embeddings, choices, jobs, painted, looks, pages, thumbs, trainings: See
+            their modules.
 
     Raises:
         StoreError: Palate's folder can't be written.
@@ -41,9 +41,10 @@ class Rooms:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         self.files = TasteFiles(studio)
+        self.users = UserFiles(studio)
         self.blends = Blends(studio, self.files)
         self.gallery = Gallery(palate_home() / "gallery")
-        self.easel = Easel(studio, self.blends, self.gallery)
+        self.easel = Easel(studio, self.blends, self.users, self.gallery)
         self.embeddings = Embeddings(studio, self.blends)
         self.choices = Choices(studio, self.gallery)
         self.jobs = Jobs(studio.closing)

@@ -10,11 +10,13 @@ from fastapi.responses import FileResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from ...adapters.errors import FileFormatError, PreferenceError
-from ...adapters.files import MOST_BYTES
+from ...adapters.files import MOST_BYTES, TasteFile, UserFile, is_user
 from .answers import PlainRoute, person_of
+from .blends import FILE, USER
 from .jobs import Job
 from .rooms import Rooms
-from .tastes import Entry
+from .shelf import Entry
+from .users import fits_ppd, own_user
 
 __all__ = ["share_routes"]
 
@@ -27,7 +29,7 @@ def share_routes(rooms: Rooms) -> APIRouter:
     @api.get("/tastes")
     def tastes() -> dict[str, Any]:
         people = [{"source": f"person:{name}", "name": name} for name in studio.store.people()]
-        return {"people": people, "files": [_shown(rooms, entry) for entry in files.entries()]}
+        return {"people": people, "files": _all_files(rooms)}
 
     @api.get("/own")
     def own(person: str = "") -> dict[str, Any]:
@@ -42,8 +44,7 @@ def share_routes(rooms: Rooms) -> APIRouter:
             data += part
             if len(data) > MOST_BYTES:
                 raise FileFormatError(f"Cannot read {name[:120]!r}: it is too large; expected a taste, below 1 MB.")
-        entry = await run_in_threadpool(files.add, name, bytes(data))
-        return await run_in_threadpool(_shown, rooms, entry)
+        return await run_in_threadpool(_added, rooms, name, bytes(data))
 
     @api.post("/tastes/save")
     def save(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
@@ -75,8 +76,34 @@ def share_routes(rooms: Rooms) -> APIRouter:
             raise HTTPException(404, "no such taste") from error
         return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
+    _users(api, rooms)
     _embeddings(api, rooms)
     return api
+
+
+def _users(api: APIRouter, rooms: Rooms) -> None:
+    @api.post("/users/save")
+    def save(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        person = person_of(body, rooms.studio.person)
+        user = own_user(rooms.studio, person)
+        return _shown_user(rooms, rooms.users.save(user, person, bool(body.get("named", True))))
+
+    @api.post("/users/remove")
+    def remove(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        rooms.users.remove(str(body.get("file")))
+        return {}
+
+    @api.post("/users/restore")
+    def restore(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        return _shown_user(rooms, rooms.users.restore(str(body.get("file"))))
+
+    @api.get("/users/{name}")
+    def download(name: str) -> FileResponse:
+        try:
+            path = rooms.users.path(name)
+        except PreferenceError as error:
+            raise HTTPException(404, "no such user file") from error
+        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
 
 def _embeddings(api: APIRouter, rooms: Rooms) -> None:
@@ -110,19 +137,46 @@ def _embeddings(api: APIRouter, rooms: Rooms) -> None:
         return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
 
-def _shown(rooms: Rooms, entry: Entry) -> dict[str, Any]:
+def _added(rooms: Rooms, name: str, data: bytes) -> dict[str, Any]:
+    """Put what was dropped on the shelf that it belongs to."""
+    if is_user(data):
+        return _shown_user(rooms, rooms.users.add(name, data))
+    return _shown(rooms, rooms.files.add(name, data))
+
+
+def _all_files(rooms: Rooms) -> list[dict[str, Any]]:
+    tastes = [_shown(rooms, entry) for entry in rooms.files.entries()]
+    return tastes + [_shown_user(rooms, entry) for entry in rooms.users.entries()]
+
+
+def _shown(rooms: Rooms, entry: Entry[TasteFile]) -> dict[str, Any]:
+    told: dict[str, Any] = {"source": f"{FILE}{entry.name}", "kind": "taste", "file": entry.name}
     said = entry.said
     if said is None:
-        return {"source": f"file:{entry.name}", "file": entry.name, "trouble": entry.trouble, "fits": False}
+        return told | {"trouble": entry.trouble, "fits": False}
     try:
         trouble = rooms.blends.fits(said.encoder, said.encoder_name, said.person)
     except PreferenceError as error:  # without an encoder nothing can be steered; the file is still worth listing
         trouble = str(error)
-    return {
-        "source": f"file:{entry.name}",
-        "file": entry.name,
+    return told | {
         "name": said.person or "somebody",
         "answers": said.answers,
+        "encoder": said.encoder_name,
+        "created": said.created,
+        "fits": not trouble,
+        "trouble": trouble,
+    }
+
+
+def _shown_user(rooms: Rooms, entry: Entry[UserFile]) -> dict[str, Any]:
+    told: dict[str, Any] = {"source": f"{USER}{entry.name}", "kind": "user", "file": entry.name}
+    said = entry.said
+    if said is None:
+        return told | {"trouble": entry.trouble, "fits": False}
+    trouble = fits_ppd(rooms.studio, said)
+    return told | {
+        "name": said.person or "somebody",
+        "answers": said.pairs,
         "encoder": said.encoder_name,
         "created": said.created,
         "fits": not trouble,

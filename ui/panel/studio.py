@@ -133,6 +133,10 @@ class Studio:
                     self._painter = Brush(self.tools.painter())
             return self._painter
 
+    def loaded_painter(self) -> Any:
+        """Return the model itself if it is loaded already, else None."""
+        return None if self._painter is None else self._painter.painter
+
     def encoder(self) -> Any:
         """Return the encoder, loaded on first use."""
         with self._loading["encoder"]:

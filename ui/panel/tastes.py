@@ -1,95 +1,57 @@
-"""Tastes as files: the shelf in PALATE_HOME/tastes that survives a restart and that the nodes use, too."""
+"""What people learned as files: tastes, which move a prompt, and users of a PPD, which move the denoiser."""
 
 from __future__ import annotations
 
 import tempfile
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...adapters.errors import FileFormatError, PreferenceError, StoreError
-from ...adapters.files import TasteFile, bring_taste, describe, load_taste, place_taste, taste_picture
-from ...adapters.places import safe_name
+from ...adapters.files import (
+    TasteFile,
+    UserFile,
+    bring_taste,
+    bring_user,
+    describe,
+    describe_user,
+    load_taste,
+    load_user,
+    place_taste,
+    save_user,
+    taste_picture,
+)
+from ...adapters.places import safe_name, users_folder
+from ...adapters.ppd import User
+from ...adapters.taste import Taste
+from .shelf import ENDING, Entry, Shelf
 
 if TYPE_CHECKING:
-    from ...adapters.taste import Taste
     from .studio import Studio
 
-__all__ = ["Entry", "TasteFiles"]
+__all__ = ["TasteFiles", "UserFiles"]
 
-ENDING = ".safetensors"
-NOBODY = "somebody"  # whose taste it is when the name is left out
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One file of the shelf.
-
-    Attributes:
-        name: Of the file, unique on the shelf.
-        said: What it says of itself; None when it can't be read.
-        trouble: Why it can't be read; "" when it can.
-    """
-
-    name: str
-    said: TasteFile | None
-    trouble: str = ""
+NOBODY = "somebody"  # whose it is when the name is left out
 
 
-class TasteFiles:
-    """The taste files of one folder.
+def _names_here(studio: Studio) -> set[str]:
+    """Names that Save writes to: a friend who is "me", too, gets a number."""
+    return {safe_name(person) for person in (studio.person, *studio.store.people())}
+
+
+class TasteFiles(Shelf[TasteFile, Taste]):
+    """The taste files, whatever encoder each belongs to.
 
     Args:
         studio: Gives the folder, and tastes by person.
     """
 
     def __init__(self, studio: Studio) -> None:
-        self._studio = studio
-        self._removed: dict[str, bytes] = {}
-        self._loaded: dict[str, tuple[tuple[int, int], Taste]] = {}
-        self._lock = threading.RLock()
-
-    def entries(self) -> list[Entry]:
-        """Return all files by name; those that can't be read with the reason."""
-        found = []
-        for path in sorted(self._studio.tastes_folder.glob(f"*{ENDING}")):
-            if path.name.startswith("."):
-                continue
-            try:
-                found.append(Entry(path.name, describe(path)))
-            except PreferenceError as error:
-                found.append(Entry(path.name, None, str(error)))
-        return found
-
-    def path(self, name: str) -> Path:
-        """Return the path of a file on the shelf.
-
-        Raises:
-            FileFormatError: there is none of this name.
-        """
-        if name == Path(name).name and name.endswith(ENDING) and not name.startswith("."):
-            path = self._studio.tastes_folder / name
-            if path.is_file():
-                return path
-        raise FileFormatError(
-            f"Cannot use the taste {name[:80]!r}: it is not on the shelf; expected one of the files under Share. "
-            "Bring the file in again."
+        super().__init__(
+            lambda: studio.tastes_folder, describe, lambda path: studio.tools.load(path, None), what="taste"
         )
+        self._studio = studio
 
-    def load(self, name: str) -> Taste:
-        """Return the taste of a file, whatever encoder it belongs to; read again only when the file changed."""
-        path = self.path(name)
-        status = path.stat()
-        stamp = (status.st_mtime_ns, status.st_size)
-        with self._lock:
-            kept = self._loaded.get(name)
-            if kept is None or kept[0] != stamp:
-                kept = self._loaded[name] = stamp, self._studio.tools.load(path, None)
-            return kept[1]
-
-    def add(self, name: str, data: bytes) -> Entry:
+    def add(self, name: str, data: bytes) -> Entry[TasteFile]:
         """Put a file on the shelf; the same file twice is one, another one of the same name gets a number.
 
         What a picture carries is taken out of it.
@@ -102,51 +64,47 @@ class TasteFiles:
             FileFormatError: it is no taste; nothing is kept.
         """
         with self._lock:
-            # Files named like somebody here are those that Save writes: a friend who is "me", too, gets a number.
-            here = {safe_name(person) for person in (self._studio.person, *self._studio.store.people())}
-            return self._entry(bring_taste(name, data, self._studio.tastes_folder, here))
+            return self.entry(bring_taste(name, data, self.folder, _names_here(self._studio)))
 
-    def save(self, person: str, named: bool = True) -> Entry:
+    def save(self, person: str, named: bool = True) -> Entry[TasteFile]:
         """Save the person's taste as a file; `named` False leaves out whose it is."""
         if named:
-            return self._entry(self._studio.save_taste(person))
+            return self.entry(self._studio.save_taste(person))
         accuracy = self._studio.reports.of(person).measured
         taste = replace(self._studio.taste(person), person=NOBODY, accuracy=accuracy)
         with tempfile.TemporaryDirectory() as folder:
             path = self._studio.tools.save(taste, Path(folder) / f"{NOBODY}{ENDING}")
-            return self._entry(place_taste(NOBODY, path.read_bytes(), self._studio.tastes_folder))
+            return self.entry(place_taste(NOBODY, path.read_bytes(), self.folder))
 
     def picture(self, name: str) -> bytes:
         """Return a PNG that shows a taste of the shelf and carries its file."""
         return taste_picture(load_taste(self.path(name)))
 
-    def remove(self, name: str) -> None:
-        """Take a file off the shelf; `restore` brings it back as long as the panel runs."""
-        with self._lock:
-            path = self.path(name)
-            self._removed[name] = path.read_bytes()
-            self._act(path.unlink)
 
-    def restore(self, name: str) -> Entry:
-        """Put back what was removed.
+class UserFiles(Shelf[UserFile, User]):
+    """The user files, whatever PPD each belongs to.
+
+    Args:
+        studio: Gives the people who answer here.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        super().__init__(users_folder, describe_user, load_user, what="user file")
+        self._studio = studio
+
+    def add(self, name: str, data: bytes) -> Entry[UserFile]:
+        """Put a file on the shelf, as `TasteFiles.add` does.
 
         Raises:
-            FileFormatError: nothing of this name was removed.
+            FileFormatError: it is no user embedding; nothing is kept.
         """
         with self._lock:
-            data = self._removed.pop(name, None)
-            if data is None:
-                return self._entry(self.path(name))
-            return self._entry(place_taste(name.removesuffix(ENDING), data, self._studio.tastes_folder))
+            return self.entry(bring_user(name, data, self.folder, _names_here(self._studio)))
 
-    def _entry(self, path: Path) -> Entry:
-        return Entry(path.name, describe(path))
-
-    def _act(self, act: Callable[[], object]) -> None:
-        try:
-            act()
-        except OSError as error:
-            raise StoreError(
-                f"Cannot change the shelf of tastes: {error.strerror or error}; expected a folder with room that can "
-                f"be written. Look at {self._studio.tastes_folder}."
-            ) from error
+    def save(self, user: User, person: str, named: bool = True) -> Entry[UserFile]:
+        """Save a person's embedding as a file; `named` False leaves out whose it is."""
+        if named:
+            return self.entry(save_user(user, self.folder / safe_name(person)))
+        with tempfile.TemporaryDirectory() as folder:
+            path = save_user(replace(user, person=""), Path(folder) / NOBODY)
+            return self.entry(place_taste(NOBODY, path.read_bytes(), self.folder))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...adapters.errors import SteeringError
@@ -16,6 +16,7 @@ from .users import DENOISER
 __all__ = ["Wish"]
 
 MOST_SEEDS = 8
+MOST_BLENDS = 16
 LARGEST_SEED = 2**64 - 1
 LONGEST_PROMPT = 100_000  # characters, as the store takes
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)  # that the slider has pictures of
@@ -33,6 +34,8 @@ class Wish:
         parts: Tastes with weights; none paints plainly.
         settings: How to steer; its strength is the one asked for.
         denoiser: The parts are users of a PPD, and the prompt stays as it is.
+        plain: Paint the seeds without the tastes, too; a page may have these pictures already.
+        blends: Other weights of the parts, in their order, to paint the first seed with.
         steps, guidance, size: None takes the model's own; size is (width, height) in pixels.
         surprise: 0 paints these seeds; above, more are painted plainly, up to three times as many at 1, and those that
             differ most are taken, the first seed among them.
@@ -51,6 +54,8 @@ class Wish:
     size: tuple[int, int] | None = None
     surprise: float = 0.0
     denoiser: bool = False
+    plain: bool = True
+    blends: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         faults = []
@@ -70,6 +75,8 @@ class Wish:
             faults.append(f"{self.size[0]}x{self.size[1]} pixels; expected multiples of 8 up to {LARGEST_SIDE}")
         if not 0 <= self.surprise <= 1:
             faults.append(f"surprise {self.surprise:g}; expected 0 to 1")
+        if len(self.blends) > MOST_BLENDS or any(len(weights) != len(self.parts) for weights in self.blends):
+            faults.append(f"{len(self.blends)} blends; expected at most {MOST_BLENDS}, a weight for each taste")
         if faults:
             raise SteeringError(f"Cannot generate: {'; '.join(faults)}. Change it and try again.")
 
@@ -103,6 +110,8 @@ class Wish:
             size=None if size is None else _size(size),
             surprise=_number(body, "surprise", 0.0) or 0.0,
             denoiser=method == DENOISER,
+            plain=body.get("plain") is not False,
+            blends=tuple(_weights(one) for one in _list(body, "blends")),
         )
 
     def candidates(self) -> tuple[int, ...]:
@@ -110,6 +119,11 @@ class Wish:
         extra = round(EXTRA * self.surprise * len(self.seeds)) if len(self.seeds) > 1 else 0
         follow = ((max(self.seeds) + 1 + number) % (LARGEST_SEED + 1) for number in range(extra))
         return tuple(dict.fromkeys((*self.seeds, *follow)))
+
+    def weighed(self, weights: Sequence[float]) -> Wish:
+        """Return the same wish with these weights of its parts."""
+        parts = [replace(part, weight=weight) for part, weight in zip(self.parts, weights, strict=True)]
+        return replace(self, parts=tuple(parts), blends=())
 
     def strengths(self) -> tuple[float, ...]:
         """Strengths to paint, in this order: none, the one asked for, then those between for the slider."""
@@ -152,10 +166,14 @@ def _whole(body: Mapping[str, Any], key: str) -> int:
 
 def _list(body: Mapping[str, Any], key: str) -> Sequence[Any]:
     value = body.get(key) or []
-    inner = str | int | float if key == "seeds" else dict
+    inner = {"seeds": str | int | float, "blends": list}.get(key, dict)
     if not isinstance(value, list) or not all(isinstance(one, inner) for one in value):
         raise SteeringError(f"Cannot generate: {key} are {_shown(value)}; expected a list. Choose them again.")
     return value
+
+
+def _weights(values: Sequence[Any]) -> tuple[float, ...]:
+    return tuple(_number({"weight": value}, "weight", 0.0) or 0.0 for value in values)
 
 
 def _size(value: Any) -> tuple[int, int]:
