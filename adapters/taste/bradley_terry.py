@@ -17,7 +17,7 @@ from ..errors import NotFittedError, ShapeError
 from .answer_rows import to_likelihood
 from .arrays import Matrix, like, require_finite, to_array
 from .covariance import Factor, Stretch, factor_times, smallest_and_largest
-from .likelihood import Array, Likelihood, sigmoid
+from .likelihood import Array, Curvature, Likelihood, sigmoid
 from .posterior import Posterior, laplace, log_determinant
 from .solve import minimise
 
@@ -195,15 +195,19 @@ class BradleyTerry:
         if self._posterior is None and self._whole is not None:
             self._posterior = self._whole.posterior.first_weights(self.n_features_in_)
         elif self._posterior is None:
-            self._posterior = laplace(self._factor, self._likelihood, self._rows * self._scale, self._minimum.log_odds)
+            self._posterior = laplace(self._factor, self._curvature(), self._rows)
         return self._posterior
 
     def log_evidence(self) -> float:
         """Laplace approximation of log P(answers | prior), in nats: how well this prior expected these answers."""
         self._require_fitted()
-        determinant = log_determinant(self._likelihood, self._rows * self._scale, self._minimum.log_odds)
+        determinant = log_determinant(self._curvature(), self._rows)
         smooth = 0.5 * float(self._minimum.v @ self._minimum.v)
         return -self._likelihood.value(self._minimum.log_odds) - smooth - 0.5 * determinant
+
+    def _curvature(self) -> Curvature:
+        """Of the likelihood at the minimum, by log-odds in units of the prior, whose scale is not in the rows."""
+        return self._likelihood.curvature(self._minimum.log_odds).scaled(self._scale**2)
 
     def _prior_factor(self, covariance: Matrix | Stretch | None, width: int) -> Factor:
         if covariance is None:

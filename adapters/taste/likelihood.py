@@ -20,6 +20,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.floating]
 
+_PIECE = 1024  # rows
+
 
 @dataclass(frozen=True)
 class Block:
@@ -75,7 +77,21 @@ class Curvature:
             dense.append((block, half @ vectors.transpose(0, 2, 1)))
         return Curvature(np.sqrt(self.diagonal), tuple(dense))
 
-    def scaled(self, factor: float, dtype: npt.DTypeLike) -> Curvature:
+    def sandwich(self, rows: Array) -> Array:
+        """rows' curvature rows (D, D) for rows (M, D); in pieces, so that what is in between stays in the cache."""
+        total = np.zeros((rows.shape[1], rows.shape[1]))
+        root = np.sqrt(self.diagonal)[:, None]
+        for start in range(0, len(root), _PIECE):
+            part = slice(start, min(start + _PIECE, len(root)))
+            weighted = root[part] * rows[part]
+            total += weighted.T @ weighted
+        for block, matrices in self.dense:
+            flat = rows[block.span]
+            stacked = flat.reshape(block.rankings, block.rows, -1)
+            total += flat.T @ (matrices @ stacked).reshape(flat.shape)
+        return total
+
+    def scaled(self, factor: float, dtype: npt.DTypeLike = np.float64) -> Curvature:
         """The curvature times `factor`, in another precision."""
         dense = tuple((block, (matrices * factor).astype(dtype)) for block, matrices in self.dense)
         return Curvature((self.diagonal * factor).astype(dtype), dense)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .covariance import Factor, Stretch, times_factor
-from .likelihood import Array, Likelihood
+from .likelihood import Array, Curvature
 from .solve import precision
 
 
@@ -84,24 +84,24 @@ class Posterior:
         return times_factor(vectors, self.factor)
 
 
-def laplace(factor: Factor, likelihood: Likelihood, rows: Array, log_odds: Array) -> Posterior:
-    """Return the posterior around the minimum; rows (M, D) are in units of the prior."""
+def laplace(factor: Factor, curvature: Curvature, rows: Array) -> Posterior:
+    """Return the posterior around the minimum, where the likelihood has this curvature; rows (M, D)."""
     count, width = rows.shape
     if count <= width:
-        weighted = likelihood.curvature(log_odds).root().times(rows)
+        weighted = curvature.root().times(rows)
         return Posterior(factor, np.linalg.solve(np.linalg.cholesky(_one_plus(weighted @ weighted.T)), weighted).T)
-    lower = np.linalg.cholesky(precision(likelihood, rows, log_odds))
+    lower = np.linalg.cholesky(precision(curvature, rows))
     return Posterior(factor, np.zeros((width, 0)), np.linalg.inv(lower).T)
 
 
-def log_determinant(likelihood: Likelihood, rows: Array, log_odds: Array) -> float:
+def log_determinant(curvature: Curvature, rows: Array) -> float:
     """log |I + rows' curvature rows|: twice the nats by which the answers shrank the prior's volume."""
     count, width = rows.shape
     if count <= width:
-        weighted = likelihood.curvature(log_odds).root().times(rows)
+        weighted = curvature.root().times(rows)
         inner = _one_plus(weighted @ weighted.T)
     else:
-        inner = precision(likelihood, rows, log_odds)
+        inner = precision(curvature, rows)
     return float(2.0 * np.log(np.diag(np.linalg.cholesky(inner))).sum())
 
 

@@ -6,10 +6,13 @@ least the identity everywhere: one minimum, and |v - minimum| <= |gradient|.
 Three ways, by size, to the same point:
 
 - up to `DENSE` answers: Newton on the M x M Gram matrix (the minimum lies in the span of the rows);
-- up to `DENSE` dimensions: Newton on the D x D Hessian;
+- up to `DENSE` dimensions: Newton on the D x D Hessian, which is formed again only while it pays;
 - more of both: Newton with conjugate gradients. Gradients are float64; only the inner products with the Hessian run in
   float32, where the rows fit a core's cache, so each outer step is one round of iterative refinement. Forming a
   768 x 768 Hessian once costs more than the whole fit.
+
+Where there are many answers for each dimension, every eighth of them gives the point to start from: what is left then
+is one step or two with all of them.
 
 All of it is numpy: torch's thread pool beside numpy's makes small steps wait for each other.
 
@@ -28,6 +31,10 @@ DENSE = 200
 _OUTER = 60
 _INNER = 250
 _LAST_STEP = 1e-3  # where a step is cheap, one more, which Newton makes with all digits
+_KEEP = 0.03  # a Hessian that shrank the gradient so much is good for another step
+_MANY = 64  # answers for each dimension
+_EVERY = 8
+_ROUGH = 1e-3  # of the gradient at the prior's mean: an eighth of the answers doesn't know it better
 
 
 @dataclass(frozen=True)
@@ -60,15 +67,24 @@ def minimise(likelihood: Likelihood, rows: Array, scale: float, offset: Array, t
     count, width = rows.shape
     if count == 0:
         return Minimum(np.zeros(width), offset, 0.0, 0)
+    many = count >= _MANY * max(width, _MANY) and not likelihood.blocks
+    start = _rough(likelihood, rows, scale, offset) if many else np.zeros(width)
     if min(count, width) > DENSE:
-        found = _newton_cg(likelihood, rows, scale, offset, tolerance)
+        found = _newton_cg(likelihood, rows, scale, offset, start, tolerance)
         if found is not None:
             return found
-    dense = _LAST_STEP * tolerance
-    rows = rows * scale
     if count <= width:
-        return _newton_dual(likelihood, rows, offset, dense)
-    return _newton_primal(likelihood, rows, offset, dense)
+        return _newton_dual(likelihood, rows * scale, offset, _LAST_STEP * tolerance)
+    return _newton_primal(likelihood, rows, scale, offset, start, tolerance if many else _LAST_STEP * tolerance)
+
+
+def _rough(likelihood: Likelihood, rows: Array, scale: float, offset: Array) -> Array:
+    """Roughly the minimum (D,) of pairs and ties: that of every eighth, counted eight times."""
+    some = slice(None, None, _EVERY)
+    few, few_offset = np.ascontiguousarray(rows[some]), offset[some]
+    part = Likelihood(few, likelihood.target[some], _EVERY * likelihood.weight[some])
+    tolerance = _ROUGH * scale * float(np.linalg.norm(part.gradient(few_offset) @ few))
+    return minimise(part, few, scale, few_offset, tolerance).v
 
 
 def _newton_dual(likelihood: Likelihood, rows: Array, offset: Array, tolerance: float) -> Minimum:
@@ -111,43 +127,51 @@ def solve_span(gram: Array, curvature: Curvature, right: Array) -> Array:
     return np.asarray(right - gram @ root.times(solved))
 
 
-def _newton_primal(likelihood: Likelihood, rows: Array, offset: Array, tolerance: float) -> Minimum:
+def _newton_primal(
+    likelihood: Likelihood, rows: Array, scale: float, offset: Array, start: Array, tolerance: float
+) -> Minimum:
     """Newton on v (D,) with the Hessian I + rows' curvature rows formed."""
-    v = np.zeros(rows.shape[1])
-    z = offset
-    value = likelihood.value(z)
+    v = start
+    z = offset + scale * (rows @ v)
+    value = likelihood.value(z) + 0.5 * float(v @ v)
+    hessian, before = np.zeros((0, 0)), 0.0
     steps = 0
     for steps in range(1, _OUTER + 1):  # noqa: B007 - reported
-        gradient = likelihood.gradient(z) @ rows + v
-        if np.linalg.norm(gradient) <= tolerance:
+        gradient = scale * (likelihood.gradient(z) @ rows) + v
+        norm = float(np.linalg.norm(gradient))
+        if norm <= tolerance:
             break
-        direction = -np.linalg.solve(precision(likelihood, rows, z), gradient)
-        dz = rows @ direction
+        if not norm < _KEEP * before:
+            hessian = precision(likelihood.curvature(z).scaled(scale * scale), rows)
+        before = norm
+        direction = -np.linalg.solve(hessian, gradient)
+        dz = scale * (rows @ direction)
         linear, square = float(v @ direction), float(direction @ direction)
         step = _line_search(likelihood, z, dz, value, 0.5 * float(v @ v), linear, square, float(gradient @ direction))
         if step is None:
             break
         t, value = step
         v = v + t * direction
-        z = offset + rows @ v
+        z = z + t * dz
     return Minimum(v, z, value, steps)
 
 
-def precision(likelihood: Likelihood, rows: Array, log_odds: Array) -> Array:
+def precision(curvature: Curvature, rows: Array) -> Array:
     """The Hessian by v (D, D): I + rows' curvature rows."""
-    weighted = likelihood.curvature(log_odds).root().times(rows)
-    hessian = weighted.T @ weighted
+    hessian = curvature.sandwich(rows)
     hessian[np.diag_indices_from(hessian)] += 1.0
-    return np.asarray(hessian)
+    return hessian
 
 
-def _newton_cg(likelihood: Likelihood, rows: Array, scale: float, offset: Array, tolerance: float) -> Minimum | None:
+def _newton_cg(
+    likelihood: Likelihood, rows: Array, scale: float, offset: Array, start: Array, tolerance: float
+) -> Minimum | None:
     """Truncated Newton with a float32 inner solver; None where float32 does not reach the tolerance."""
     rows32 = rows.astype(np.float32)
-    v = np.zeros(rows.shape[1])
-    z = offset
-    value = likelihood.value(z)
-    gradient = scale * (likelihood.gradient(z) @ rows)
+    v = start
+    z = offset + scale * (rows @ v)
+    value = likelihood.value(z) + 0.5 * float(v @ v)
+    gradient = scale * (likelihood.gradient(z) @ rows) + v
     norm = first = float(np.linalg.norm(gradient))
     for steps in range(_OUTER):
         if norm <= tolerance:

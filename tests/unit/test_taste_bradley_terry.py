@@ -123,6 +123,21 @@ def test_the_three_solvers_agree_with_a_dense_newton(count, width, dense, monkey
     np.testing.assert_allclose(model.utility_variance(asked), np.diag(expected), rtol=1e-6)
 
 
+@pytest.mark.parametrize("dense", [200, 2])
+def test_many_answers_end_where_newton_on_all_of_them_does(dense, monkeypatch):
+    """Their start is a guess from every eighth, which here all say the opposite of the others."""
+    monkeypatch.setattr("palate.adapters.taste.solve.DENSE", dense)
+    chosen, rejected = vectors(0, 5000, 6), vectors(1, 5000, 6)
+    up = (chosen - rejected) @ np.ones(6) > 0
+    up[::8] = ~up[::8]
+    chosen, rejected = np.where(up[:, None], chosen, rejected), np.where(up[:, None], rejected, chosen)
+    ties = vectors(2, 40, 6), vectors(3, 40, 6)
+    weight = np.linspace(0.0, 2.0, 5000)
+    found = BradleyTerry(4.0).fit(chosen, rejected, ties=ties, sample_weight=weight).weights_
+    given = {"chosen": chosen, "rejected": rejected, "ties": ties, "sample_weight": weight}
+    np.testing.assert_allclose(found, minimum(6, **given, precision=np.eye(6) / 4.0), atol=1e-6)
+
+
 def test_variance_under_a_full_prior_equals_the_dense_inverse():
     width, count = 5, 3
     spread = vectors(9, width, width)
