@@ -134,7 +134,8 @@ def _newton_primal(
     v = start
     z = offset + scale * (rows @ v)
     value = likelihood.value(z) + 0.5 * float(v @ v)
-    hessian, before = np.zeros((0, 0)), 0.0
+    hessian: Array = np.zeros((0, 0))
+    before = 0.0
     steps = 0
     for steps in range(1, _OUTER + 1):  # noqa: B007 - reported
         gradient = scale * (likelihood.gradient(z) @ rows) + v
