@@ -21,6 +21,7 @@ _LOG = logging.getLogger(__name__)
 _PLAYGROUND = "playground"
 _SHARED = ("model_patches", "ipadapter")  # ComfyUI's own folder for such weights, and the one IP-Adapters are put into
 _UNTRAINED = "ip_adapter"
+_ENDINGS = (".safetensors", ".bin")  # IP-Adapters come as either; a pickle's tensors are read, nothing in it is run
 
 
 class PalateLoadPPD(io.ComfyNode):
@@ -41,7 +42,7 @@ class PalateLoadPPD(io.ComfyNode):
                     "file",
                     options=_files(),
                     tooltip="playground, for the models of Load Playground; or a file in models/model_patches, "
-                    "models/ipadapter or Palate's ppd folder. Press R to see new ones.",
+                    "models/ipadapter (.safetensors or .bin) or Palate's ppd folder. Press R to see new ones.",
                 ),
                 Encoder.Input(
                     "encoder",
@@ -88,7 +89,7 @@ def _files() -> list[str]:
     found = [_PLAYGROUND]
     for kind in _kinds():
         names = folder_paths.get_filename_list(kind)
-        found += [f"{kind}/{name}" for name in names if name.lower().endswith(".safetensors")]
+        found += [f"{kind}/{name}" for name in names if name.lower().endswith(_ENDINGS)]
     return found
 
 
