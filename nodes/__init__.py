@@ -18,6 +18,7 @@ from .rank import PalateRankImages
 from .tastes import PalateFitTaste, PalateLoadTaste, PalateSaveTaste
 from .train import PalateTrainPreferenceLora
 from .users import PalateBlendUsers, PalateEncodeUser, PalateLoadUser, PalateSaveUser
+from .wording import PalateAddLikedWords
 
 __all__ = ["PalateExtension"]
 
@@ -35,6 +36,7 @@ class PalateExtension(ComfyExtension):
             PalateBlendTastes,
             PalateAdaptConditioning,
             PalateAdaptClip,
+            PalateAddLikedWords,
             PalateRankImages,
             PalateSaveTaste,
             PalateLoadTaste,

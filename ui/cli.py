@@ -19,6 +19,7 @@ from .tastes import add_taste_commands
 from .train_options import add_merge_command, add_train_options
 from .train_ppd import add_ppd_options
 from .users import add_user_command
+from .wording import add_prompt_command
 
 __all__ = ["main", "parser"]
 
@@ -87,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
     add_exchange_commands(commands, _store_option)
     add_generate_command(commands)
     add_user_command(commands, _store_option)
+    add_prompt_command(commands, _store_option)
     _export(commands.add_parser("export", help="make a file for other tools"))
     _train(commands.add_parser("train", help="train a model on a person's answers"))
     return top
@@ -107,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "compare": commands.compare,
         "people": commands.people,
         "generate": commands.generate,
+        "prompt": commands.prompt,
         "user": commands.user,
         "export": commands.export,
         "study": commands.study,

@@ -28,6 +28,7 @@ __all__ = [
     "import_",
     "panel",
     "people",
+    "prompt",
     "rank",
     "show",
     "store_folder",
@@ -121,6 +122,13 @@ def rank(arguments: argparse.Namespace) -> int:
     from . import tastes
 
     return tastes.rank(arguments, store_folder(arguments.store))
+
+
+def prompt(arguments: argparse.Namespace) -> int:
+    """Print a prompt with what a person likes said in words."""
+    from . import wording
+
+    return wording.prompt(arguments, store_folder(arguments.store))
 
 
 def evaluate(arguments: argparse.Namespace) -> int:

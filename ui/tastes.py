@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from ..adapters.encoders import ImageTextEncoder
     from ..adapters.taste import Taste
 
-__all__ = ["add_taste_commands", "blend", "card_of", "file_to_save", "fit", "rank", "weighted"]
+__all__ = [
+    "add_taste_commands",
+    "blend",
+    "card_of",
+    "encoder_of",
+    "file_to_save",
+    "fit",
+    "rank",
+    "taste_of",
+    "weighted",
+]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 ENDING = ".safetensors"
@@ -86,7 +96,7 @@ def fit(arguments: argparse.Namespace, store: Path) -> int:
 
     default = tastes_folder() / f"{safe_name(arguments.person)}{ENDING}"
     path = file_to_save(arguments.output) if arguments.output else default
-    encoder = _encoder(arguments)
+    encoder = encoder_of(arguments)
     with PreferenceStore.existing(store) as answers:
         images = [side for one in answers.comparisons(arguments.person) for side in (one.left, one.right)]
         encode_readable(answers, encoder, images, on_batch=progress_line("Looking at pictures", sys.stderr))
@@ -114,17 +124,9 @@ def rank(arguments: argparse.Namespace, store: Path) -> int:
         TasteCommandError: no such folder, or no picture in it.
         EncoderMismatchError: the taste was learned with another encoder.
     """
-    from ..adapters.comparisons import PreferenceStore
-    from ..adapters.files import load_taste
-    from ..adapters.taste import fit_taste
-
     files = _pictures(typed_path(arguments.folder))
-    encoder = _encoder(arguments)
-    if arguments.taste:
-        taste = load_taste(arguments.taste, encoder)
-    else:
-        with PreferenceStore.existing(store) as answers:
-            taste = fit_taste(answers, encoder, arguments.person)
+    encoder = encoder_of(arguments)
+    taste = taste_of(arguments, encoder, store)
     found, lost = _rated(files, encoder, taste)
     found.sort(key=lambda one: -one[1])
     if arguments.json:
@@ -199,7 +201,25 @@ def _save(taste: Taste, path: Path, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _encoder(arguments: argparse.Namespace) -> ImageTextEncoder:
+def taste_of(arguments: argparse.Namespace, encoder: ImageTextEncoder, store: Path) -> Taste:
+    """Return the taste of the file that was named, else what the person's answers teach.
+
+    Raises:
+        EncoderMismatchError: the file was learned with another encoder.
+        NotEnoughAnswersError, StoreError, FileFormatError: there is no such taste.
+    """
+    from ..adapters.comparisons import PreferenceStore
+    from ..adapters.files import load_taste
+    from ..adapters.taste import fit_taste
+
+    if arguments.taste:
+        return load_taste(arguments.taste, encoder)
+    with PreferenceStore.existing(store) as answers:
+        return fit_taste(answers, encoder, arguments.person)
+
+
+def encoder_of(arguments: argparse.Namespace) -> ImageTextEncoder:
+    """Return the encoder that was named, else the playground's."""
     from ..adapters.encoders import load_encoder
     from .export import silence
 

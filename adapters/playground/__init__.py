@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from .folder import SAMPLING, Sampling, clip_config, load_clip_state, playground_folder
-from .words import playground_words
+from .words import playground_words, words_known_by
 
-__all__ = ["SAMPLING", "Sampling", "clip_config", "load_clip_state", "playground_folder", "playground_words"]
+__all__ = [
+    "SAMPLING",
+    "Sampling",
+    "clip_config",
+    "load_clip_state",
+    "playground_folder",
+    "playground_words",
+    "words_known_by",
+]

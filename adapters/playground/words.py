@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ..taste.vocabulary import VOCABULARY
 from ..taste.words import Word
 from .captions import caption
 from .world import NAMED
 
-__all__ = ["playground_words"]
+__all__ = ["playground_words", "words_known_by"]
 
 
 def playground_words() -> tuple[Word, ...]:
@@ -14,6 +15,11 @@ def playground_words() -> tuple[Word, ...]:
     return tuple(
         Word(_shown(kind, value), kind, caption({kind: value})) for kind, values in NAMED.items() for value in values
     )
+
+
+def words_known_by(encoder_name: str) -> tuple[Word, ...]:
+    """Return the words that an encoder can tell apart: the playground's own, or those of all pictures."""
+    return playground_words() if encoder_name == "playground" else VOCABULARY
 
 
 def _shown(kind: str, value: str) -> str:

@@ -15,10 +15,12 @@ from .second_look import Suspect, second_look
 from .sets import choose_set
 from .shares import Accuracy
 from .vocabulary import VOCABULARY
+from .wording import MOST_WORDS, Worded, prompt_in_words
 from .words import Word, WordEffect, words_of
 from .worth_asking import worth_asking
 
 __all__ = [
+    "MOST_WORDS",
     "STRATEGIES",
     "VOCABULARY",
     "Accuracy",
@@ -28,6 +30,7 @@ __all__ = [
     "Taste",
     "Word",
     "WordEffect",
+    "Worded",
     "agreement",
     "blend_tastes",
     "choose_pair",
@@ -37,6 +40,7 @@ __all__ = [
     "learned_report",
     "measured_taste",
     "pair_to_repeat",
+    "prompt_in_words",
     "second_look",
     "strip",
     "taste_map",

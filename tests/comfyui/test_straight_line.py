@@ -36,6 +36,7 @@ def test_all_nodes_are_there_with_tooltips(host: Host) -> None:
         "PalateBlendTastes",
         "PalateAdaptConditioning",
         "PalateAdaptClip",
+        "PalateAddLikedWords",
         "PalateRankImages",
         "PalateSaveTaste",
         "PalateLoadTaste",
@@ -185,6 +186,11 @@ def test_the_whole_line(host: Host, clicked: list[dict]) -> None:
     graph["rank"] = node("PalateRankImages", images=with_taste, taste=taste, encoder=["load", 3], keep=2)
     graph["show"] = node("PreviewImage", images=["rank", 0])
     graph["probe scores"] = probe(["rank", 1], "scores")
+    graph["words"] = node("PalateAddLikedWords", text=TEXT, taste=taste, encoder=["load", 3], words=0, avoid=2)
+    graph["more words"] = node("PalateAddLikedWords", text="a star", taste=taste, encoder=["load", 3], words=8)
+    graph["worded"] = node("CLIPTextEncode", text=["words", 0], clip=["load", 1])
+    for name, number in (("worded", 0), ("words", 1), ("more words", 0)):
+        graph[f"probe {name}"] = probe([name, number], name)
     graph["save"] = node("PalateSaveTaste", taste=taste, name="../Ann's taste")
     graph["probe clip"] = probe(["load", 1], "clip after")
     outputs = host.run(graph)
@@ -192,6 +198,8 @@ def test_the_whole_line(host: Host, clicked: list[dict]) -> None:
     plain, steered, off = (host.probe(name) for name in ("plain", "steered", "off"))
     assert steered[0][0].shape == plain[0][0].shape and plain[0][0].shape[1:] == (154, 96)
     assert torch.equal(off[0][0], plain[0][0]) and torch.equal(off[0][1]["pooled_output"], plain[0][1]["pooled_output"])
+    assert torch.equal(host.probe("worded")[0][0], plain[0][0]) and isinstance(host.probe("words"), str)
+    assert host.probe("more words").startswith("a star")
     moved = (steered[0][0] - plain[0][0]).norm() / plain[0][0].norm()
     assert 1e-4 < moved < 2
     assert len(outputs["show"]["images"]) == 2

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from palate.adapters.comparisons import PreferenceStore
+from palate.adapters.encoders import load_encoder
 from palate.adapters.files import load_taste, save_taste
 from palate.adapters.taste import Taste
 from palate.ui import cli
@@ -116,3 +117,20 @@ def test_what_a_file_says_cannot_steer_the_terminal(tmp_path, capsys):
     assert cli.main(["show", str(save_taste(odd, tmp_path / "odd.safetensors"))]) == 0
     said = capsys.readouterr().out
     assert "\x1b" not in said and "Mara\N{REPLACEMENT CHARACTER}Answers" in said
+
+
+def test_a_prompt_says_what_is_liked_and_keeps_what_it_says(store, tmp_path, capsys):
+    encoder = load_encoder("playground")
+    plain, mint = encoder.encode_texts(["a red star", "a red star, mint background"])
+    weights = (mint - plain) * 20
+    taste = Taste(weights, encoder.identity, encoder.name, "Mara", 30, prior_variance=1e-4)
+    file = save_taste(taste, tmp_path / "mint")
+    words = ["prompt", "a red star", "--taste", str(file), "--words", "1"]
+    assert cli.main(words) == 0
+    assert capsys.readouterr().out == "a red star, mint background\n"
+    assert cli.main([*words, "--avoid", "1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["prompt"] == "a red star, mint background" and told["negative"].endswith(" background")
+    assert told["added"][0]["word"] == "mint background" and told["added"][0]["gain"] > 0 > told["avoided"][0]["gain"]
+    assert cli.main(["prompt", "a red star", "--taste", str(file), "--words", "99"]) == 2
+    assert "0 to 8" in capsys.readouterr().err

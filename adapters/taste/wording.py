@@ -1,0 +1,146 @@
+"""A taste said in the prompt itself: words that a person's taste would add, and words it would rather not see.
+
+A word is as good as what it does to the prompt's embedding:
+
+    gain(word) = (x(prompt + ", " + word) - x(prompt)) . w      nats
+
+with the posterior's standard deviation of the same difference.
+
+Words are added one after the other, each time the one that gains most, as long as that gain is more than a guess to
+the posterior. A prompt keeps what it says: no word is for a subject, and none of a kind of which the prompt
+names one already. It works with a taste from a file, on any model that takes text, and a person can read it.
+
+Shapes: D joint width, T texts.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from ..errors import EncoderMismatchError, ShapeError
+from .person import Taste
+from .words import Word, WordEffect
+
+__all__ = ["MOST_WORDS", "Worded", "prompt_in_words"]
+
+MOST_WORDS = 8  # of either side: more is no prompt any longer
+_GIVEN = frozenset({"subject"})  # what a picture is of is the prompt's to say
+_SMALL = frozenset(("a", "an", "the", "in", "on", "at", "of", "with", "and", "from", "to"))
+_LEAST = 0.5  # standard deviations: seven of ten such signs are right; asking for more says nothing to most people
+
+
+class TextEncoder(Protocol):
+    """What is used of an encoder with a text side."""
+
+    identity: str
+    name: str
+
+    @property
+    def has_text(self) -> bool:
+        """Whether `encode_texts` works."""
+
+    def encode_texts(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
+        """(T, D) unit vectors."""
+
+
+@dataclass(frozen=True)
+class Worded:
+    """A prompt that says a taste.
+
+    Attributes:
+        prompt: With the words that were added, by commas; as it was where there were none.
+        negative: The words for the negative prompt, by commas; "" without any.
+        added: What was added, in this order, each with its gain in nats at that moment.
+        avoided: What went to the negative prompt, the most disliked first; effects are below 0.
+    """
+
+    prompt: str
+    negative: str
+    added: tuple[WordEffect, ...]
+    avoided: tuple[WordEffect, ...]
+
+
+def prompt_in_words(
+    prompt: str, taste: Taste, encoder: TextEncoder, words: Sequence[Word], most: int = 2, avoid: int = 0
+) -> Worded:
+    """Say a taste in a prompt.
+
+    Args:
+        prompt: Stays as it is, at the front; an empty one may be all words.
+        taste: Fitted, or from a file.
+        encoder: The one that the taste was learned with, with a text side.
+        words: To choose from: `VOCABULARY`, or `playground_words()`.
+        most: Words to add at most, 0 to MOST_WORDS.
+        avoid: Words for the negative prompt at most, 0 to MOST_WORDS.
+
+    Raises:
+        EncoderMismatchError: the taste was learned with another encoder, or this one has no text side.
+        ShapeError: most or avoid is out of range.
+    """
+    if not (0 <= most <= MOST_WORDS and 0 <= avoid <= MOST_WORDS):
+        raise ShapeError(
+            f"Cannot put a taste into words: {most} to add and {avoid} to avoid; expected 0 to {MOST_WORDS} each."
+        )
+    if encoder.identity != taste.encoder or not encoder.has_text:
+        found = f"found {encoder.name}" + ("" if encoder.has_text else ", which has no text side")
+        raise EncoderMismatchError(
+            f"Cannot put this taste into words: {found}; expected {taste.encoder_name or 'the encoder'} "
+            f"({taste.encoder[:12]}) that it was learned with, with its text side. Choose that one."
+        )
+    free = _free(prompt, words)
+    avoided = _avoided(prompt, taste, encoder, free, avoid)
+    added: list[WordEffect] = []
+    said = prompt
+    while len(added) < most:
+        # One of a kind: a picture in red and in blue is a picture in neither.
+        kinds = {effect.word.kind for effect in added}
+        effects = _effects(said, taste, encoder, [word for word in free if word.kind not in kinds])
+        liked = [effect for effect in effects if effect.effect > _LEAST * effect.deviation]
+        if not liked:
+            break
+        added.append(max(liked, key=lambda effect: effect.effect))
+        said = _joined((said, added[-1].word.text))
+    return Worded(said, _joined(effect.word.text for effect in avoided), tuple(added), avoided)
+
+
+def _avoided(
+    prompt: str, taste: Taste, encoder: TextEncoder, words: Sequence[Word], most: int
+) -> tuple[WordEffect, ...]:
+    effects = _effects(prompt, taste, encoder, words) if most else []
+    disliked = [effect for effect in effects if -effect.effect > _LEAST * effect.deviation]
+    return tuple(sorted(disliked, key=lambda effect: effect.effect)[:most])
+
+
+def _effects(prompt: str, taste: Taste, encoder: TextEncoder, words: Sequence[Word]) -> list[WordEffect]:
+    """What each word does to the prompt's utility."""
+    if not words:
+        return []
+    vectors = encoder.encode_texts([prompt, *(_joined((prompt, word.text)) for word in words)]).double()
+    plain, said = vectors[:1].numpy(), vectors[1:].numpy()
+    gains = taste.model.log_odds(said, plain.repeat(len(said), 0))
+    variances = taste.model.utility_variance(said - plain)
+    return [
+        WordEffect(word, float(gain), math.sqrt(max(float(variance), 0.0)))
+        for word, gain, variance in zip(words, gains, variances, strict=True)
+    ]
+
+
+def _free(prompt: str, words: Sequence[Word]) -> list[Word]:
+    """Words of the kinds that the prompt leaves open."""
+    said = _names(prompt)
+    taken = _GIVEN | {word.kind for word in words if _names(word.text) and _names(word.text) <= said}
+    return [word for word in words if word.kind not in taken]
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", text.lower())) - _SMALL
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return ", ".join(part.strip().rstrip(",") for part in parts if part.strip())

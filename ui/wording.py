@@ -1,0 +1,54 @@
+"""`palate prompt`: a prompt with what a person likes said in words, for any program that takes a prompt."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .tastes import encoder_of, taste_of
+
+__all__ = ["add_prompt_command", "prompt"]
+
+
+def add_prompt_command(commands: Any, store_option: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Add the command to the parser of the command line."""
+    say = commands.add_parser("prompt", help="a prompt with what you like said in words")
+    say.add_argument("prompt", metavar="PROMPT")
+    say.add_argument("--words", type=int, default=2, metavar="N", help="to add at most, 0 to 8 (default: 2)")
+    say.add_argument("--avoid", type=int, default=0, metavar="N", help="for the negative prompt at most (default: 0)")
+    say.add_argument("--taste", default=None, metavar="FILE", help="by this taste (default: the person's answers)")
+    say.add_argument("--person", default="me", metavar="NAME", help="by whose (default: me)")
+    say.add_argument("--encoder", default=None, metavar="SPEC", help="the taste's (default: the playground's)")
+    say.add_argument("--device", default="cpu", help="cpu (the default), cuda, mps")
+    say.add_argument("--json", action="store_true", help="print one JSON object")
+    store_option(say)
+
+
+def prompt(arguments: argparse.Namespace, store: Path) -> int:
+    """Print the prompt, and below it the negative prompt where one was asked for.
+
+    Raises:
+        EncoderMismatchError: the taste was learned with another encoder, or this one has no text side.
+        NotEnoughAnswersError, FileFormatError: there is no such taste.
+        ShapeError: more words than fit a prompt.
+    """
+    from ..adapters.playground import words_known_by
+    from ..adapters.taste import prompt_in_words
+
+    encoder = encoder_of(arguments)
+    taste = taste_of(arguments, encoder, store)
+    words = words_known_by(encoder.name)
+    found = prompt_in_words(arguments.prompt, taste, encoder, words, arguments.words, arguments.avoid)
+    if arguments.json:
+        said = {"prompt": found.prompt, "negative": found.negative, "person": taste.person}
+        for name, effects in (("added", found.added), ("avoided", found.avoided)):
+            said[name] = [{"word": one.word.text, "gain": round(one.effect, 6)} for one in effects]
+        print(json.dumps(said, ensure_ascii=False))
+        return 0
+    print(found.prompt)
+    if arguments.avoid:
+        print(f"Negative prompt: {found.negative}")
+    return 0
