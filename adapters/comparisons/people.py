@@ -15,6 +15,11 @@ _TEACHING = (
     "count(CASE WHEN outcome != 'skip' AND ranking IS NULL THEN 1 END) "
     "+ count(DISTINCT CASE WHEN outcome != 'skip' THEN ranking END)"
 )
+_NAMES = (
+    "WITH RECURSIVE names (person) AS (SELECT min(person) FROM comparisons UNION ALL "
+    "SELECT (SELECT min(person) FROM comparisons WHERE person > names.person) FROM names "
+    "WHERE names.person IS NOT NULL)"
+)
 
 
 @dataclass(frozen=True)
@@ -35,21 +40,30 @@ class PersonAnswers:
 
 def people(connection: sqlite3.Connection) -> list[str]:
     """Return the names of all who answered, sorted; one look into the index for each, however much they answered."""
-    query = (
-        "WITH RECURSIVE names (person) AS (SELECT min(person) FROM comparisons UNION ALL "
-        "SELECT (SELECT min(person) FROM comparisons WHERE person > names.person) FROM names "
-        "WHERE names.person IS NOT NULL) SELECT person FROM names WHERE person IS NOT NULL"
-    )
-    return [row[0] for row in connection.execute(query).fetchall()]
+    return [row[0] for row in connection.execute(f"{_NAMES} SELECT person FROM names WHERE person IS NOT NULL")]
 
 
-def people_answers(connection: sqlite3.Connection) -> list[PersonAnswers]:
-    """Return everybody who answered, who was here last first."""
-    query = (
-        f"SELECT person, {_TEACHING}, max(created) AS last, min(id) FROM comparisons GROUP BY person "
-        "ORDER BY last DESC, person"
+def people_answers(
+    connection: sqlite3.Connection, counted: dict[str, tuple[object, PersonAnswers]]
+) -> list[PersonAnswers]:
+    """Return everybody who answered, who was here last first.
+
+    Args:
+        connection: To the store.
+        counted: What an earlier call found, by person; who answered since then is counted again, and nobody else.
+    """
+    marks = (
+        f"{_NAMES} SELECT names.person, revision, (SELECT min(id) FROM comparisons WHERE person = names.person), "
+        "(SELECT max(id) FROM comparisons WHERE person = names.person) "
+        "FROM names LEFT JOIN revisions ON revisions.person = names.person WHERE names.person IS NOT NULL"
     )
-    return [PersonAnswers(*row) for row in connection.execute(query).fetchall()]
+    count = f"SELECT {_TEACHING}, max(created), min(id) FROM comparisons WHERE person = ?"
+    found = []
+    for person, *mark in connection.execute(marks).fetchall():  # skipped pairs don't raise the revision, but the id
+        if person not in counted or counted[person][0] != mark:
+            counted[person] = (mark, PersonAnswers(person, *connection.execute(count, (person,)).fetchone()))
+        found.append(counted[person][1])
+    return sorted(found, key=lambda one: (-one.last, one.person))
 
 
 def count_answers(connection: sqlite3.Connection, person: str, skipped: bool = False) -> int:

@@ -70,6 +70,7 @@ class PreferenceStore:
                 "Choose another folder."
             ) from error
         self._database = Database(self.path / "store.sqlite")
+        self._counted: dict[str, tuple[object, PersonAnswers]] = {}
 
     @classmethod
     def existing(cls, path: str | PathLike[str]) -> PreferenceStore:
@@ -282,7 +283,7 @@ class PreferenceStore:
     def people_answers(self) -> list[PersonAnswers]:
         """Return everybody who answered, with how much and when, who was here last first."""
         with self._database.read() as connection:
-            return people_answers(connection)
+            return people_answers(connection, self._counted)
 
     def rename(self, person: str, name: str) -> int:
         """Give a person's answers another name; return how many there were.

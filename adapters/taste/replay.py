@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,24 +74,27 @@ def replay(answers: Answers, uncounted: Collection[str] = ()) -> list[Prediction
     fitted again after every answer up to 40, then each time the answers grew by a twentieth, from 400 on by a tenth.
     """
     found: list[Prediction] = []
+    waiting: list[tuple[int, tuple[int, ...]]] = []  # for a prediction by the model: one call for many is a fifth
     seen: set[frozenset[str]] = set()
     model, fitted_on, tuned_on = BradleyTerry(), 0, 0
     prior: Prior | None = None
     for given, rows in enumerate(group_answers(answers.comparisons)):
         asked = [(row, answers.comparisons[row]) for row in rows]
-        tested = [
+        tested = tuple(
             row
             for row, c in asked
             if c.outcome != "tie" and c.source not in uncounted and frozenset((c.left, c.right)) not in seen
-        ]
+        )
         if given > 0 and tested:
             if given - fitted_on >= _worth_fitting(given):
+                found += _predicted(model, answers, waiting)
+                waiting = []
                 if prior is None or given >= 1.5 * tuned_on:
                     prior, tuned_on = answers.prior(rows.start), given
                 model, fitted_on = answers.fit(rows.start, prior), given
-            found.append(Prediction(given, tuple(tested), _probabilities(model, answers, tested)))
+            waiting.append((given, tested))
         seen.update(frozenset((c.left, c.right)) for _, c in asked)
-    return found
+    return found + _predicted(model, answers, waiting)
 
 
 def _worth_fitting(given: int) -> int:
@@ -99,10 +102,15 @@ def _worth_fitting(given: int) -> int:
     return 1 if given <= 40 else given // 20 if given <= 400 else given // 10
 
 
-def _probabilities(model: BradleyTerry, answers: Answers, rows: list[int]) -> tuple[float, ...]:
-    left = to_array("left", model.predict_proba(answers.left[rows], answers.right[rows]))
-    won = [answers.comparisons[row].outcome == "left" for row in rows]
-    return tuple(float(p if first else 1.0 - p) for p, first in zip(left, won, strict=True))
+def _predicted(model: BradleyTerry, answers: Answers, asked: Sequence[tuple[int, tuple[int, ...]]]) -> list[Prediction]:
+    """What the model expects of answers: how many came before each, and its rows."""
+    if not asked:
+        return []
+    every = [row for _, rows in asked for row in rows]
+    left = to_array("left", model.predict_proba(answers.left[every], answers.right[every]))
+    won = [answers.comparisons[row].outcome == "left" for row in every]
+    probability = {row: float(p if first else 1.0 - p) for row, p, first in zip(every, left, won, strict=True)}
+    return [Prediction(given, rows, tuple(probability[row] for row in rows)) for given, rows in asked]
 
 
 def learning_curve(predictions: list[Prediction]) -> tuple[tuple[int, float, float, float], ...]:

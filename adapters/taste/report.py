@@ -118,7 +118,7 @@ def learned_report(
     hits = [prediction.hit for prediction in predictions]
     count, correct = len(hits), float(sum(hits))
     ceiling, bias = ceiling_of(answers.comparisons, uncounted), side_bias(answers.comparisons)
-    others = others_weights(store, encoder.identity, person, answers.subspace) if count else None
+    others = others_weights(store, encoder.identity, person) if count else None
     given = sum(1 for _ in group_answers(answers.comparisons))
     interval = wilson_interval(correct, count)
     advice = _advice(answers, given, better_than_coin=interval[0] > 0.5)

@@ -1,7 +1,7 @@
 """Who answered: counted, listed, renamed, forgotten; answers changed and paged."""
 
 import pytest
-from palate.adapters.comparisons import Comparison, PreferenceStore
+from palate.adapters.comparisons import Comparison, PreferenceStore, Ranking
 from palate.adapters.errors import ComparisonError
 
 
@@ -19,6 +19,28 @@ def test_skipped_pairs_are_not_counted(store):
 
 def test_people_come_with_their_answers_who_was_here_last_first(store):
     assert [(one.person, one.answers, one.last) for one in store.people_answers()] == [("ann", 2, 3.0), ("bo", 1, 2.0)]
+
+
+def test_who_answered_since_is_counted_again(store):
+    """After every way to change what there is, the store says what one that was just opened says."""
+    last = store.comparisons("bo")[-1].id
+    changes = [
+        lambda: store.add(Comparison("bo", "x", "y", "skip", created=9.0)),
+        lambda: store.undo("bo"),
+        lambda: store.change(last, "skip"),
+        lambda: store.change(last, "left"),
+        lambda: store.add_ranking(Ranking("ann", ("a", "b", "c"), (("c",), ("a",), ("b",)))),
+        lambda: store.rename("ann", "Anna"),
+        lambda: store.delete(store.comparisons("Anna")[1].id),
+        lambda: store.delete(store.comparisons("Anna")[0].id),
+        lambda: store.forget("bo"),
+        lambda: store.add(Comparison("bo", "x", "y", "left")),
+    ]
+    store.people_answers()
+    for change in changes:
+        change()
+        with PreferenceStore(store.path) as fresh:
+            assert store.people_answers() == fresh.people_answers()
 
 
 def test_answers_come_in_pages_newest_first(store):

@@ -295,9 +295,9 @@ def test_no_question_about_a_person_reads_everybodys_rows(store: PreferenceStore
         plans = [
             str(row[3])
             for query in asked
-            if query.startswith("SELECT")
+            if query.startswith(("SELECT", "WITH"))
             for row in connection.execute(f"EXPLAIN QUERY PLAN {query}")
         ]
     assert any(table in plan for plan in plans)
-    for plan in plans:
-        assert "SCAN" not in plan or "USING COVERING INDEX" in plan, plan
+    for plan in plans:  # `names` is no table: one row for each person, found by the index
+        assert "SCAN" not in plan or "USING COVERING INDEX" in plan or plan == "SCAN names", plan

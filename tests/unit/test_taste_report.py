@@ -223,11 +223,21 @@ def test_a_stranger_knows_nothing_of_the_person(store):
     """Whatever the person answers, the others' tastes stay what they are, and nobody's pictures are encoded for it."""
     for index in range(4):
         answers(store, 30, np.roll(LIKES, index), person=f"other {index}", seed=index + 1)
+    given = answers(store, 60, LIKES)
     alone = others_weights(store, "numbers", "mara")
-    answers(store, 60, LIKES)
+    for one in given:
+        store.change(one.id, "left" if one.outcome == "right" else "right")
     store.add(Comparison("other 0", "a" * 64, "b" * 64, "left"))
     np.testing.assert_array_equal(others_weights(store, "numbers", "mara"), alone)
     assert others_weights(store, "another encoder", "mara") is None
+
+
+def test_others_who_change_their_minds_are_learned_from_again(store):
+    given = answers(store, 30, LIKES, person="bo")
+    before = others_weights(store, "numbers", "mara")
+    for one in given:
+        store.change(one.id, "left" if one.outcome == "right" else "right")
+    np.testing.assert_allclose(others_weights(store, "numbers", "mara"), -before, atol=1e-6)
 
 
 def test_of_a_ranking_nothing_is_looked_at_again(store):
