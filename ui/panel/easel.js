@@ -1,60 +1,55 @@
 // Generate, the right side: pictures of one seed at several strengths lie on top of each other, and the slider shows
 // the nearest one. They are all loaded before they can be seen, so that moving the slider asks nobody for anything.
+// Pictures with other weights of the tastes are kept likewise: while weights are moved the nearest of them is shown.
 (() => {
   const kit = window.palateKit;
   const { make, part } = kit;
-  const HOLD = 180; // ms: a shorter press opens the picture at full size
+  const SLIDER = [0, 0.5, 1, 1.5, 2]; // strengths that the panel paints for the slider
+  const SAME = 0.004; // between two weights that make one picture
 
   kit.when("#palate-generate-page", (page) => {
     const easel = part(page, "easel");
     const on = (name) => part(easel, name);
-    const act = (name) => easel.querySelector(`[data-act="${name}"]`);
     const slider = on("strength");
     const me = Math.random().toString(36).slice(2); // this page, whose newer wishes replace older ones
-    let shown = {}; // {wish, frames: {seed: {strength: {id}}}, degrees, seed}
+    let shown = {}; // {wish, frames: {seed: {strength: {id}}}, blends: [{weights, seed, strength, id}], degrees, seed}
     let job = null;
     let held = false;
-    let answers = {}; // comparison ids by "chosen rejected"
-    let pending = false;
 
     const frames = () => shown.frames?.[shown.seed] ?? {};
     const strengths = () => Object.keys(frames()).map(Number).sort((a, b) => a - b);
     const nearest = (value) => strengths().reduce((best, one) => (best === null || Math.abs(one - value) < Math.abs(best - value) ? one : best), null);
     const now = () => (held ? 0 : nearest(Number(slider.value)));
+    const weightsOf = (wish) => wish.tastes.map((one) => one.weight);
+    /** All of a wish but strength, seeds and weights: where it is the same, pictures with other weights are of use. */
+    const bare = (wish) => wish && JSON.stringify({ ...wish, strength: 0, seeds: [], tastes: wish.tastes.map((one) => one.source) });
 
     // -- what is seen
 
     const flip = () => {
-      const value = Number(slider.value), strength = now();
+      const value = Number(slider.value), strength = now(), about = strength !== null && frames()[strength]?.about;
       on("value").textContent = kit.number(value);
       slider.style.setProperty("--pl-share", `${(100 * value) / 2}%`);
       for (const picture of on("frames").children) picture.classList.toggle("pl-on", Number(picture.dataset.strength) === strength);
       on("tag").hidden = strength === null;
-      on("tag").textContent = strength === 0 ? "as it is" : `strength ${kit.number(strength ?? 0)}`;
+      on("tag").textContent = strength === 0 ? "as it is" : `strength ${kit.number(strength ?? 0)}${about ? " · nearest so far" : ""}`;
       on("canvas").setAttribute("aria-label", strength === null ? "No picture yet" : `Seed ${shown.seed}, strength ${strength}: ${shown.wish?.prompt ?? ""}`);
       const degrees = shown.degrees?.[Math.round(value / 0.05)];
       const limit = shown.wish?.limit ?? 60;
       const other = !held && strength !== null && Math.abs(strength - value) > 0.001 && strengths().length > 1;
       on("turned").textContent =
         degrees === undefined ? "\u00a0" : `turns the prompt by ${Math.round(degrees)}°${degrees >= limit - 0.1 ? ", the limit" : ` of ${limit}° at most`}${other ? `; Paint makes ${kit.number(value)} exactly` : ""}`;
-      counterparts();
+      document.dispatchEvent(new CustomEvent("palate:flipped"));
     };
 
+    /** The picture that is seen and its counterpart, ids of the gallery; null where there are no two. */
     const pair = () => {
       const strength = nearest(Number(slider.value));
       const all = strengths();
       const other = strength === 0 ? (frames()[shown.wish?.strength] ? shown.wish.strength : all.at(-1)) : 0;
       if (strength === null || all.length < 2 || strength === other) return null;
-      return { chosen: frames()[strength]?.id, rejected: frames()[other]?.id };
-    };
-
-    const counterparts = () => {
-      const two = pair();
-      const given = two && answers[`${two.chosen} ${two.rejected}`];
-      act("prefer").disabled = !two || Boolean(given) || pending;
-      act("prefer").firstChild.textContent = given ? "Noted" : "I prefer this one";
-      act("undo-prefer").hidden = !given;
-      act("hold").disabled = !frames()[0] || strengths().length < 2;
+      const [first, second] = [frames()[strength], frames()[other]];
+      return !first || !second || first.about || second.about ? null : { chosen: first.id, rejected: second.id };
     };
 
     const lay = () => {
@@ -68,13 +63,14 @@
           return picture;
         }),
       );
+      const seeds = Object.keys(shown.frames ?? {});
       on("canvas").style.aspectRatio = Object.values(frames())[0]?.shape ?? 1;
       on("empty").hidden = wanted.length > 0;
       on("acts").hidden = wanted.length === 0;
       on("marks").replaceChildren(...wanted.map(([strength]) => make("option", { value: strength })));
-      on("thumbs").replaceChildren(...Object.keys(shown.frames ?? {}).map(thumb));
+      on("thumbs").replaceChildren(...seeds.map(thumb));
       on("variety").textContent = shown.variety || "\u00a0";
-      on("thumbs").hidden = Object.keys(shown.frames ?? {}).length < 2;
+      on("thumbs").hidden = seeds.length < 2;
       flip();
     };
 
@@ -106,12 +102,39 @@
       on("working").querySelector(".pl-bar").setAttribute("aria-valuenow", Math.round(100 * state.share));
     };
 
+    // -- other weights
+
+    const apart = (one, other) => Math.hypot(...one.map((value, index) => value - other[index]));
+    const tried = (seed, strength) => (shown.blends ?? []).filter((one) => one.seed === seed && one.strength === strength);
+    const remember = (picture, weights, seed, strength) => {
+      shown.blends = tried(seed, strength).some((one) => apart(one.weights, weights) < SAME) ? shown.blends : [...(shown.blends ?? []), { ...picture, weights, seed, strength }];
+    };
+
+    const letGo = () => (kit.trying(stop)(job), (job = null), work(null));
+
+    /** Show the nearest that there is to these weights. Gives whether the easel is about the same wish. */
+    const lean = (wish) => {
+      if (!strengths().length || bare(wish) !== bare(shown.wish)) return false;
+      const wanted = weightsOf(wish), strength = wish.strength;
+      if (job && apart(weightsOf(job.wish), wanted) >= SAME) letGo();
+      const best = tried(shown.seed, strength).reduce((one, other) => (!one || apart(other.weights, wanted) < apart(one.weights, wanted) ? other : one), null);
+      const seen = best ?? frames()[nearest(strength)];
+      const about = !best || apart(best.weights, wanted) >= SAME;
+      shown.frames[shown.seed] = { ...(frames()[0] ? { 0: frames()[0] } : {}), ...(strength > 0 ? { [strength]: { id: seen.id, shape: seen.shape, about } } : {}) };
+      shown.degrees = [];
+      lay();
+      return true;
+    };
+
     // -- painting
 
-    const take = (state) => {
+    const take = (state, wish) => {
       for (const frame of state.frames ?? []) {
+        const picture = { id: frame.id, shape: frame.width / frame.height };
+        if (frame.strength > 0) remember(picture, frame.weights ?? weightsOf(wish), frame.seed, frame.strength);
+        if (frame.weights && apart(frame.weights, weightsOf(wish)) >= SAME) continue;
         shown.frames[frame.seed] ??= {};
-        shown.frames[frame.seed][frame.strength] = { id: frame.id, shape: frame.width / frame.height };
+        shown.frames[frame.seed][frame.strength] = picture;
       }
       if (state.degrees?.length) shown.degrees = state.degrees;
       if (state.variety) shown.variety = state.variety;
@@ -128,13 +151,13 @@
     };
 
     const run = async (wish, fresh) => {
-      const mine = (job = { id: null });
+      const mine = (job = { id: null, wish });
       try {
         work({ state: "working", text: "One moment…", share: 0 });
         const begun = await kit.ask("paint", { ...wish, page: me });
         mine.id = begun.job;
         if (mine.stopped) await stop(mine);
-        const end = await kit.follow(begun.job, (state) => job === mine && take(state));
+        const end = await kit.follow(begun.job, (state) => job === mine && take(state, wish));
         if (job !== mine) return;
         if (end.note && end.state !== "failed") kit.say(end.note);
         if (end.state === "failed") {
@@ -157,7 +180,8 @@
 
     const fillIn = (seed) => {
       const wish = shown.wish;
-      if (!wish?.tastes?.length || [0, 0.5, 1, 1.5, 2].every((one) => shown.frames[seed]?.[one])) return;
+      const there = (one) => shown.frames[seed]?.[one] && !shown.frames[seed][one].about;
+      if (!wish?.tastes?.length || SLIDER.every(there)) return;
       run({ ...wish, seeds: [seed] }, false);
     };
 
@@ -166,108 +190,58 @@
     kit.easel = {
       strength: () => Number(slider.value),
       setStrength: (value) => ((slider.value = value), flip()),
+      pair,
+      flip,
+      keep,
+      lean,
+      any: () => strengths().length > 0,
+      twofold: () => Boolean(frames()[0]) && strengths().length > 1,
+      held: () => held,
+      hold: (really) => ((held = really), flip()),
+      stop: () => job && stop(job),
+      /** Open what is seen at full size, with the other strengths beside it. */
+      full: () => {
+        const items = strengths().map((one) => ({ id: frames()[one].id }));
+        if (items.length) kit.view(items, strengths().indexOf(nearest(Number(slider.value))));
+      },
       /** Paint a wish; what is on the easel goes, unless only the strength is another. */
-      paint: (wish) => {
+      paint: (wish, blends = []) => {
         const same = JSON.stringify({ ...shown.wish, strength: 0 }) === JSON.stringify({ ...wish, strength: 0 });
         const before = same ? shown : {};
-        shown = { wish, frames: before.frames ?? {}, degrees: before.degrees ?? [], seed: wish.seeds.includes(before.seed) ? before.seed : wish.seeds[0] };
-        answers = same ? answers : {};
+        const kept = bare(wish) === bare(shown.wish) ? shown.blends : [];
+        shown = { wish, frames: before.frames ?? {}, blends: kept, degrees: before.degrees ?? [], seed: wish.seeds.includes(before.seed) ? before.seed : wish.seeds[0] };
         if (on("canvas").getBoundingClientRect().top > innerHeight / 2) easel.scrollIntoView({ block: "start", behavior: "smooth" }); // on a phone
         const first = [shown.seed, ...wish.seeds.filter((seed) => seed !== shown.seed)];
         lay();
         if (!strengths().length) message("", "");
-        return run({ ...wish, seeds: first }, !same);
+        return run({ ...wish, seeds: first, blends: kit.untried(blends) }, !same);
+      },
+      /** Paint what is on the easel with other weights, and then with those of `blends` that were not painted yet. */
+      reweigh: (wish, blends = []) => {
+        if (!lean(wish)) return undefined;
+        const seeds = [shown.seed, ...Object.keys(shown.frames).filter((seed) => seed !== shown.seed)];
+        shown.wish = { ...wish, seeds: shown.wish.seeds };
+        shown.variety = ""; // it was with other weights
+        for (const seed of seeds.slice(1)) for (const [strength, one] of Object.entries(shown.frames[seed])) one.about = Number(strength) > 0;
+        const plain = seeds.some((seed) => !shown.frames[seed][0]);
+        return run({ ...wish, seeds, plain, surprise: 0, blends: kit.untried(blends) }, false);
       },
       /** Show what this person had on the easel. */
       arrive: () => {
-        if (job) kit.trying(stop)(job); // it was for somebody else
-        job = null;
-        work(null);
+        if (job) letGo(); // it was for somebody else
         const kept = kit.kept("easel");
         const sound = kept.frames && kept.wish && kept.frames[kept.seed];
         shown = sound ? kept : {};
-        answers = {};
         if (typeof kept.strength === "number") slider.value = kept.strength;
         lay();
       },
     };
-
-    // -- mouse, finger and keys
-
-    const hold = (really) => {
-      held = really;
-      flip();
-    };
-    const prefer = kit.trying(async () => {
-      const two = pair();
-      if (!two || pending || answers[`${two.chosen} ${two.rejected}`]) return;
-      pending = true;
-      counterparts();
-      try {
-        const answer = await kit.ask("prefer", { ...two, person: kit.person() });
-        delete answers[`${two.rejected} ${two.chosen}`];
-        answers[`${two.chosen} ${two.rejected}`] = answer.comparison;
-        window.palate.count(answer.answers);
-      } finally {
-        pending = false;
-        counterparts();
-      }
-    });
-    const takeBack = kit.trying(async () => {
-      const two = pair();
-      const key = two && `${two.chosen} ${two.rejected}`;
-      if (!key || !answers[key]) return;
-      const told = await kit.ask("prefer/undo", { comparison: answers[key], person: kit.person() });
-      window.palate.count(told.answers);
-      delete answers[key];
-      counterparts();
-      act("prefer").focus();
-    });
-    const full = () => {
-      const all = strengths();
-      const items = all.map((one) => ({ id: frames()[one].id }));
-      if (items.length) kit.view(items, all.indexOf(nearest(Number(slider.value))));
-    };
-
+    /** Of these weights those that the seed on the screen was not painted with yet. */
+    kit.untried = (blends) => blends.filter((weights) => !tried(shown.seed, Number(slider.value)).some((one) => apart(one.weights, weights) < SAME));
+    /** Weights that there are pictures of, for the triangle to mark. */
+    kit.easel.marks = () => tried(shown.seed, Number(slider.value)).map((one) => one.weights);
     slider.addEventListener("input", flip);
     slider.addEventListener("change", keep);
-    act("prefer").addEventListener("click", prefer);
-    act("undo-prefer").addEventListener("click", takeBack);
-    act("full").addEventListener("click", full);
-    act("stop").addEventListener("click", kit.trying(async () => job && stop(job)));
-    let pressed = 0;
-    let waiting = 0;
-    for (const target of [on("canvas"), act("hold")]) {
-      target.addEventListener("pointerdown", (event) => {
-        if (event.button !== 0 || !strengths().length) return;
-        pressed = performance.now();
-        waiting = setTimeout(() => hold(true), target === act("hold") ? 0 : HOLD);
-      });
-      for (const end of ["pointerup", "pointercancel", "pointerleave"]) {
-        target.addEventListener(end, () => {
-          clearTimeout(waiting);
-          const tapped = end === "pointerup" && target === on("canvas") && pressed && !held;
-          pressed = 0;
-          if (held) hold(false);
-          if (tapped) full();
-        });
-      }
-      target.addEventListener("contextmenu", (event) => event.pointerType === "touch" && event.preventDefault());
-    }
-    document.addEventListener("keydown", (event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey || window.palate.shown() !== "generate") return;
-      const target = event.target instanceof Element ? event.target : document.body;
-      if (target !== slider && window.palate.typing(target, event.key)) return;
-      if (target.closest("dialog")) return;
-      const key = event.key.toLowerCase();
-      if (key === "b" && act("hold").disabled === false) hold(true);
-      else if (event.repeat) return;
-      else if (key === "p") prefer();
-      else if (key === "u") takeBack();
-      else if (key === "f" || (key === "enter" && target === on("canvas"))) full();
-    });
-    document.addEventListener("keyup", (event) => event.key.toLowerCase() === "b" && held && hold(false));
-    addEventListener("blur", () => held && hold(false));
     lay();
   });
 })();

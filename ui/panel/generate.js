@@ -3,64 +3,29 @@
   const kit = window.palateKit;
   const { make, part } = kit;
   const WAYS = { auto: "what suits the model", encoder: "the prompt, all of it", token_input: "the prompt’s words", eos_token: "the prompt’s end only", pooled: "the prompt’s summary (SDXL)", user: "the denoiser (PPD)" };
+  const MOVES = { user: "Your answers go straight into the model: four are enough.", prompt: "Your words are turned towards your taste." };
   const FIELDS = ["prompt", "negative", "seed", "number", "method", "objective", "steps", "guidance", "width", "height", "limit", "surprise"];
   const DEFAULTS = { negative: "", seed: "1", number: "2", method: "auto", objective: "bradley_terry", limit: "60", surprise: "0" };
 
   kit.when("#palate-generate-page", (page) => {
     const form = part(page, "wish");
     const field = (name) => part(form, name);
-    let parts = []; // [{source, weight}]
-    let known = { people: [], files: [] };
+    const tastes = kit.tastesList(form, {
+      method: () => field("method").value,
+      denoiser: () => {
+        if (!model?.methods.includes("user")) return false;
+        field("method").value = "user";
+        field("moves").textContent = MOVES.user;
+        return true;
+      },
+      changed: () => keep(),
+      leaning: () => kit.easel.lean(kit.wish()),
+      weighed: () => (keep(), kit.easel.reweigh(kit.wish(), tastes.grid())),
+    });
     let model = null;
     let whose = null; // the person whose wishes are shown
 
-    const label = (source) => {
-      if (source === `person:${kit.person()}`) return "Your taste";
-      if (source.startsWith("person:")) return kit.nameOf(source);
-      const file = known.files.find((one) => one.source === source);
-      return file?.name ? `${file.name} (file)` : kit.nameOf(source);
-    };
-
-    const row = (one) => {
-      const value = make("output", { textContent: kit.number(one.weight) });
-      const weigh = (event) => {
-        one.weight = Number(event.target.value);
-        value.textContent = kit.number(one.weight);
-        value.classList.toggle("pl-minus", one.weight < 0);
-        keep();
-      };
-      const name = label(one.source);
-      const file = known.files.find((other) => other.source === one.source);
-      value.classList.toggle("pl-minus", one.weight < 0);
-      return make(
-        "li",
-        { className: "pl-part" },
-        make("span", { className: "pl-part-name", textContent: name, title: one.source }),
-        make("input", { type: "range", min: -1, max: 1, step: 0.1, value: one.weight, oninput: weigh, "aria-label": `Weight of ${name}`, data: { source: one.source } }),
-        value,
-        make("button", { type: "button", className: "pl-round pl-remove", textContent: "×", "aria-label": `Remove ${name}`, onclick: () => change(parts.filter((other) => other !== one)) }),
-        file && !file.fits ? make("small", { className: "pl-trouble", textContent: file.trouble }) : null,
-      );
-    };
-
-    const show = () => {
-      field("parts").replaceChildren(...parts.map(row));
-      if (!parts.length) field("parts").append(make("li", { className: "pl-hint", textContent: "None: the model paints as it is." }));
-      const used = new Set(parts.map((one) => one.source));
-      const option = (one) => make("option", { value: one.source, textContent: label(one.source) + (one.fits === false ? " (doesn't fit this model)" : "") });
-      const mine = { source: `person:${kit.person()}` };
-      const people = [mine, ...known.people.filter((one) => one.source !== mine.source)];
-      const free = (list) => list.filter((one) => !used.has(one.source)).map(option);
-      field("add").replaceChildren(make("option", { value: "", textContent: "Add a taste…" }), ...free(people), ...free(known.files));
-    };
-
-    const change = (next) => {
-      parts = next;
-      show();
-      keep();
-    };
-
-    const keep = () => kit.keep("wish", { ...Object.fromEntries(FIELDS.map((name) => [name, field(name).value])), parts });
+    const keep = () => kit.keep("wish", { ...Object.fromEntries(FIELDS.map((name) => [name, field(name).value])), parts: tastes.parts(), shape: tastes.shape() });
 
     const fill = (values) => {
       for (const name of FIELDS) {
@@ -68,8 +33,7 @@
         if (value !== undefined) field(name).value = value;
       }
       const given = Array.isArray(values.parts) ? values.parts : [{ source: `person:${kit.person()}`, weight: 1 }];
-      parts = given.filter((one) => typeof one?.source === "string" && Math.abs(one.weight) <= 1);
-      show();
+      tastes.set(given.filter((one) => typeof one?.source === "string" && Math.abs(one.weight) <= 1), values.shape);
     };
 
     /** Show the wishes of whoever is choosing now. */
@@ -82,6 +46,12 @@
       kit.easel?.arrive();
     };
 
+    /** Say what the chosen way does, and what of the list it can't take. */
+    const described = () => {
+      field("moves").textContent = field("method").value === "user" ? MOVES.user : MOVES.prompt;
+      tastes.show();
+    };
+
     const describe = () => {
       const chosen = kit.kept("wish").method ?? "auto";
       field("method").replaceChildren(...model.methods.map((name) => make("option", { value: name, textContent: WAYS[name] ?? name })));
@@ -89,17 +59,17 @@
       field("steps").placeholder = model.steps;
       field("guidance").placeholder = model.guidance;
       [field("width").placeholder, field("height").placeholder] = model.size;
+      described();
     };
 
     const refresh = kit.trying(async () => {
       if (!kit.person()) return; // it comes with palate:person
       arrive();
-      known = await kit.ask("tastes");
-      show();
-      if (!model) {
-        model = await kit.ask("model");
-        describe();
-      }
+      tastes.know(await kit.ask("tastes"));
+      if (model) return;
+      model = await kit.ask("model");
+      describe();
+      tastes.know(await kit.ask("tastes")); // now it is known which user files fit
     });
 
     /** Seeds one after the other; -1 and nothing are another one each time, and what is no number is for the panel to name. */
@@ -121,7 +91,7 @@
         prompt: field("prompt").value,
         negative: field("negative").value,
         seeds,
-        tastes: parts.filter((one) => one.weight !== 0),
+        tastes: tastes.parts(),
         strength: kit.easel.strength(),
         method: field("method").value || "auto",
         objective: field("objective").value,
@@ -148,33 +118,44 @@
         width: shot.size[0],
         height: shot.size[1],
         limit: shot.limit || 60,
-        parts: shot.tastes.length ? shot.tastes : parts,
+        parts: shot.tastes.length ? shot.tastes : tastes.parts(),
+        shape: tastes.shape(),
       });
       kit.easel.setStrength(shot.strength);
       keep();
       field("prompt").focus();
     };
 
-    /** Take a taste into the list, when it isn't there. */
+    /** Take a taste or a user file into the list, when it isn't there. */
     kit.useTaste = (source) => {
       arrive();
-      if (!parts.some((one) => one.source === source)) change([...parts, { source, weight: 1 }]);
+      tastes.add(source);
     };
+
+    /** Paint what is asked for with the person's few answers, by the way that needs fewest. */
+    kit.tryNow = kit.trying(async () => {
+      window.palate.show("generate");
+      arrive();
+      await refresh();
+      const own = `person:${kit.person()}`;
+      if (!tastes.parts().some((one) => one.source === own)) tastes.add(own);
+      if (model?.methods.includes("user")) field("method").value = "user";
+      described();
+      form.requestSubmit();
+    });
 
     form.addEventListener("input", keep);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       keep();
-      kit.easel.paint(kit.wish());
+      kit.easel.paint(kit.wish(), tastes.grid());
     });
     field("prompt").addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
       form.requestSubmit();
     });
-    field("add").addEventListener("change", (event) => {
-      if (event.target.value) change([...parts, { source: event.target.value, weight: 1 }]);
-    });
+    field("method").addEventListener("change", described);
     page.querySelector('[data-act="dice"]').addEventListener("click", () => {
       field("seed").value = Math.floor(Math.random() * 1e6);
       keep();

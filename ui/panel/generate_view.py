@@ -26,6 +26,17 @@ _WISH = """
       placeholder="What shall it show?"></textarea></label>
   <label class="pl-label">Without
     <input class="pl-input" data-part="negative" spellcheck="false" placeholder="what it shall not show"></label>
+  <div class="pl-actions"><button type="submit" class="pl-button pl-strong pl-big" data-act="paint">Paint</button></div>
+  <fieldset class="pl-tastes"><legend class="pl-label">Tastes</legend>
+    <div class="pl-shapes" data-part="shapes" role="group" aria-label="Blend by" hidden>
+      <button type="button" data-shape="triangle">Triangle</button>
+      <button type="button" data-shape="sliders">Sliders</button></div>
+    <ul data-part="parts"></ul>
+    <select class="pl-input pl-add" data-part="add" aria-label="Add a taste"></select>
+  </fieldset>
+  <label class="pl-label" title="What is moved so that the picture follows the tastes">Moves
+    <select class="pl-input" data-part="method"></select>
+    <small class="pl-hint" data-part="moves">&nbsp;</small></label>
   <div class="pl-fields">
     <label class="pl-label">Seed <span class="pl-joined"><input class="pl-input" data-part="seed"
       title="-1: another one each time">
@@ -34,12 +45,6 @@ _WISH = """
     <label class="pl-label">Pictures <select class="pl-input" data-part="number">
       <option>1</option><option selected>2</option><option>3</option><option>4</option></select></label>
   </div>
-  <fieldset class="pl-tastes"><legend class="pl-label">Tastes</legend>
-    <ul data-part="parts"></ul>
-    <select class="pl-input pl-add" data-part="add" aria-label="Add a taste"></select>
-  </fieldset>
-  <label class="pl-label" title="What is moved so that the picture follows the tastes">Moves
-    <select class="pl-input" data-part="method"></select></label>
   <label class="pl-label pl-surprise" title="More seeds are painted, and those that differ most are shown">
     <span>Surprise me</span><input type="range" min="0" max="1" step="0.1" value="0" data-part="surprise"></label>
   <details class="pl-details" data-part="advanced"><summary>Advanced</summary>
@@ -58,7 +63,6 @@ _WISH = """
         max="180" data-part="limit"><span class="pl-unit">°</span></span></label>
     </div>
   </details>
-  <div class="pl-actions"><button type="submit" class="pl-button pl-strong pl-big" data-act="paint">Paint</button></div>
 </form>
 """
 
@@ -69,6 +73,7 @@ _EASEL = """
     <div class="pl-frames" data-part="frames"></div>
     <span class="pl-tag" data-part="tag" hidden></span>
   </div>
+  <div class="pl-thumbs" data-part="thumbs" role="group" aria-label="Seeds"></div>
   <div class="pl-working" data-part="working" hidden>
     <div class="pl-bar" role="progressbar" aria-valuemin="0" aria-valuemax="100"><i></i></div>
     <span data-part="doing" role="status"></span>
@@ -82,7 +87,6 @@ _EASEL = """
     <datalist id="palate-strengths" data-part="marks"></datalist>
   </div>
   <p class="pl-turned" data-part="turned" role="status">&nbsp;</p>
-  <div class="pl-thumbs" data-part="thumbs" role="group" aria-label="Seeds"></div>
   <p class="pl-turned" data-part="variety" role="status">&nbsp;</p>
   <div class="pl-actions pl-centre" data-part="acts" hidden>
     <button type="button" class="pl-button pl-strong" data-act="prefer">I prefer this one<kbd>P</kbd></button>

@@ -2,6 +2,7 @@
 (() => {
   const kit = window.palateKit;
   const { make, part } = kit;
+  const SAVES = ["save-taste", "save-picture", "save-user"];
 
   kit.when("#palate-share-page", (page) => {
     const on = (name) => part(page, name);
@@ -15,12 +16,12 @@
 
     const own = async () => {
       const who = kit.person();
-      act("save-taste").disabled = act("save-picture").disabled = true;
+      for (const name of SAVES) act(name).disabled = true;
       try {
         const taste = await kit.ask(`own?person=${encodeURIComponent(who)}`);
         if (who !== kit.person()) return;
         on("own").textContent = `${answers(taste.answers)} as ${taste.person}, in ${taste.numbers} numbers for ${taste.encoder}.`;
-        act("save-taste").disabled = act("save-picture").disabled = false;
+        for (const name of SAVES) act(name).disabled = false;
       } catch (error) {
         on("own").textContent = error.message;
       }
@@ -39,6 +40,18 @@
     });
     act("save-taste").addEventListener("click", save(false));
     act("save-picture").addEventListener("click", save(true));
+    act("save-user").addEventListener("click", kit.trying(async () => {
+      act("save-user").disabled = true;
+      try {
+        const saved = await kit.ask("users/save", { person: kit.person(), named: on("named").checked });
+        kit.download(`palate/api/users/${encodeURIComponent(saved.file)}`);
+        kit.say(`Saved as ${saved.file}, of your newest ${answers(saved.answers)}.`);
+      } finally {
+        act("save-user").disabled = false;
+      }
+      await tastes();
+      told();
+    }));
 
     // -- a page to show
 
@@ -62,20 +75,21 @@
 
     const entry = (file) => {
       const use = () => (kit.useTaste(file.source), window.palate.show("generate"));
+      const shelf = file.kind === "user" ? "users" : "tastes";
       const remove = kit.trying(async () => {
-        await kit.ask("tastes/remove", { file: file.file });
+        await kit.ask(`${shelf}/remove`, { file: file.file });
         await tastes();
         told();
-        const back = kit.trying(async () => (await kit.ask("tastes/restore", { file: file.file }), await tastes(), told()));
+        const back = kit.trying(async () => (await kit.ask(`${shelf}/restore`, { file: file.file }), await tastes(), told()));
         kit.say(`Removed ${file.file}.`, "Undo", back);
       });
-      const said = file.encoder ? `${answers(file.answers)} · ${file.encoder}` : "";
+      const said = file.answers === undefined ? "" : [file.kind === "user" ? "user file" : "", answers(file.answers), file.encoder].filter(Boolean).join(" · ");
       return make(
         "li",
         { data: { file: file.file } },
         make("span", { className: "pl-item" }, make("strong", { textContent: file.name ?? kit.nameOf(file.source) }), make("small", { textContent: [file.file, said].filter(Boolean).join(" · ") }), file.trouble ? make("small", { className: "pl-trouble", textContent: file.trouble }) : null),
         file.fits ? make("button", { type: "button", className: "pl-button", textContent: "Use", "aria-label": `Generate with ${file.file}`, onclick: use }) : null,
-        make("a", { className: "pl-button", textContent: "Download", href: `palate/api/tastes/${encodeURIComponent(file.file)}`, download: file.file, "aria-label": `Download ${file.file}` }),
+        make("a", { className: "pl-button", textContent: "Download", href: `palate/api/${shelf}/${encodeURIComponent(file.file)}`, download: file.file, "aria-label": `Download ${file.file}` }),
         make("button", { type: "button", className: "pl-round pl-remove", textContent: "×", "aria-label": `Remove ${file.file}`, onclick: remove }),
       );
     };
@@ -98,7 +112,7 @@
         await tastes();
         told();
       }
-      const names = good.map((one) => one.name).join(", ");
+      const names = good.map((one) => (one.kind === "user" ? `${one.name}, as a user file` : one.name)).join(", ");
       const fitting = good.filter((one) => one.fits);
       const text = [names && `Added the taste of ${names}.`, ...good.map((one) => one.trouble), ...bad].filter(Boolean).join(" ");
       if (fitting.length) kit.say(text, "Use it", () => (fitting.forEach((one) => kit.useTaste(one.source)), window.palate.show("generate")));
@@ -117,7 +131,7 @@
       if (!carries(event)) return;
       event.preventDefault();
       if (veil) return;
-      veil = make("div", { className: "pl-drop" }, make("p", { textContent: "Drop to bring in a taste" }));
+      veil = make("div", { className: "pl-drop" }, make("p", { textContent: "Drop to bring in a taste or a user file" }));
       document.body.append(veil);
     });
     const lift = () => (veil?.remove(), (veil = null));

@@ -18,17 +18,20 @@ _OWN = """
   <div class="pl-actions">
     <button type="button" class="pl-button pl-strong" data-act="save-taste">Download my taste</button>
     <button type="button" class="pl-button" data-act="save-picture">As a picture</button>
+    <button type="button" class="pl-button" data-act="save-user"
+      title="For PPD: what moves the denoiser itself">As a user file</button>
   </div>
   <p class="pl-hint">A few numbers, below 1 MB. No pictures and no prompts are inside: who has the file can steer
   pictures towards what you like, and can't see what you answered. The picture shows the taste's own mark and how good
-  it is, and carries the file: drop it here like the file itself.</p>
+  it is, and carries the file: drop it here like the file itself. A user file is for PPD, which moves the denoiser: it fits one
+  model.</p>
 </section>
 """
 
 _OTHERS = """
 <section class="pl-panel" aria-labelledby="pl-others-title">
   <h2 id="pl-others-title">Tastes</h2>
-  <p class="pl-lead">Drop taste files anywhere on this page. Generate can use them all.</p>
+  <p class="pl-lead">Drop taste files and user files anywhere on this page. Generate can use them all.</p>
   <ul class="pl-list" data-part="tastes" aria-live="polite"></ul>
   <div class="pl-actions">
     <button type="button" class="pl-button" data-act="choose-taste">Bring in a taste…</button>
