@@ -32,7 +32,7 @@ from .world import (
     second_tone,
 )
 
-__all__ = ["Measured", "measure"]
+__all__ = ["Measured", "measure", "palette"]
 
 _TILTS = np.linspace(-TILT, TILT, 5)
 _CELLS = 40  # width and height of the frame in which silhouettes are compared
@@ -82,8 +82,12 @@ class Measured:
 
 
 @functools.cache
-def _palette() -> tuple[np.ndarray, np.ndarray]:
-    """Colours (P, 3) in [0, 1] and their class (P,): subjects' colours first, then backgrounds, then white."""
+def palette() -> tuple[np.ndarray, np.ndarray]:
+    """All colours that a postcard is drawn in.
+
+    Returns:
+        (P, 3) in [0, 1], and the class of each, (P,): subjects' colours first, then backgrounds, then white.
+    """
     colours, classes = [], []
     for k, colour in enumerate(COLOURS.values()):
         for shade in np.linspace(1.0, SHADE, 4):
@@ -100,7 +104,7 @@ def _palette() -> tuple[np.ndarray, np.ndarray]:
 
 def _nearest(pixels: np.ndarray) -> np.ndarray:
     """(H, W) class of each pixel of (H, W, 3)."""
-    colours, classes = _palette()
+    colours, classes = palette()
     flat = pixels.reshape(-1, 3)
     # |p - c|^2 without the term that is the same for all colours.
     distance = (colours**2).sum(1) - 2 * flat @ colours.T

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,10 @@ from ..ppd.model import PPD
 from ..steering import Conditioning, Generator
 from ._tables import Array
 
-__all__ = ["Job", "Painter", "Seen"]
+__all__ = ["Job", "Painter", "Read", "Seen", "seen_in"]
+
+Read = Callable[[Image.Image], tuple[Array, dict[str, str]]]
+"""What is measured in a picture: (F,) numbers, and property -> value."""
 
 BATCH = 16  # pictures; more at a time are no faster on a processor
 
@@ -55,7 +58,7 @@ class Seen:
     """What is in so many pictures.
 
     Attributes:
-        features: (N, F) measured from the pixels, in the order of FEATURES.
+        features: (N, F) measured from the pixels, in the order of FEATURES unless something else was read.
         named: N times property -> measured value.
         vectors: (N, D) of the encoder, unit norm.
     """
@@ -74,6 +77,12 @@ class Seen:
         return cls(np.concatenate([p.features for p in parts]), named, np.concatenate([p.vectors for p in parts]))
 
 
+def seen_in(picture: Image.Image) -> tuple[Array, dict[str, str]]:
+    """What people may care for, in the order of FEATURES, and what a caption may name."""
+    found = measure(picture)
+    return features(found), found.named()
+
+
 class Painter:
     """Paints in batches with a generator's models and settings, and remembers what it saw.
 
@@ -86,14 +95,15 @@ class Painter:
         painted: Pictures so far.
     """
 
-    def __init__(self, generator: Generator, bfloat16: bool = False) -> None:
+    def __init__(self, generator: Generator, bfloat16: bool = False, read: Read = seen_in) -> None:
         """Take a generator.
 
         Args:
             generator: The models; they are laid out in memory as processors like it, which keeps all values.
             bfloat16: Paint in that precision; several times faster on processors that have it.
+            read: Measures each picture.
         """
-        self.generator, self._bfloat16 = generator, bfloat16
+        self.generator, self._bfloat16, self._read = generator, bfloat16, read
         self.seconds, self.painted = 0.0, 0
         self._pipeline: Any = generator._pipeline
         self._kept: dict[str, Seen] = {}
@@ -134,8 +144,8 @@ class Painter:
         assert encoder is not None
         vectors = encoder.encode_images(pictures).double().numpy()
         for key, picture, vector in zip(keys, pictures, vectors, strict=True):
-            found = measure(picture)
-            self._kept[key] = Seen(features(found)[None], (found.named(),), vector[None])
+            found, named = self._read(picture)
+            self._kept[key] = Seen(found[None], (named,), vector[None])
 
     def _paint(self, prompts: Sequence[Conditioning], seeds: Sequence[int]) -> list[Image.Image]:
         started, defaults, text = time.perf_counter(), self.generator.defaults, self.generator.conditioner

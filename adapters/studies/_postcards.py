@@ -27,6 +27,7 @@ from ..playground.captions import caption_of, sample_names
 from ..playground.people import Person, features, noise_of
 from ..playground.world import draw, random_card
 from ..steering import Generator
+from ._styles import STYLES
 from ._tables import Array
 
 __all__ = [
@@ -35,8 +36,10 @@ __all__ = [
     "answered",
     "calibrated_on",
     "draw_postcards",
+    "embeddings_between",
     "embeddings_of",
     "flipped",
+    "pairs_between",
     "pairs_of",
 ]
 
@@ -83,12 +86,12 @@ class Answers:
     def __len__(self) -> int:
         return len(self.caption)
 
-    def __getitem__(self, rows: slice) -> Answers:
+    def __getitem__(self, rows: slice | npt.NDArray[np.int64]) -> Answers:
         return Answers(*(value[rows] for value in vars(self).values()))
 
 
 def draw_postcards(
-    generator: Generator, captions: int, seed: int, views: int = 4, cache: Path | None = None
+    generator: Generator, captions: int, seed: int, views: int = 4, cache: Path | None = None, style: str = ""
 ) -> Postcards:
     """Draw, measure and encode; from the cache's folder where they were made before.
 
@@ -97,21 +100,23 @@ def draw_postcards(
         captions: K. views: V.
         seed: The same seed draws the same cards, and the first of many captions are those of few.
         cache: Folder, or None.
+        style: A name in `STYLES` that all are drawn in, the same cards of the same seed; "" is the world's own.
     """
     assert generator.encoder is not None
     key = f"{_VERSION}/{captions}/{views}/{seed}/{generator.encoder.identity}/{generator.name}"
+    key += f"/{style}" if style else ""
     file = None if cache is None else cache / f"postcards-{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt"
     if file is not None and file.is_file():
         found = torch.load(file, map_location="cpu", weights_only=True)
         latents, vectors, said, tokens = found["tensors"]
         return Postcards(tuple(found["captions"]), latents, vectors, said, tokens, found["measured"].double().numpy())
-    rng, texts = random.Random(f"postcards/{seed}"), []
+    rng, texts, drawn = random.Random(f"postcards/{seed}"), [], STYLES[style].draw if style else draw
     pictures: list[Image.Image] = []
     for _ in range(captions):
         card, names = random_card(rng), sample_names(rng)
         named = {name: value for name, value in card.named().items() if name in names}
         texts.append(caption_of(card, names))
-        pictures.extend(draw(random_card(rng, **named)) for _ in range(views))
+        pictures.extend(drawn(random_card(rng, **named)) for _ in range(views))
     with torch.no_grad():
         tokens = torch.cat([generator.conditioner.plain(text).tokens[:, :77] for text in [*texts, ""]]).cpu()
     latents = _latents(generator._pipeline.vae, pictures)
@@ -175,16 +180,25 @@ def flipped(answers: Answers, rate: float, seed: int) -> Answers:
 
 def pairs_of(cards: Postcards, answers: Answers) -> Prepared:
     """What a training takes."""
-    chosen, rejected = (cards.latents[answers.caption, side] for side in (answers.chosen, answers.rejected))
-    return Prepared(tuple(chosen), tuple(rejected), tuple(int(place) for place in answers.caption), cards.tokens)
+    return pairs_between(cards, cards, answers)
+
+
+def pairs_between(liked: Postcards, others: Postcards, answers: Answers) -> Prepared:
+    """The same where the chosen ones are of one set and the rejected ones of another, of the same captions."""
+    chosen, rejected = liked.latents[answers.caption, answers.chosen], others.latents[answers.caption, answers.rejected]
+    return Prepared(tuple(chosen), tuple(rejected), tuple(int(place) for place in answers.caption), liked.tokens)
 
 
 def embeddings_of(cards: Postcards, answers: Answers) -> tuple[Tensor, Tensor]:
     """(N, 2 D) of the chosen and of the rejected pictures with their captions, for `rpo`."""
-    texts = cards.texts[answers.caption]
-    sides = (cards.vectors[answers.caption, side] for side in (answers.chosen, answers.rejected))
-    chosen, rejected = (pair_embedding(side, texts) for side in sides)
-    return chosen, rejected
+    return embeddings_between(cards, cards, answers)
+
+
+def embeddings_between(liked: Postcards, others: Postcards, answers: Answers) -> tuple[Tensor, Tensor]:
+    """The same of two sets, as `pairs_between` has them."""
+    texts = liked.texts[answers.caption]
+    chosen, rejected = liked.vectors[answers.caption, answers.chosen], others.vectors[answers.caption, answers.rejected]
+    return pair_embedding(chosen, texts), pair_embedding(rejected, texts)
 
 
 def _utility(person: Person, cards: Postcards) -> Array:

@@ -2,14 +2,13 @@
 
 The base's pictures, postcards and texts are made once; a LoRA that was trained before comes from the cache.
 
-Shapes: K prompts, N answers, F features that people may care for.
+Shapes: K prompts.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -17,8 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -27,38 +26,16 @@ from ..finetune.lora import add_lora, load_lora
 from ..finetune.noising import noising_of
 from ..finetune.prepared import Prepared
 from ..finetune.settings import TrainSettings
-from ..finetune.step import Denoiser
+from ..finetune.step import Denoiser, draw_noise
 from ..finetune.told import Trained
-from ..playground.captions import named_in
-from ..playground.people import FEATURES, Person
 from ..steering import Generator
-from ._painter import Job, Painter, Seen
-from ._postcards import Answers, Postcards, answered, calibrated_on
-from ._tables import Array
-from ._votes import Outcome, prompt_kept, wins
+from ._painter import Job, Painter, Seen, seen_in
+from ._styles import STYLES
 
-__all__ = ["Gain", "Tuned", "Workshop", "gain_of", "judged", "planted_utility"]
+__all__ = ["Tuned", "Workshop"]
 
 _FAR = 1000  # between the seeds of one prompt
-_CARED = ("sticker", "frame", "shading", "brightness", "colourfulness")  # what no caption names
-_DIVERSE = 3  # seeds that diversity is looked at over
-
-
-@dataclass(frozen=True)
-class Gain:
-    """What a training did to the pictures, judged by a person's true utility.
-
-    Attributes:
-        gain: Mean over prompts, in standard deviations of that utility over the base's pictures.
-        wins: Share of prompts whose picture is preferred to the base's of the same seed; an even one counts half.
-        kept: Share of prompts kept, over the base's.
-        diversity: Mean distance of measured features between seeds of one prompt, over the base's; NaN: not looked at.
-    """
-
-    gain: float
-    wins: float
-    kept: float
-    diversity: float = float("nan")
+_TOGETHER = 16  # pairs of a forward pass, or pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +87,7 @@ class Workshop:
         self.generator, self.prompts, self.first_seed, self._cache = generator, list(prompts), first_seed, cache
         self._precision = torch.bfloat16 if bfloat16 else torch.float32
         self._unet: Any = generator._pipeline.unet
-        self._painted: dict[int, Seen] = {}
+        self._painted: dict[tuple[int, int | None, str], Seen] = {}
 
     def train(
         self,
@@ -136,9 +113,7 @@ class Workshop:
         # Forward passes of this small model are fastest as they come.
         self._unet.to(memory_format=torch.contiguous_format)
         parameters = add_lora(self._unet, settings.settled(len(data)).rank or 4, settings.seed)
-        denoiser = Denoiser(
-            self._unet, noising_of(self.generator._pipeline.scheduler), self.generator.device, self._precision
-        )
+        denoiser = self._denoiser()
         started = time.perf_counter()
         # The fused attention's backward pass takes half of a step on processors; the plain one doesn't.
         plain = sdpa_kernel(SDPBackend.MATH) if self.generator.device.type == "cpu" else contextlib.nullcontext()
@@ -150,13 +125,37 @@ class Workshop:
             torch.save(vars(tuned), file)
         return tuned
 
-    def look(self, tuned: Tuned | None, seeds: int = 1, prompts: int | None = None) -> Seen:
+    def errors(self, data: Prepared, seed: int = 0) -> tuple[float, float]:
+        """Mean denoising error of the base on the chosen and on the rejected pictures."""
+        self._clear()
+        denoiser, generator, found = self._denoiser(), torch.Generator().manual_seed(seed), []
+        with torch.no_grad():
+            for start in range(0, len(data), _TOGETHER):
+                batch = data.batch(range(start, min(start + _TOGETHER, len(data))), denoiser.device)
+                noise, timesteps = draw_noise(batch, denoiser.noising.timesteps, generator, False)
+                found.append(denoiser.errors(batch, noise, timesteps, False))
+        chosen, rejected = (torch.cat([getattr(one, side) for one in found]) for side in ("chosen", "rejected"))
+        return float(chosen.mean()), float(rejected.mean())
+
+    def sampled(self, prompts: Sequence[str], seed: int) -> list[Image.Image]:
+        """The base's pictures of prompts; the seed of each is this plus its place."""
+        self._clear()
+        painter, text = Painter(self.generator, self._precision == torch.bfloat16), self.generator.conditioner
+        found: list[Image.Image] = []
+        for start in range(0, len(prompts), _TOGETHER):
+            part = prompts[start : start + _TOGETHER]
+            seeds = [seed + start + place for place in range(len(part))]
+            found += painter._paint([text.plain(prompt) for prompt in part], seeds)
+        return found
+
+    def look(self, tuned: Tuned | None, seeds: int = 1, prompts: int | None = None, style: str = "") -> Seen:
         """Paint, encode and measure the first prompts: all of the first seed, then of the second, and so on.
 
         Args:
             tuned: None is the base.
             seeds: Of each prompt.
             prompts: How many of them; None is all.
+            style: A name in `STYLES`, as which the pictures are read; "" as what people may care for.
         """
         asked = self.prompts[:prompts]
         which = (
@@ -167,12 +166,13 @@ class Workshop:
             seeds,
             asked,
         )
-        file = self._file("seen", f"{which}/{'' if tuned is None else tuned.key}")
+        file = self._file("seen", f"{which}/{'' if tuned is None else tuned.key}" + (f"/{style}" if style else ""))
         if file is not None and file.is_file():
             found = torch.load(file, map_location="cpu", weights_only=True)
             return Seen(found["features"].numpy(), tuple(found["named"]), found["vectors"].numpy())
         self._put(tuned)
-        painter = Painter(self.generator, self._precision == torch.bfloat16)
+        read = STYLES[style].read if style else seen_in
+        painter = Painter(self.generator, self._precision == torch.bfloat16, read)
         self._unet.to(memory_format=torch.contiguous_format)
         text = self.generator.conditioner
         jobs = [
@@ -187,12 +187,16 @@ class Workshop:
             torch.save({"named": list(seen.named), **tensors}, file)
         return seen
 
-    def base(self, seeds: int = 1, prompts: int | None = None) -> Seen:
+    def base(self, seeds: int = 1, prompts: int | None = None, style: str = "") -> Seen:
         """The same of the base; painted once."""
-        asked = seeds * 10_000 + (len(self.prompts) if prompts is None else prompts)
+        asked = seeds, prompts, style
         if asked not in self._painted:
-            self._painted[asked] = self.look(None, seeds, prompts)
+            self._painted[asked] = self.look(None, *asked)
         return self._painted[asked]
+
+    def _denoiser(self) -> Denoiser:
+        noising = noising_of(self.generator._pipeline.scheduler)
+        return Denoiser(self._unet, noising, self.generator.device, self._precision)
 
     def _put(self, tuned: Tuned | None) -> None:
         self._clear()
@@ -214,47 +218,3 @@ class Workshop:
 def _tuned(found: Trained, seconds: float, watched: dict[str, Tensor], key: str) -> Tuned:
     accuracy = float("nan") if found.best is None else found.best.accuracy
     return Tuned(found.state, found.steps, seconds, found.better, accuracy, watched, key)
-
-
-def judged(seen: Seen, prompts: Sequence[str], rate: Callable[[Seen], Array]) -> Outcome:
-    """What a judge says of pictures of prompts; utility and kept are (1, K) each."""
-    kept = [named_in(prompt).items() <= found.items() for prompt, found in zip(prompts, seen.named, strict=True)]
-    return Outcome(np.asarray(rate(seen))[None], np.array(kept, dtype=np.float64)[None])
-
-
-def planted_utility(cards: Postcards, pairs: int, seed: int) -> tuple[Person, Answers]:
-    """A utility over what captions don't name, and the answers of people who all share it."""
-    rng = random.Random(f"planted/{seed}")
-    weights = np.array([rng.gauss(0.0, 1.0) if name in _CARED else 0.0 for name in FEATURES])
-    person = calibrated_on(Person(f"utility {seed}", weights), cards)
-    return person, answered(person, cards, pairs, rng)
-
-
-def gain_of(workshop: Workshop, tuned: Tuned, person: Person, diverse: int = 0) -> Gain:
-    """Judge a training's pictures beside the base's.
-
-    Args:
-        diverse: Prompts over which diversity is looked at; 0 leaves it out.
-    """
-
-    def rate(seen: Seen) -> Array:
-        return np.array([person.utility(row) for row in seen.features])
-
-    base, found = (judged(seen, workshop.prompts, rate) for seen in (workshop.base(), workshop.look(tuned)))
-    spread = float(base.utility.std()) or 1.0
-    diversity = float("nan")
-    if diverse:
-        apart = [
-            _apart(seen, diverse)
-            for seen in (workshop.base(_DIVERSE, diverse), workshop.look(tuned, _DIVERSE, diverse))
-        ]
-        diversity = apart[1] / apart[0]
-    gain = float((found.utility - base.utility).mean()) / spread
-    return Gain(gain, float(wins(found.utility, base.utility)[0]), prompt_kept(found, base), diversity)
-
-
-def _apart(seen: Seen, prompts: int) -> float:
-    """Mean distance between pictures of one prompt; the rows are all prompts of one seed after the other."""
-    x = seen.features.reshape(-1, prompts, seen.features.shape[1])
-    first, second = np.triu_indices(len(x), 1)
-    return float(np.linalg.norm(x[first] - x[second], axis=2).mean())

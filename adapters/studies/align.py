@@ -12,24 +12,23 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..finetune.gradients import KnownOfPairs
-from ..finetune.losses import BETAS, LOSSES
+from ..finetune.losses import BETAS, LOSSES, REFERENCE_FREE
 from ..finetune.settings import TrainSettings
-from ..steering import Generator
+from ._bench import cards_of, common_options, opened, parsed
+from ._gains import Gain, gain_of, planted_utility
 from ._minority import doubts_about
-from ._options import positive
-from ._postcards import Answers, Postcards, draw_postcards, embeddings_of, pairs_of
+from ._options import positive, some_of
+from ._postcards import Answers, Postcards, embeddings_of, pairs_of
 from ._tables import markdown, provenance, with_interval
-from ._tuning import Gain, Tuned, Workshop, gain_of, planted_utility
+from ._tuning import Tuned, Workshop
 
 __all__ = ["run"]
 
-_VIEWS = 4  # postcards of a caption
 _DOUBTED = "cdpo, doubted"
 _NAMES = (*LOSSES, _DOUBTED)
 
@@ -46,11 +45,8 @@ def run(argv: Sequence[str]) -> int:
     """Run the study and print its table; returns the exit status."""
     options = _options(argv)
     started = time.perf_counter()
-    cache = None if options.cache is None else Path(options.cache)
-    generator = Generator(options.model, options.device)
-    cards = draw_postcards(generator, options.captions, options.seed, _VIEWS, cache)
-    prompts = draw_postcards(generator, options.prompts, options.seed + 1_000_003, 1, cache).captions
-    workshop = Workshop(generator, prompts, options.seed, options.sampling, cache, options.device == "cpu")
+    workshop, _ = opened(options)
+    cards = cards_of(options, workshop)
     found: dict[str, list[Found]] = {}
     for number in range(options.utilities):
         seed = options.seed + number
@@ -73,12 +69,13 @@ def trained(workshop: Workshop, cards: Postcards, answers: Answers, name: str, s
         learning_rate=options.learning_rate,
         steps=options.steps,
         batch=options.batch,
+        fixed_noise=options.fixed_noise if loss not in REFERENCE_FREE else 0,
         seed=seed,
         check_every=options.steps,
     )
     doubts = doubts_about(cards, answers) if name == _DOUBTED else None
     known = KnownOfPairs(embeddings_of(cards, answers) if loss == "rpo" else None, doubts)
-    which = f"utility {seed}/{len(cards.captions)}/0/False/{name == _DOUBTED}"
+    which = f"utility {seed} of {options.seed}/{len(cards.captions)}/0/False/{name == _DOUBTED}"
     return workshop.train(pairs_of(cards, answers), settings, which, known=known)
 
 
@@ -116,33 +113,15 @@ def _report(
     )
 
 
-def _losses(text: str) -> list[str]:
-    names = [part.strip() for part in text.split("|")]
-    if not set(names) <= set(_NAMES):
-        raise argparse.ArgumentTypeError(f"{text}; expected some of {'|'.join(_NAMES)}")
-    return names
-
-
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="palate study align", description=__doc__)
-    parser.add_argument("--model", default="playground", help="what paints postcards; as `palate generate` takes it")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = common_options("align", __doc__)
     parser.add_argument("--utilities", type=positive, default=4, help="each a training of its own")
-    parser.add_argument("--losses", type=_losses, default=list(_NAMES), metavar="sft|dpo|...")
+    parser.add_argument("--losses", type=some_of(_NAMES), default=list(_NAMES), metavar="sft|dpo|...")
     parser.add_argument("--pairs", type=positive, default=400)
-    parser.add_argument("--captions", type=positive, default=200, help="whose postcards are compared")
-    parser.add_argument("--prompts", type=positive, default=40, help="other ones, that are painted")
     parser.add_argument("--diverse", type=positive, default=6, help="prompts that are painted with three seeds")
     parser.add_argument("--steps", type=positive, default=100)
     parser.add_argument("--batch", type=positive, default=8)
     parser.add_argument("--rank", type=positive, default=8)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
-    parser.add_argument("--sampling", type=positive, default=20, help="steps of sampling")
-    parser.add_argument("--cache", default=None, help="folder of postcards and of trainings done before")
-    parser.add_argument("--quick", action="store_true", help="short trainings, to see that it works")
-    options = parser.parse_args(list(argv))
-    if options.quick:
-        quick = {"utilities": 1, "pairs": 8, "captions": 4, "prompts": 2, "steps": 2, "batch": 2, "sampling": 2}
-        vars(options).update(quick, diverse=1)
-    return options
+    parser.add_argument("--fixed-noise", type=int, default=0, help="draws of noise for each pair; 0 draws anew")
+    return parsed(parser, argv, {"utilities": 1, "pairs": 8, "steps": 2, "batch": 2, "diverse": 1})

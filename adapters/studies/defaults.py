@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -22,16 +21,16 @@ from ..finetune.gradients import KnownOfPairs
 from ..finetune.pairs import FEWEST_HELD_OUT, HELD_OUT, MOST_HELD_OUT
 from ..finetune.settings import TrainSettings
 from ..playground.people import Person, make_people
-from ..steering import Generator
+from ._bench import cards_of, common_options, opened, parsed
+from ._gains import Gain, gain_of
 from ._minority import doubts_about
-from ._options import positive
-from ._postcards import Postcards, answered, calibrated_on, draw_postcards, pairs_of
+from ._options import positive, some_of
+from ._postcards import Postcards, answered, calibrated_on, pairs_of
 from ._tables import bootstrap_interval, markdown, provenance
-from ._tuning import Gain, Tuned, Workshop, gain_of
+from ._tuning import Tuned, Workshop
 
 __all__ = ["RIVALS", "run"]
 
-_VIEWS = 4  # postcards of a caption
 _CARDS = 16  # that invented people set their noise on; it is set again on the postcards
 
 RIVALS: Mapping[str, TrainSettings] = MappingProxyType(
@@ -49,11 +48,8 @@ def run(argv: Sequence[str]) -> int:
     """Run the study and print its table; returns the exit status."""
     options = _options(argv)
     started = time.perf_counter()
-    cache = None if options.cache is None else Path(options.cache)
-    generator = Generator(options.model, options.device)
-    cards = draw_postcards(generator, options.captions, options.seed, _VIEWS, cache)
-    prompts = draw_postcards(generator, options.prompts, options.seed + 1_000_003, 1, cache).captions
-    workshop = Workshop(generator, prompts, options.seed, options.sampling, cache, options.device == "cpu")
+    workshop, _ = opened(options)
+    cards = cards_of(options, workshop)
     people = [calibrated_on(person, cards) for person in make_people(options.people, options.seed, cards=_CARDS)]
     found: dict[tuple[str, int], list[tuple[Gain, Tuned]]] = {}
     for person in people:
@@ -119,28 +115,10 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(positive(part) for part in text.split(","))
 
 
-def _rivals(text: str) -> list[str]:
-    names = [part.strip() for part in text.split("|")]
-    if not set(names) <= set(RIVALS):
-        raise argparse.ArgumentTypeError(f"{text}; expected some of {'|'.join(RIVALS)}")
-    return names
-
-
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="palate study defaults", description=__doc__)
-    parser.add_argument("--model", default="playground", help="what paints postcards; as `palate generate` takes it")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = common_options("defaults", __doc__)
     parser.add_argument("--people", type=positive, default=40)
     parser.add_argument("--pairs", type=_numbers, default=(20, 50, 100, 200, 500), metavar="20,50,...")
-    parser.add_argument("--rivals", type=_rivals, default=list(RIVALS), metavar="a|b|c")
+    parser.add_argument("--rivals", type=some_of(RIVALS), default=list(RIVALS), metavar="a|b|c")
     parser.add_argument("--steps", type=positive, default=None, help="for all; by default as many as are settled")
-    parser.add_argument("--captions", type=positive, default=200, help="whose postcards are compared")
-    parser.add_argument("--prompts", type=positive, default=40, help="other ones, that are painted")
-    parser.add_argument("--sampling", type=positive, default=20, help="steps of sampling")
-    parser.add_argument("--cache", default=None, help="folder of postcards and of trainings done before")
-    parser.add_argument("--quick", action="store_true", help="short trainings, to see that it works")
-    options = parser.parse_args(list(argv))
-    if options.quick:
-        vars(options).update(people=1, pairs=(8,), steps=2, captions=4, prompts=2, sampling=2)
-    return options
+    return parsed(parser, argv, {"people": 1, "pairs": (8,), "steps": 2})

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -22,16 +21,15 @@ from torch import Tensor
 from ..finetune.gradients import KnownOfPairs
 from ..finetune.losses import BETAS
 from ..finetune.settings import TrainSettings
-from ..steering import Generator
+from ._bench import cards_of, common_options, opened, parsed
+from ._gains import Gain, gain_of, planted_utility
 from ._minority import Watcher, auroc, by_measures, doubts_about
 from ._options import positive
-from ._postcards import Answers, Postcards, draw_postcards, embeddings_of, flipped, pairs_of
+from ._postcards import Answers, Postcards, embeddings_of, flipped, pairs_of
 from ._tables import Array, markdown, provenance, with_interval
-from ._tuning import Gain, Tuned, Workshop, gain_of, planted_utility
+from ._tuning import Tuned, Workshop
 
 __all__ = ["METHODS", "Method", "run"]
-
-_VIEWS = 4  # postcards of a caption
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,7 @@ class Method:
         told: Whether the loss is told the share that was turned over.
         doubted: Whether each pair has the doubt of a taste that learned all others.
         voted: Whether answers are replaced by the vote of three measures.
+        dropped: Whether pairs are left out whose answer that taste doubts by more than half.
     """
 
     loss: str
@@ -50,6 +49,7 @@ class Method:
     told: bool = False
     doubted: bool = False
     voted: bool = False
+    dropped: bool = False
 
 
 METHODS: Mapping[str, Method] = MappingProxyType(
@@ -61,9 +61,13 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "Adaptive-DPO, Palate's metric": Method("adaptive_dpo"),
         "cDPO, doubted by a taste of the others": Method("cdpo", doubted=True),
         "majority vote of measures": Method("dpo", voted=True),
+        "DPO without the doubted answers": Method("dpo", dropped=True),
+        "MaPO": Method("mapo"),
+        "MaPO without the doubted answers": Method("mapo", dropped=True),
     }
 )
-_CLEAN = "DPO"
+_CLEAN = {"dpo": "DPO", "mapo": "MaPO"}  # whose gain on clean answers is the whole; DPO's for the others
+_DOUBTED = 0.5  # a doubt above which an answer is left out
 _METRICS = {
     "released": "Adaptive-DPO: confidence x stability, as released",
     "confidence": "Adaptive-DPO: confidence alone",
@@ -75,11 +79,8 @@ def run(argv: Sequence[str]) -> int:
     """Run the study and print its tables; returns the exit status."""
     options = _options(argv)
     started = time.perf_counter()
-    cache = None if options.cache is None else Path(options.cache)
-    generator = Generator(options.model, options.device)
-    cards = draw_postcards(generator, options.captions, options.seed, _VIEWS, cache)
-    prompts = draw_postcards(generator, options.prompts, options.seed + 1_000_003, 1, cache).captions
-    workshop = Workshop(generator, prompts, options.seed, options.sampling, cache, options.device == "cpu")
+    workshop, _ = opened(options)
+    cards = cards_of(options, workshop)
     gains: dict[tuple[str, float], list[Gain]] = {}
     found: dict[tuple[str, float], list[float]] = {}
     for number in range(options.utilities):
@@ -87,7 +88,7 @@ def run(argv: Sequence[str]) -> int:
         for rate in options.rates:
             for name in options.methods:
                 # Told that nothing was turned over, rDPO is DPO.
-                if rate == 0.0 and name != _CLEAN and (options.only_noisy or METHODS[name].told):
+                if rate == 0.0 and name not in _CLEAN.values() and (options.only_noisy or METHODS[name].told):
                     continue
                 given = flipped(answers, rate, options.seed + number)
                 tuned = _trained(workshop, cards, given, METHODS[name], rate, number, options)
@@ -106,10 +107,13 @@ def _trained(
 ) -> Tuned:
     if method.voted:
         given = by_measures(cards, given)
+    if method.dropped:
+        given = without_doubted(cards, given)
+    beta = options.beta or BETAS["dpo"]
     settings = TrainSettings(
         loss=method.loss,
         variant=method.variant,
-        beta=options.beta,
+        beta=BETAS["mapo"] if method.loss == "mapo" else beta,
         rank=options.rank,
         learning_rate=options.learning_rate,
         steps=options.steps,
@@ -118,17 +122,23 @@ def _trained(
         seed=options.seed + number,
         check_every=options.steps,
     )
-    watcher = Watcher(options.beta) if method.loss == "adaptive_dpo" else None
+    watcher = Watcher(beta) if method.loss == "adaptive_dpo" else None
     known = KnownOfPairs(
         embeddings_of(cards, given) if method.loss == "rpo" else None,
         doubts_about(cards, given) if method.doubted else None,
         watcher,
     )
     # DPO on clean answers is DPO, whatever it is called here.
-    name = f"utility {options.seed + number}/{len(cards.captions)}/{rate:g}/{method.voted}/{method.doubted}"
+    name = f"utility {options.seed + number} of {options.seed}/{len(cards.captions)}/{rate:g}"
+    name += f"/{method.voted}/{method.doubted}" + ("/dropped" if method.dropped else "")
     return workshop.train(
         pairs_of(cards, given), settings, name, watch=None if watcher is None else watcher.kept, known=known
     )
+
+
+def without_doubted(cards: Postcards, answers: Answers) -> Answers:
+    """Those that a taste of all others holds to be right rather than mistaken."""
+    return answers[np.nonzero(doubts_about(cards, answers).numpy() <= _DOUBTED)[0]]
 
 
 def _told(found: dict[tuple[str, float], list[float]], name: str, rate: float, given: Answers, tuned: Tuned) -> None:
@@ -152,13 +162,13 @@ def _report(
     found: Mapping[tuple[str, float], Sequence[float]],
     spent: float,
 ) -> str:
-    clean = gains.get((_CLEAN, 0.0))
     rows = []
     for name in options.methods:
+        clean = gains.get((_CLEAN.get(METHODS[name].loss, _CLEAN["dpo"]), 0.0))
         for rate in options.rates:
             if (name, rate) in gains:
                 rows.append([name, f"{100 * rate:.0f} %", *_cells(gains[name, rate], clean, options.seed)])
-    header = ["method", "turned over", "gain, SD of utility", "share of clean DPO's gain, %", "wins, %", "kept, %"]
+    header = ["method", "turned over", "gain, SD of utility", "share of the clean gain, %", "wins, %", "kept, %"]
     titles = list(dict.fromkeys(name for name, _ in found))
     rates = [rate for rate in options.rates if rate]
     told = [[title, *(_mean(found.get((title, rate)), options.seed) for rate in rates)] for title in titles]
@@ -166,8 +176,9 @@ def _report(
         [
             f"{options.utilities} utilities, {options.pairs} comparisons each of one utility whose noise lets it agree "
             f"with 87 % of them; {options.steps} steps of {options.batch} pairs, rank {options.rank}, rate "
-            f"{options.learning_rate:g}, beta {options.beta:g}; {options.prompts} prompts, {options.sampling} sampling "
-            "steps; 95 % bootstrap interval over utilities:\n",
+            f"{options.learning_rate:g}, beta {options.beta or BETAS['dpo']:g}; {options.prompts} prompts, "
+            f"{options.sampling} sampling "
+            "steps; the clean gain is MaPO's for MaPO, DPO's for the others; 95 % bootstrap interval over utilities:\n",
             markdown(header, rows),
             "How often a planted answer looks odder than another (area under the curve):\n",
             markdown(["measure", *(f"{100 * rate:.0f} %" for rate in rates)], told),
@@ -223,27 +234,15 @@ def _rates(text: str) -> tuple[float, ...]:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="palate study flips", description=__doc__)
-    parser.add_argument("--model", default="playground", help="what paints postcards; as `palate generate` takes it")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = common_options("flips", __doc__, "two short trainings, to see that it works")
     parser.add_argument("--utilities", type=positive, default=4, help="each a training of its own")
     parser.add_argument("--pairs", type=positive, default=400)
-    parser.add_argument("--captions", type=positive, default=200, help="whose postcards are compared")
-    parser.add_argument("--prompts", type=positive, default=40, help="other ones, that are painted")
     parser.add_argument("--rates", type=_rates, default=(0.0, 0.1, 0.2, 0.3), metavar="0,0.1,...")
     parser.add_argument("--methods", type=_methods, default=list(METHODS), help="only these, parts of names, a|b|c")
-    parser.add_argument("--only-noisy", action="store_true", help="of clean answers DPO alone learns")
+    parser.add_argument("--only-noisy", action="store_true", help="of clean answers DPO and MaPO alone learn")
     parser.add_argument("--steps", type=positive, default=100)
     parser.add_argument("--batch", type=positive, default=8)
     parser.add_argument("--rank", type=positive, default=8)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
-    parser.add_argument("--beta", type=float, default=BETAS["dpo"])
-    parser.add_argument("--sampling", type=positive, default=20, help="steps of sampling")
-    parser.add_argument("--cache", default=None, help="folder of postcards and of trainings done before")
-    parser.add_argument("--quick", action="store_true", help="two short trainings, to see that it works")
-    options = parser.parse_args(list(argv))
-    if options.quick:
-        quick = {"utilities": 1, "pairs": 8, "captions": 4, "prompts": 2, "steps": 2, "batch": 2, "sampling": 2}
-        vars(options).update(quick)
-    return options
+    parser.add_argument("--beta", type=float, default=None, help="of all losses but MaPO; by default DPO's")
+    return parsed(parser, argv, {"utilities": 1, "pairs": 8, "steps": 2, "batch": 2})

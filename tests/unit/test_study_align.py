@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from palate.adapters.playground.people import FEATURES, Person
 from palate.adapters.steering import Generator
-from palate.adapters.studies import align
+from palate.adapters.studies import _bench, align
+from palate.adapters.studies._gains import gain_of
 from palate.adapters.studies._painter import Seen
-from palate.adapters.studies._tuning import Tuned, gain_of
+from palate.adapters.studies._tuning import Tuned
 
 
 class Album:
@@ -41,7 +42,7 @@ def test_a_gain_by_hand() -> None:
 
 def test_each_loss_has_its_row(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = Generator("playground")
-    monkeypatch.setattr(align, "Generator", lambda *_: generator)
+    monkeypatch.setattr(_bench, "Generator", lambda *_: generator)
     losses = "rpo|cdpo, doubted"
     assert align.run(["--quick", "--losses", losses, "--sampling", "1", "--cache", str(tmp_path)]) == 0
     printed = capsys.readouterr().out

@@ -6,8 +6,10 @@ import argparse
 
 import pytest
 from palate.adapters.steering import Generator
-from palate.adapters.studies import defaults
-from palate.adapters.studies._tuning import Gain, Tuned
+from palate.adapters.studies import _bench, defaults
+from palate.adapters.studies._gains import Gain
+from palate.adapters.studies._options import some_of
+from palate.adapters.studies._tuning import Tuned
 
 
 def test_who_was_told_wrongly_is_counted() -> None:
@@ -22,7 +24,7 @@ def test_who_was_told_wrongly_is_counted() -> None:
 
 def test_rivals_train_and_are_judged(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = Generator("playground")
-    monkeypatch.setattr(defaults, "Generator", lambda *_: generator)
+    monkeypatch.setattr(_bench, "Generator", lambda *_: generator)
     monkeypatch.setattr("palate.adapters.finetune.judging.DRAWS", 1)
     seen: list[int] = []
     ways = defaults.pairs_of
@@ -33,4 +35,4 @@ def test_rivals_train_and_are_judged(capsys, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_an_unknown_rival_is_named() -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="expected some of as settled"):
-        defaults._rivals("best")
+        some_of(defaults.RIVALS)("best")

@@ -11,10 +11,10 @@ import torch
 from palate.adapters.finetune.losses import PairErrors
 from palate.adapters.playground.people import FEATURES, Person
 from palate.adapters.steering import Generator
-from palate.adapters.studies import flips
+from palate.adapters.studies import _bench, flips
+from palate.adapters.studies._gains import Gain
 from palate.adapters.studies._minority import Watcher, auroc, by_measures, doubts_about
 from palate.adapters.studies._postcards import Answers, Postcards, answered, flipped
-from palate.adapters.studies._tuning import Gain
 
 
 def clear_cards(captions: int = 60, width: int = 6) -> Postcards:
@@ -47,6 +47,15 @@ def test_a_taste_of_the_others_doubts_what_was_turned_over_and_knows_how_often()
     assert doubts[given.planted].mean() > 0.6 and doubts[~given.planted].mean() < 0.25
 
 
+def test_the_doubted_answers_are_mostly_those_that_were_turned_over() -> None:
+    """Of 60 planted among 300 most go, and of the others few; all that an answer consists of goes with it."""
+    cards = clear_cards()
+    given = flipped(answers_of(cards), 0.2, 0)
+    kept = flips.without_doubted(cards, given)
+    assert kept.planted.sum() < 20 and (~kept.planted).sum() > 200
+    assert len(kept.caption) == len(kept.truth) == len(kept) < len(given)
+
+
 def test_a_watcher_keeps_each_visit() -> None:
     watcher = Watcher(beta=2.0)
     errors = PairErrors(*(torch.tensor([value, 0.1]) for value in (0.3, 0.1, 0.2, 0.2)))
@@ -75,8 +84,9 @@ def test_share_of_the_gain_by_hand() -> None:
 
 def test_it_runs_and_trains_nothing_twice(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = Generator("playground")
-    monkeypatch.setattr(flips, "Generator", lambda *_: generator)
-    argv = ["--quick", "--cache", str(tmp_path), "--methods", "released|doubted", "--rates", "0.3", "--sampling", "1"]
+    monkeypatch.setattr(_bench, "Generator", lambda *_: generator)
+    argv = ["--quick", "--cache", str(tmp_path), "--rates", "0.3", "--sampling", "1"]
+    argv += ["--methods", "released|doubted by"]
     assert flips.run(argv) == 0
     first = capsys.readouterr().out
     rows = [line.split("|")[1].strip() for line in first.splitlines() if line.startswith("|")]

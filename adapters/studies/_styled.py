@@ -1,0 +1,170 @@
+"""A model taught a style by pairs of one postcard in that style and as the world draws it, and what it then paints.
+
+Shapes: K prompts, N pairs, D joint width.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..finetune.gradients import KnownOfPairs
+from ..finetune.losses import BETAS, LOSSES
+from ..finetune.prepared import Prepared
+from ..finetune.settings import TrainSettings
+from ._bench import cards_of
+from ._gains import kept_of
+from ._options import some_of
+from ._painter import Seen
+from ._postcards import Answers, Postcards, embeddings_between, pairs_between
+from ._styles import STYLES, picture_of
+from ._tables import Array
+from ._tuning import Workshop
+
+__all__ = ["RATES", "Judged", "StyleBench", "kid", "styles_and_arms"]
+
+RATES = {"sft": 3e-3, "dpo": 3e-3, "mapo": 3e-3, "rpo": 3e-3}
+"""Each loss's own, the best of three at the style that is in no table."""
+_THEN = " then "  # between the stages of an arm
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Pictures of the prompts, judged as a style.
+
+    Attributes:
+        share: How much of the style they have, by its own measure: 0 as the base's pictures, 1 as drawn ones that went
+            through the autoencoder.
+        kept: Share whose prompt is kept, of what can be read in this style.
+        kid: Kernel distance in CLIP space to drawn pictures of the same prompts.
+    """
+
+    share: float
+    kept: float
+    kid: float
+
+
+class StyleBench:
+    """One style: its pairs, and how its pictures are judged.
+
+    Attributes:
+        name: In `STYLES`.
+        further: The base's denoising error on pictures of this style, over that on the same cards as the world draws
+            them: how far it is from what the model paints.
+        away: Kernel distance in CLIP space between drawn pictures in this style and without it.
+        base, drawn: The base's pictures and, what can be had at most, drawn ones that went through the autoencoder.
+    """
+
+    def __init__(self, workshop: Workshop, name: str, options: argparse.Namespace) -> None:
+        self._workshop, self._options, self.name = workshop, options, name
+        self._plain, self._styled = (cards_of(options, workshop, style) for style in ("", name))
+        wanted = cards_of(options, workshop, name, prompts=True)
+        self._wanted = _rows(wanted, 1)
+        errors = workshop.errors(self._pairs(np.arange(len(self._plain.captions)))[0], options.seed)
+        self.further = errors[0] / errors[1]
+        self.away = kid(self._wanted, _rows(cards_of(options, workshop, prompts=True), 1))
+        self._seen = workshop.base(style=name), _through(workshop, wanted, name)
+        self.base, self.drawn = (self.judged(seen) for seen in self._seen)
+
+    def taught(self, arm: str, number: int) -> Judged:
+        """Train on a part of the captions of its own, and judge what is painted then.
+
+        Args:
+            arm: A loss, or several with "then" between them, which share the steps.
+            number: Of the training, from 0.
+        """
+        options, (*stages, loss) = self._options, arm.split(_THEN)
+        each = len(self._plain.captions) // options.trainings
+        pairs, known = self._pairs(np.arange(number * each, (number + 1) * each))
+        settings = TrainSettings(
+            loss=loss,
+            beta=BETAS[loss],
+            rank=options.rank,
+            learning_rate=options.learning_rate or RATES[loss],
+            steps=max(1, options.steps // (1 + len(stages))),
+            batch=options.batch,
+            seed=options.seed + number,
+            stages=tuple(stages),
+            check_every=options.steps,
+        )
+        which = f"{self.name}/{options.seed}/{number}/{len(self._plain.captions)}/{options.trainings}"
+        tuned = self._workshop.train(pairs, settings, which, known=known)
+        sys.stderr.write(f"\r{self.name}, training {number + 1}, {arm} ")
+        return self.judged(self._workshop.look(tuned, style=self.name))
+
+    def judged(self, seen: Seen) -> Judged:
+        """What pictures of the prompts are like."""
+        low, high = (one.features[:, 0].mean() for one in self._seen)
+        share = (seen.features[:, 0].mean() - low) / ((high - low) or 1.0)
+        kept = kept_of(seen, self._workshop.prompts).mean()
+        return Judged(float(share), float(kept), kid(seen.vectors, self._wanted))
+
+    def _pairs(self, captions: npt.NDArray[np.int64]) -> tuple[Prepared, KnownOfPairs]:
+        """Of every card of these captions, the styled one chosen over the plain one."""
+        views = self._plain.latents.shape[1]
+        caption, view = np.repeat(captions, views), np.tile(np.arange(views), len(captions))
+        nothing = np.zeros(len(caption), dtype=bool)
+        answers = Answers(caption, view, view, nothing.astype(np.float64), nothing)
+        sides = self._styled, self._plain
+        return pairs_between(*sides, answers), KnownOfPairs(embeddings_between(*sides, answers))
+
+
+def _rows(cards: Postcards, first: int) -> Array:
+    """(K (V - first), D) of the pictures from this one of each caption on."""
+    rows: Array = cards.vectors[:, first:].flatten(0, 1).double().numpy()
+    return rows
+
+
+def _through(workshop: Workshop, cards: Postcards, style: str) -> Seen:
+    """What is seen in drawn pictures, the first of each prompt, when they have gone through the autoencoder."""
+    vae, encoder = workshop.generator._pipeline.vae, workshop.generator.encoder
+    assert encoder is not None
+    latents = cards.latents[:, 0] / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
+    with torch.no_grad():
+        decoded = torch.cat([vae.decode(part.to(vae.device)).sample.float().cpu() for part in latents.split(16)])
+    pictures = [picture_of((one.permute(1, 2, 0).double().numpy() + 1.0) / 2.0) for one in decoded]
+    features, named = zip(*(STYLES[style].read(picture) for picture in pictures), strict=True)
+    return Seen(np.stack(features), named, encoder.encode_images(pictures).double().numpy())
+
+
+def kid(first: Array, second: Array) -> float:
+    """Unbiased squared distance of kernel means with the kernel (1 + cosine)^3; about 0 for one kind.
+
+    Args:
+        first, second: (N, D) each, unit norm, N >= 2.
+
+    Source: Binkowski et al. 2018, arXiv:1801.01401, whose kernel divides by D what has a norm of about D; here by 1.
+    """
+
+    def within(x: Array) -> float:
+        kernel = (1.0 + x @ x.T) ** 3
+        return float((kernel.sum() - np.trace(kernel)) / (len(x) * (len(x) - 1)))
+
+    return within(first) + within(second) - 2.0 * float(((1.0 + first @ second.T) ** 3).mean())
+
+
+def styles_and_arms(
+    parser: argparse.ArgumentParser, styles: Sequence[str], arms: Sequence[str]
+) -> argparse.ArgumentParser:
+    """Add the options of trainings on styles."""
+
+    def trained(text: str) -> list[str]:
+        names = [part.strip() for part in text.split("|")]
+        if not all(set(name.split(_THEN)) <= set(LOSSES) for name in names):
+            raise argparse.ArgumentTypeError(f"{text}; expected some of {'|'.join(LOSSES)}, or one{_THEN}another")
+        return names
+
+    parser.add_argument("--styles", type=some_of(STYLES), default=list(styles), metavar="a|b|c")
+    parser.add_argument("--losses", type=trained, default=list(arms), metavar="sft|sft then dpo|...")
+    parser.add_argument("--trainings", type=int, default=3, help="of each kind, each on its part of the captions")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rank", type=int, default=8)
+    parser.add_argument("--learning-rate", type=float, default=None, help="for all; by default each loss has its own")
+    return parser
