@@ -249,7 +249,7 @@ def test_a_run_begins_moves_and_ends(script, model):
     save_taste(taste(), taste_path_of("mara"))
     plain = model.get_learned_conditioning(Prompts(["a red star"]))
     p = work(model)
-    script.before_process(p, "mara.safetensors", 1.0, "eos_token")
+    script.process(p, "mara.safetensors", 1.0, "eos_token")
     assert (p.cached_c, p.extra_generation_params["Palate strength"]) == ([None, None], "1")
     assert not torch.equal(model.get_learned_conditioning(Prompts(["a red star"])), plain)
     script.postprocess(p, SimpleNamespace(images=[], index_of_first_image=0, all_prompts=[], all_seeds=[]))
@@ -259,15 +259,15 @@ def test_a_run_begins_moves_and_ends(script, model):
 def test_an_interrupted_run_is_over_at_the_next_one(script, model):
     save_taste(taste(), taste_path_of("mara"))
     plain = model.get_learned_conditioning(Prompts(["a red star"]))
-    script.before_process(work(model), "mara.safetensors", 1.0, "eos_token")
-    script.before_process(work(model), NO_TASTE, 1.0, "auto")
+    script.process(work(model), "mara.safetensors", 1.0, "eos_token")
+    script.process(work(model), NO_TASTE, 1.0, "auto")
     assert torch.equal(model.get_learned_conditioning(Prompts(["a red star"])), plain)
 
 
 def test_a_taste_that_cannot_be_used_is_told_in_the_picture_and_the_run_goes_on(script, model):
     save_taste(taste(width=768), taste_path_of("mara"))
     p = work(model)
-    script.before_process(p, "mara.safetensors", 1.0, "auto")
+    script.process(p, "mara.safetensors", 1.0, "auto")
     assert "text side is 768 wide" in p.comment.call_args[0][0]
     assert p.cached_c == ["old", 1]
 

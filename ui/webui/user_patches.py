@@ -1,7 +1,6 @@
 """A user in the denoiser of Forge and reForge, through their UNet patcher.
 
-Theirs calls the same lists of functions as ComfyUI of its time: see `adapters/ppd/host_blocks`. Automatic1111 itself has
-no such patcher.
+Theirs calls the same lists of functions as ComfyUI: see `adapters/ppd/host_blocks`. Automatic1111 itself has none.
 
 Shapes: B rows of a call: for each conditioning all pictures.
 """

@@ -1,0 +1,403 @@
+"""A user in the web UIs, with stand-ins of their objects: who is chosen, what the denoiser gets, what it says."""
+
+from __future__ import annotations
+
+import copy
+import os
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+import torch
+from palate.adapters.comparisons import Comparison, PreferenceStore
+from palate.adapters.encoders import load_encoder
+from palate.adapters.errors import PPDError
+from palate.adapters.files import save_ppd, save_user
+from palate.adapters.ppd.attention import UserAttention, attend
+from palate.adapters.ppd.host_layers import host_layers
+from palate.adapters.ppd.layers import LayerShape, standard_layers
+from palate.adapters.ppd.model import PPD
+from palate.adapters.ppd.pairs_encoder import PairsEncoder
+from palate.adapters.ppd.user import User
+from palate.ui.webui import accordion, extension
+from palate.ui.webui.user_patches import ReadyUser, layers_of_host, with_user
+from palate.ui.webui.users import ANY_PPD, NOBODY, ReadyUsers, WantedUser, ppd_names, user_names
+from PIL import Image
+from torch import Tensor
+
+ldm = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ldm_files.py"))))
+PREFIX = "model.diffusion_model."
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Tree(torch.nn.Module):
+    """A denoiser's tree of modules as checkpoints name it, with nothing to compute."""
+
+    def __init__(self, shapes: dict[str, tuple[int, ...]], heads: int) -> None:
+        super().__init__()
+        for name, shape in shapes.items():
+            place: torch.nn.Module = self
+            for part in name.split(".")[:-1]:
+                if part not in dict(place.named_children()):
+                    place.add_module(part, torch.nn.Sequential())
+                place = place.get_submodule(part)
+            if name.endswith("weight"):
+                place.in_features, place.out_features = shape[-1], shape[0]
+        for name, module in self.named_modules():
+            if name.endswith("attn2"):
+                module.heads, module.dim_head = heads, module.to_q.out_features // heads
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_a_hosts_layers_are_found_under_diffusers_names_in_diffusers_order(family: str) -> None:
+    shapes = {name.removeprefix(PREFIX): shape for name, shape in ldm.shapes(family).items() if name.startswith(PREFIX)}
+    found, width = host_layers(Tree(shapes, heads=4))
+    depth = 1 + max(layer.block[2] for layer in found)
+    assert [layer.shape.name for layer in found] == [
+        layer.name for layer in standard_layers(family) if int(layer.name.split(".")[-2]) < depth
+    ]
+    assert {layer.block[:2] for layer in found if layer.block[0] == "middle"} == {("middle", 0)}
+    assert len({layer.block for layer in found}) == len(found) and width == shapes[f"{found[0].path}.to_k.weight"][1]
+    sizes = [(layer.shape.query, layer.shape.inner, layer.shape.out) for layer in found]
+    assert sizes == [3 * (shapes[f"{layer.path}.to_q.weight"][0],) for layer in found]
+
+
+def test_a_model_without_a_cross_attention_is_named() -> None:
+    with pytest.raises(PPDError, match="in a denoiser of class Linear; expected a UNet"):
+        host_layers(torch.nn.Linear(1, 1))
+
+
+SHAPE = LayerShape("mid_block.attentions.0.transformer_blocks.0.attn2", 12, 8, 2, 12)
+
+
+class Attention(torch.nn.Module):
+    heads, dim_head = 2, 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.to_q, self.to_k = torch.nn.Linear(12, 8, bias=False), torch.nn.Linear(6, 8, bias=False)
+        self.to_out = torch.nn.Sequential(torch.nn.Linear(8, 12))
+        for seed, weight in enumerate(self.parameters()):
+            weight.requires_grad_(False).copy_(drawn(*weight.shape, seed=seed))
+
+
+class Denoiser(torch.nn.Module):
+    """One cross-attention between two lists of patches, as the hosts have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        block = torch.nn.Module()
+        block.attn2 = Attention()
+        spatial = torch.nn.Module()
+        spatial.transformer_blocks = torch.nn.ModuleList([block])
+        self.middle_block = torch.nn.ModuleList([spatial])
+
+    def forward(self, n: Tensor, options: dict[str, Any], conds: list[int], sigma: float) -> Tensor:
+        extra = {"block": ("middle", 0), "block_index": 0, "cond_or_uncond": conds, "sigmas": torch.tensor([sigma])}
+        patches = options.get("patches", {})
+        context = value = None
+        for patch in patches.get("attn2_patch", []):
+            n, context, value = patch(n, context, value, extra)
+        attention = self.middle_block[0].transformer_blocks[0].attn2
+        n = attention.to_out(attention.to_q(n).sin())
+        for patch in patches.get("attn2_output_patch", []):
+            n = patch(n, extra)
+        return n
+
+
+class Patcher:
+    """What a host's UNet patcher is to the extension."""
+
+    def __init__(self, model: Any = None, options: Any = None) -> None:
+        schedule = SimpleNamespace(percent_to_sigma=lambda percent: 14.0 * (1 - percent))
+        self.model = model or SimpleNamespace(diffusion_model=Denoiser(), predictor=schedule)
+        self.model_options = options or {"transformer_options": {}}
+        self.preserved = 0
+
+    def clone(self) -> Patcher:
+        return Patcher(self.model, copy.deepcopy(self.model_options))
+
+    def add_extra_preserved_memory_during_sampling(self, count: int) -> None:
+        self.preserved += count
+
+    def run(self, n: Tensor, conds: list[int], sigma: float = 7.0) -> Tensor:
+        return self.model.diffusion_model(n, self.model_options["transformer_options"], conds, sigma)
+
+
+@pytest.fixture
+def small() -> PPD:
+    attention = UserAttention([SHAPE], 6)
+    attention.values[0].weight.data += drawn(8, 6, seed=1)
+    return PPD(attention, None, "custom", "small")
+
+
+def small_user(small: PPD, tokens: Tensor | None = None, **more: Any) -> User:
+    return User(drawn(3, 6, seed=7) if tokens is None else tokens, small.identity, person="mara", **more)
+
+
+def wanted(patcher: Patcher, ppd: PPD, user: User, n: Tensor) -> Tensor:
+    """What the user adds, by the formula and not folded."""
+    attention = patcher.model.diffusion_model.middle_block[0].transformer_blocks[0].attn2
+    answer = attend(attention.to_q(n), *ppd.attention.project(0, user.tokens[None]), 2)
+    return (answer @ attention.to_out[0].weight.T).detach()
+
+
+@pytest.mark.parametrize("conds", [[0], [1, 0], [0, 1], [0, 0, 1]])
+def test_only_the_prompts_half_is_for_the_person(small: PPD, conds: list[int]) -> None:
+    patcher, user, n = Patcher(), small_user(small), drawn(2 * len(conds), 5, 12)
+    patched, _ = with_user(patcher, ReadyUser.of(small, user, *layers_of_host(patcher)), 0.5)
+    there = torch.tensor([cond == 0 for cond in conds]).repeat_interleave(2)[:, None, None]
+    plain, found = patcher.run(n, conds), patched.run(n, conds)
+    torch.testing.assert_close(found, plain + 0.5 * there * wanted(patcher, small, user, n), atol=1e-5, rtol=1e-5)
+    assert torch.equal(found[~there[:, 0, 0]], plain[~there[:, 0, 0]])
+    assert patched.preserved == 4 * 3 * 2 * 24  # numbers of four bytes: tokens, heads, query and output
+
+
+def test_the_person_is_around_what_others_have_there(small: PPD) -> None:
+    patcher, user, n = Patcher(), small_user(small), drawn(1, 5, 12)
+    patcher.model_options["transformer_options"]["patches"] = {
+        "attn2_patch": [lambda n, context, value, extra: (n.repeat(2, 1, 1), context, value)],
+        "attn2_output_patch": [lambda n, extra: n.chunk(2)[0] + 1],
+    }
+    patched, _ = with_user(patcher, ReadyUser.of(small, user, *layers_of_host(patcher)), 1.0)
+    found = patched.run(n, [0])
+    torch.testing.assert_close(found, patcher.run(n, [0]) + wanted(patcher, small, user, n), atol=1e-5, rtol=1e-5)
+
+
+def test_strength_zero_and_nobody_are_the_hosts_own_patcher(small: PPD) -> None:
+    patcher = Patcher()
+    layers = layers_of_host(patcher)
+    assert with_user(patcher, ReadyUser.of(small, small_user(small), *layers), 0.0) == (patcher, None)
+    nobody = ReadyUser.of(small, small_user(small, torch.zeros(3, 6)), *layers)
+    assert with_user(patcher, nobody, 1.0) == (patcher, None)
+
+
+@pytest.mark.parametrize(("sigma", "there"), [(10.6, False), (10.5, True), (3.5, True), (3.4, False)])
+def test_the_window_is_of_noise(small: PPD, sigma: float, there: bool) -> None:
+    patcher, n = Patcher(), drawn(1, 5, 12)
+    user = ReadyUser.of(small, small_user(small), *layers_of_host(patcher))
+    patched, _ = with_user(patcher, user, 1.0, 0.25, 0.75)
+    assert torch.equal(patched.run(n, [0], sigma), patcher.run(n, [0], sigma)) != there
+
+
+def test_what_does_not_belong_together_is_refused(small: PPD) -> None:
+    patcher = Patcher()
+    layers, width = layers_of_host(patcher)
+    with pytest.raises(PPDError, match="strength 6"):
+        with_user(patcher, ReadyUser.of(small, small_user(small), layers, width), 6.0)
+    with pytest.raises(PPDError, match="has 2 cross-attentions"):
+        ReadyUser.of(small, small_user(small), layers * 2, width)
+    with pytest.raises(PPDError, match="was made by the PPD ffff"):
+        ReadyUser.of(small, User(drawn(3, 6), "f" * 64), layers, width)
+    ready_user = ReadyUser(layers * 2, width, None, None)
+    with pytest.raises(PPDError, match="the model has changed"):
+        with_user(patcher, ready_user, 1.0)
+
+
+# -- the script
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("PALATE_HOME", str(tmp_path))
+    for name in ("users", "ppd", "tastes"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def script(home: Path) -> Any:
+    host = SimpleNamespace(Script=object, AlwaysVisible="always")
+    made = extension.script_class(host, MagicMock(__version__="4.40.0"))()
+    made.is_img2img = False
+    return made
+
+
+def work(patcher: Any) -> SimpleNamespace:
+    """The host's `p`."""
+    info = SimpleNamespace(model_name="dreams")
+    model = SimpleNamespace(forge_objects=SimpleNamespace(unet=patcher), sd_checkpoint_info=info)
+    return SimpleNamespace(sd_model=model, extra_generation_params={}, comment=MagicMock())
+
+
+def sampled(script: Any, p: SimpleNamespace, patcher: Any, n: Tensor) -> Tensor:
+    """As Forge does it before each sampling: its own patcher again, then the scripts."""
+    p.sd_model.forge_objects.unet = patcher
+    script.process_before_every_sampling(p, *["arguments"] * 9, x=n)
+    found: Tensor = p.sd_model.forge_objects.unet.run(n, [1, 0])
+    return found
+
+
+NOTHING = SimpleNamespace(images=[], index_of_first_image=0, all_prompts=[], all_seeds=[])
+
+
+def test_every_batch_and_the_pass_that_enlarges_are_for_the_person_until_the_end(
+    script: Any, home: Path, small: PPD
+) -> None:
+    save_ppd(small, home / "ppd" / "people")
+    save_user(small_user(small), home / "users" / "mara")
+    patcher, n = Patcher(), drawn(2, 5, 12)
+    p, plain = work(patcher), patcher.run(n, [1, 0])
+    script.process(p, "none", 1.0, "auto", "mara.safetensors", 0.5, 0.0, 0.9)
+    found = [sampled(script, p, patcher, n) for _ in range(3)]
+    assert all(torch.equal(one, found[0]) for one in found) and torch.equal(found[0][0], plain[0])
+    torch.testing.assert_close(
+        found[0][1:], plain[1:] + 0.5 * wanted(patcher, small, small_user(small), n[1:]), atol=2e-3, rtol=2e-3
+    )
+    assert p.extra_generation_params == {
+        "Palate user": "mara",
+        "Palate user strength": "0.5",
+        "Palate PPD": "people",
+        "Palate user start": "0",
+        "Palate user end": "0.9",
+    }
+    script.postprocess(p, NOTHING)
+    assert type(script).user is None and torch.equal(sampled(script, p, patcher, n), plain)
+    p.comment.assert_not_called()
+
+
+@pytest.mark.parametrize(("name", "strength"), [(NOBODY, 1.0), (None, 1.0), ("mara.safetensors", 0.0)])
+def test_nobody_and_strength_zero_touch_nothing(script: Any, name: str | None, strength: float) -> None:
+    p, patcher = work(Patcher()), Patcher()
+    script.process(p, "none", 1.0, "auto", name, strength)
+    sampled(script, p, patcher, drawn(2, 5, 12))
+    assert p.sd_model.forge_objects.unet is patcher and p.extra_generation_params == {}
+
+
+def test_an_interrupted_run_is_over_at_the_next_one(script: Any, home: Path, small: PPD) -> None:
+    save_ppd(small, home / "ppd" / "people")
+    save_user(small_user(small), home / "users" / "mara")
+    patcher = Patcher()
+    script.process(work(patcher), "none", 1.0, "auto", "mara.safetensors")
+    p = work(patcher)
+    script.process(p)
+    sampled(script, p, patcher, drawn(2, 5, 12))
+    assert p.sd_model.forge_objects.unet is patcher
+
+
+def test_a_user_that_cannot_be_is_told_in_the_picture_and_the_run_goes_on(script: Any, home: Path, small: PPD) -> None:
+    patcher = Patcher()
+    for given, said in [
+        (("mara.safetensors",), "there is none of this name"),
+        (("../store/store.sqlite",), "there is none of this name"),
+        (("answers of mara",), "found none in"),
+    ]:
+        p = work(patcher)
+        script.process(p, "none", 1.0, "auto", *given)
+        assert said in p.comment.call_args[0][0]
+        sampled(script, p, patcher, drawn(2, 5, 12))
+        assert p.sd_model.forge_objects.unet is patcher and p.extra_generation_params == {}
+
+
+def test_a_host_without_a_way_in_says_so(script: Any) -> None:
+    p = SimpleNamespace(sd_model=SimpleNamespace(), extra_generation_params={}, comment=MagicMock())
+    script.process(p, "none", 1.0, "auto", "answers of mara")
+    assert "this host has no way into its denoiser; expected Forge or reForge" in p.comment.call_args[0][0]
+
+
+def test_another_model_for_the_pass_that_enlarges_is_told_and_left_alone(script: Any, home: Path, small: PPD) -> None:
+    save_ppd(small, home / "ppd" / "people")
+    save_user(small_user(small), home / "users" / "mara")
+    p = work(Patcher())
+    script.process(p, "none", 1.0, "auto", "mara.safetensors")
+    larger = SimpleNamespace(model=SimpleNamespace(diffusion_model=torch.nn.Linear(1, 1)))
+    p.sd_model.forge_objects.unet = larger
+    script.process_before_every_sampling(p)
+    assert p.sd_model.forge_objects.unet is larger
+    assert "in a denoiser of class Linear" in p.comment.call_args[0][0]
+
+
+def test_a_persons_answers_become_a_user_and_new_ones_count_at_once(home: Path) -> None:
+    encoder = load_encoder("playground")
+    attention = UserAttention([SHAPE], 6)
+    attention.values[0].weight.data += drawn(8, 6, seed=1)
+    ppd = PPD(attention, PairsEncoder(96, 6, tokens=2, hidden=32), "custom", "x", encoder.identity, "playground")
+    save_ppd(ppd, home / "ppd" / "people")
+    (home / "ppd" / "other.safetensors").write_bytes(b"nothing of ours")
+    with PreferenceStore(home / "store") as store:
+        ids = [store.add_image(Image.new("RGB", (16, 16), (60 * n, 9, 9))) for n in range(4)]
+        store.add(Comparison("mara", ids[0], ids[1], "left"))
+        assert user_names() == [NOBODY, "answers of mara"] and ppd_names() == [
+            ANY_PPD,
+            "other.safetensors",
+            "people.safetensors",
+        ]
+        users, patcher, asked = ReadyUsers(), Patcher(), WantedUser("answers of mara")
+        first, file = users.get(asked, patcher)
+        assert file == "people.safetensors" and users.get(asked, patcher)[0] is first
+        store.add(Comparison("mara", ids[2], ids[3], "right"))
+        second, _ = users.get(asked, patcher)
+    assert not torch.equal(first.cond.keys[0], second.cond.keys[0])
+
+
+def test_a_users_file_finds_the_weights_that_made_it(home: Path, small: PPD) -> None:
+    attention = UserAttention([SHAPE], 6, seed=5)
+    save_ppd(small, home / "ppd" / "old")
+    other = save_ppd(PPD(attention, None, "custom", "other"), home / "ppd" / "new")
+    os.utime(other, (2e9, 2e9))
+    save_user(small_user(small), home / "users" / "mara")
+    assert ReadyUsers().get(WantedUser("mara.safetensors"), Patcher())[1] == "old.safetensors"
+    with pytest.raises(PPDError, match="was made by the PPD"):
+        ReadyUsers().get(WantedUser("mara.safetensors", "new.safetensors"), Patcher())
+
+
+# -- what is shown
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, users: bool) -> tuple[MagicMock, list[Any], list[Any]]:
+    monkeypatch.setattr(accordion, "host_takes_users", lambda: users)
+    gradio = MagicMock()
+    gradio.update = lambda **changes: changes
+    for kind in ("Dropdown", "Slider", "Textbox"):
+        setattr(gradio, kind, MagicMock(side_effect=lambda *_, **__: MagicMock()))
+    return gradio, *accordion.accordion(gradio, ["encoder"])
+
+
+def test_an_infotext_that_is_pasted_sets_all_again(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    for file in ("tastes/mara", "users/mara", "ppd/people"):
+        (home / f"{file}.safetensors").touch()
+    _, inputs, fields = shown(monkeypatch, True)
+    said = {
+        "Palate taste": "mara",
+        "Palate strength": "0.7",
+        "Palate way": "encoder",
+        "Palate user": "mara",
+        "Palate user strength": "-1",
+        "Palate user start": "0.2",
+        "Palate PPD": "people",
+    }
+    assert [component for component, _ in fields] == inputs[:-1]  # the encoder is a path of this machine
+    found = [field(said) for _, field in fields]
+    file = "mara.safetensors"
+    assert [one["value"] if isinstance(one, dict) else one for one in found] == [
+        file, "0.7", "encoder", file, "-1", "0.2", "1", "people.safetensors",
+    ]  # fmt: skip
+    found = [field({"Palate user": "gone"}) for _, field in fields]
+    assert [one["value"] for one in (found[0], found[3], found[7])] == ["none", NOBODY, ANY_PPD]
+
+
+def test_a_host_without_a_way_in_shows_no_inputs_for_it_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    gradio, inputs, fields = shown(monkeypatch, False)
+    assert len(inputs) == len(fields) == 3
+    assert "not in this host" in gradio.Markdown.call_args[0][0]
+    assert not shown(monkeypatch, True)[0].Markdown.called
+
+
+@pytest.mark.parametrize("users", [True, False])
+def test_the_tab_says_what_this_host_can(monkeypatch: pytest.MonkeyPatch, users: bool) -> None:
+    from palate.ui.webui import tab
+
+    monkeypatch.setattr(tab, "host_takes_users", lambda: users)
+    gradio = MagicMock()
+    tab.palate_tab(gradio)
+    text = gradio.Markdown.call_args[0][0]
+    assert ("draws for a user" in text) == users
+    assert ("Automatic1111 has no way into its denoiser" in text) != users
