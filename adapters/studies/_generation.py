@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..playground import words_known_by
 from ..playground.captions import caption, named_in
 from ..playground.world import NAMED
 from ..steering import Conditioning, SteeringSettings, TextConditioner
 from ..steering.inversion import train_embedding
 from ..steering.words import towers_of, with_word
-from ..taste import Taste
+from ..taste import Taste, prompt_in_words
 from ._painter import Job, Painter, Seen
 from ._tables import Array
 from ._voters import Voter
@@ -39,6 +40,7 @@ class Arm:
         as_tuned: Name of the arm whose turn is taken; "" tunes its own.
         words: Instead of steering, so many of the world's properties are added to the prompt: those that the prompt
             leaves open and the taste likes best, by what they do to the text's embedding. Turn plays no part.
+        liked: Words that `prompt_in_words` adds first; with settings, the longer prompt is steered, else not.
         main: Whether all of a person's prompts are looked at, or only as many as the study's `fewer`.
     """
 
@@ -47,7 +49,13 @@ class Arm:
     whose: str = "own"
     as_tuned: str = ""
     words: int = 0
+    liked: int = 0
     main: bool = False
+
+    @property
+    def turns(self) -> bool:
+        """Whether the prompt's embedding is turned, or only what it says is more."""
+        return not self.words and (self.settings is not None or not self.liked)
 
 
 PLAIN = Arm("original", whose="", main=True)
@@ -131,9 +139,12 @@ class Study:
             asked = [self.prompts[place] for place in places[:most]]
             found = [(self._plainly(prompt), 0.0) for prompt in asked]
             taste = self._taste(arm, person)
+            if taste is not None and arm.liked:
+                asked = [self._with_liked(prompt, taste, arm.liked) for prompt in asked]
+                found = [(self._plainly(prompt), 0.0) for prompt in asked]
             if taste is not None and arm.words:
                 found = [(self._plainly(self._worded(prompt, taste, arm.words)), 0.0) for prompt in asked]
-            elif taste is not None and turn > 0:
+            elif taste is not None and turn > 0 and arm.turns:
                 found = self._moved(arm.settings, taste, turn, asked)
             degrees += [angle for _, angle in found]
             seeds = [self.first_seed + place for place in places[:most]]
@@ -161,6 +172,11 @@ class Study:
             utility = taste.utility(encoder.encode_texts(texts))
             prompt = texts[int(utility.argmax())]
         return prompt
+
+    def _with_liked(self, prompt: str, taste: Taste, words: int) -> str:
+        encoder = self.painter.generator.encoder
+        assert encoder is not None
+        return prompt_in_words(prompt, taste, encoder, words_known_by(encoder.name), words).prompt
 
     def _taste(self, arm: Arm, person: int) -> Taste | None:
         if arm.whose == "perfect":

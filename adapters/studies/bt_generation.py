@@ -6,7 +6,8 @@ no learned model judges. The prompt counts as kept when everything that it names
 
 - original; and the best of k seeds by true utility (an oracle) and by the learned taste (ranking).
 - every way of steering that the model has and every objective, by the person's own taste; a portable embedding.
-- in words: the prompt itself says more, which needs to know what the world's words are: what text can reach.
+- liked words: the prompt says more, as `palate prompt` makes it; and both at once.
+- in words: the same, by what a caption of the world would say, in its own form: what text can reach.
 - a stranger's taste, and one from PERFECT noiseless answers: what is lost by few and noisy answers.
 
 How far to turn is tuned for each arm on other people and other prompts, with as many settings tried for each: the
@@ -57,6 +58,9 @@ ARMS = (
     _arm("eos_token, Bradley-Terry", "eos_token", "bradley_terry"),
     _arm("eos_token, direction", "eos_token", "direction"),
     Arm("portable embedding"),
+    Arm("one liked word", liked=1),
+    Arm("two liked words", liked=2, main=True),
+    replace(_arm("encoder, direction, two liked words", "encoder", "direction", as_tuned=BEST), liked=2),
     Arm("in words: one more property", words=1),
     Arm("in words: two more properties", words=2),
     _arm("a stranger's taste", "encoder", "direction", "stranger", BEST),
@@ -108,7 +112,7 @@ def run(argv: Sequence[str]) -> int:
     painter = Painter(generator, options.bfloat16)
     tuning, study = _studies(options, painter)
     arms = chosen_arms(options.arms, generator.conditioner.takes_pooled)
-    turning = [arm for arm in arms if not arm.words]
+    turning = [arm for arm in arms if arm.turns]
     turns = {arm.name: options.turns[0] for arm in turning}
     if tuning.voters:
         turns = tuned(tuning, turning, options.turns, options.seeds)

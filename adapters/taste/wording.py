@@ -1,31 +1,31 @@
 """A taste said in the prompt itself: words that a person's taste would add, and words it would rather not see.
 
-A word is as good as what it does to the prompt's embedding:
+How much a word is liked is read off the pictures that the person saw (`words.py`). A taste from a file has none; then
+a word is as good as what it does to the prompt's embedding:
 
-    gain(word) = (x(prompt + ", " + word) - x(prompt)) . w      nats
+    effect(word) = (x(prompt + ", " + word) - x(prompt)) . w      nats, with the posterior's standard deviation of it
 
-with the posterior's standard deviation of the same difference.
+A prompt keeps what it says: no word is for a subject, none of a kind of which the prompt names one already, and one of
+each kind at most. Any model that takes text takes these words, and a person can read them.
 
-Words are added one after the other, each time the one that gains most, as long as that gain is more than a guess to
-the posterior. A prompt keeps what it says: no word is for a subject, and none of a kind of which the prompt
-names one already. It works with a taste from a file, on any model that takes text, and a person can read it.
-
-Shapes: D joint width, T texts.
+Shapes: D joint width, T texts, W words.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from ..errors import EncoderMismatchError, ShapeError
 from .person import Taste
-from .words import Word, WordEffect
+from .words import Word, WordEffect, word_effects
 
 __all__ = ["MOST_WORDS", "Worded", "prompt_in_words"]
 
@@ -56,7 +56,7 @@ class Worded:
     Attributes:
         prompt: With the words that were added, by commas; as it was where there were none.
         negative: The words for the negative prompt, by commas; "" without any.
-        added: What was added, in this order, each with its gain in nats at that moment.
+        added: What was added, the most liked first; effects are above 0.
         avoided: What went to the negative prompt, the most disliked first; effects are below 0.
     """
 
@@ -93,32 +93,19 @@ def prompt_in_words(
             f"Cannot put this taste into words: {found}; expected {taste.encoder_name or 'the encoder'} "
             f"({taste.encoder[:12]}) that it was learned with, with its text side. Choose that one."
         )
-    free = _free(prompt, words)
-    avoided = _avoided(prompt, taste, encoder, free, avoid)
-    added: list[WordEffect] = []
-    said = prompt
-    while len(added) < most:
-        # One of a kind: a picture in red and in blue is a picture in neither.
-        kinds = {effect.word.kind for effect in added}
-        effects = _effects(said, taste, encoder, [word for word in free if word.kind not in kinds])
-        liked = [effect for effect in effects if effect.effect > _LEAST * effect.deviation]
-        if not liked:
-            break
-        added.append(max(liked, key=lambda effect: effect.effect))
-        said = _joined((said, added[-1].word.text))
-    return Worded(said, _joined(effect.word.text for effect in avoided), tuple(added), avoided)
-
-
-def _avoided(
-    prompt: str, taste: Taste, encoder: TextEncoder, words: Sequence[Word], most: int
-) -> tuple[WordEffect, ...]:
-    effects = _effects(prompt, taste, encoder, words) if most else []
-    disliked = [effect for effect in effects if -effect.effect > _LEAST * effect.deviation]
-    return tuple(sorted(disliked, key=lambda effect: effect.effect)[:most])
+    effects = _effects(prompt, taste, encoder, _free(prompt, words)) if most or avoid else []
+    known = sorted((one for one in effects if abs(one.effect) > _LEAST * one.deviation), key=lambda one: -one.effect)
+    added = _one_of_a_kind(one for one in known if one.effect > 0)[:most]
+    avoided = tuple(one for one in reversed(known) if one.effect < 0)[:avoid]
+    said = _joined((prompt, *(one.word.text for one in added))) if added else prompt
+    return Worded(said, _joined(one.word.text for one in avoided), added, avoided)
 
 
 def _effects(prompt: str, taste: Taste, encoder: TextEncoder, words: Sequence[Word]) -> list[WordEffect]:
-    """What each word does to the prompt's utility."""
+    if taste.chosen is not None and taste.rejected is not None and len(words):
+        seen = torch.cat([taste.chosen, taste.rejected])
+        if found := word_effects(taste, words, _sentences(encoder, words), seen):
+            return found
     if not words:
         return []
     vectors = encoder.encode_texts([prompt, *(_joined((prompt, word.text)) for word in words)]).double()
@@ -129,6 +116,26 @@ def _effects(prompt: str, taste: Taste, encoder: TextEncoder, words: Sequence[Wo
         WordEffect(word, float(gain), math.sqrt(max(float(variance), 0.0)))
         for word, gain, variance in zip(words, gains, variances, strict=True)
     ]
+
+
+# Sentences by encoder: a large text tower takes seconds for two hundred.
+_encoded: weakref.WeakKeyDictionary[TextEncoder, dict[str, Tensor]] = weakref.WeakKeyDictionary()
+
+
+def _sentences(encoder: TextEncoder, words: Sequence[Word]) -> Tensor:
+    """(W, D) vectors of the words' sentences."""
+    known = _encoded.setdefault(encoder, {})
+    if new := [word.sentence for word in words if word.sentence not in known]:
+        known.update(zip(new, encoder.encode_texts(new), strict=True))
+    return torch.stack([known[word.sentence] for word in words])
+
+
+def _one_of_a_kind(effects: Iterable[WordEffect]) -> tuple[WordEffect, ...]:
+    """The first of each kind: a picture in red and in blue is a picture in neither."""
+    first: dict[str, WordEffect] = {}
+    for one in effects:
+        first.setdefault(one.word.kind, one)
+    return tuple(first.values())
 
 
 def _free(prompt: str, words: Sequence[Word]) -> list[Word]:

@@ -25,7 +25,7 @@ from .arrays import Matrix, require_finite, to_array, to_matrix
 from .likelihood import Array
 from .pairs import HasModel
 
-__all__ = ["Word", "WordEffect", "words_of"]
+__all__ = ["Word", "WordEffect", "word_effects", "words_of"]
 
 SURE = 1.959964  # standard deviations from zero: the sign is wrong in 2.5 % at most
 LIKELY = 1.281552  # the sign is wrong in 10 % at most
@@ -88,17 +88,35 @@ def words_of(
     Raises:
         ShapeError: lengths or widths differ, or NaN.
     """
-    scores, directions = _scores(words, word_vectors, image_vectors)
-    if not len(directions):
-        return [], []
-    effects = to_array("words", taste.model.log_odds(directions, np.zeros_like(directions)))
-    deviations = np.sqrt(to_array("words", taste.model.utility_variance(directions)))
-    found = [WordEffect(words[i], float(effects[i]), float(deviations[i])) for i in range(len(words))]
+    found, scores = _effects(taste, words, word_vectors, image_vectors)
+    effects = np.array([one.effect for one in found])
     likely = [int(i) for i in np.argsort(-np.abs(effects)) if found[int(i)].likely]
     order = sorted(likely, key=lambda i: not found[i].sure)  # stable: the strongest stay first
     return tuple(  # type: ignore[return-value]
         [found[i] for i in _different([i for i in order if sign * effects[i] > 0], scores, most)] for sign in (1, -1)
     )
+
+
+def word_effects(
+    taste: HasModel, words: Sequence[Word], word_vectors: Matrix, image_vectors: Matrix
+) -> list[WordEffect]:
+    """Return how much a person likes each word, in the order of `words`; [] where fewer than two pictures were seen.
+
+    Args and errors as of `words_of`.
+    """
+    return _effects(taste, words, word_vectors, image_vectors)[0]
+
+
+def _effects(
+    taste: HasModel, words: Sequence[Word], word_vectors: Matrix, image_vectors: Matrix
+) -> tuple[list[WordEffect], Array]:
+    """The effects, and the words' standardised scores (M, W) that say which are alike."""
+    scores, directions = _scores(words, word_vectors, image_vectors)
+    if not len(directions):
+        return [], scores
+    effects = to_array("words", taste.model.log_odds(directions, np.zeros_like(directions)))
+    deviations = np.sqrt(to_array("words", taste.model.utility_variance(directions)))
+    return [WordEffect(words[i], float(effects[i]), float(deviations[i])) for i in range(len(words))], scores
 
 
 def _scores(words: Sequence[Word], word_vectors: Matrix, image_vectors: Matrix) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import NotEnoughAnswersError, SteeringError
 from palate.adapters.playground.captions import named_in
 from palate.adapters.playground.world import draw, random_card
-from palate.adapters.steering import Conditioning, Generator
+from palate.adapters.steering import Conditioning, Generator, SteeringSettings
 from palate.adapters.steering.portable import PortableEmbedding
 from palate.adapters.studies import _generation, _voters, bt_generation
 from palate.adapters.studies._generation import PLAIN, Arm, Study
@@ -103,6 +103,21 @@ def test_in_words_the_prompt_says_what_the_taste_likes_best_and_it_left_open(stu
     assert study._worded("a red star", likes, 0) == "a red star"
     assert named_in(study._worded("a red star", likes, 2)).items() >= named_in("a red star, mint background").items()
     assert study.look(Arm("words", words=1)).degrees == 0.0
+
+
+def test_liked_words_are_said_and_the_longer_prompt_may_be_steered_too(study):
+    taste = study.voters[0].taste
+    likes = replace(taste, weights=study.painter.generator.encoder.encode_texts(["mint background"])[0] * 100)
+    study.voters[0] = replace(study.voters[0], taste=replace(likes, chosen=None, rejected=None, fitted=None))
+    try:
+        assert study._with_liked("a red star", study.voters[0].taste, 1) == "a red star, mint background"
+        said, steered = Arm("said", liked=1), Arm("both", SteeringSettings(method="eos_token"), liked=1)
+        plain, words, both = (study.look(arm, 12.0) for arm in (PLAIN, said, steered))
+        assert (words.degrees, said.turns, steered.turns) == (0.0, False, True) and both.degrees > 0
+        assert not np.array_equal(plain.utility[0, :1], words.utility[0])
+        assert not np.array_equal(words.utility, both.utility)
+    finally:
+        study.voters[0] = replace(study.voters[0], taste=taste)
 
 
 def test_whether_the_prompt_is_kept_is_measured_on_several_seeds_of_the_original(study):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from palate.adapters.errors import EncoderMismatchError, ShapeError
@@ -51,6 +53,35 @@ def test_what_the_prompt_says_stays_and_nothing_against_it_is_added() -> None:
 
 def test_a_subject_is_never_added_even_to_an_empty_prompt() -> None:
     assert prompt_in_words("", taste(cat=9.0, mist=1.0), Counting(), WORDS, most=2).prompt == "mist"
+
+
+def test_pictures_that_were_seen_say_more_than_the_prompts_embedding() -> None:
+    """A word counts by what the pictures show: a liking along a word that no picture differed in is a guess."""
+    encoder = Counting()
+    red, blue, calm = encoder.encode_texts(["star red", "star blue", "star calm"])
+    likes = replace(
+        taste(blue=1.0, calm=0.5, mist=9.0), chosen=torch.stack([blue, calm]), rejected=torch.stack([red, red])
+    )
+    found = prompt_in_words("a star", likes, encoder, WORDS, most=3)
+    assert [effect.word.text for effect in found.added] == ["blue", "calm"]
+    without = replace(likes, chosen=None, rejected=None)
+    assert prompt_in_words("a star", without, encoder, WORDS, most=1).prompt == "a star, mist"
+
+
+def test_sentences_are_encoded_once() -> None:
+    class Watched(Counting):
+        asked = 0
+
+        def encode_texts(self, texts, batch_size=64):
+            self.asked += len(texts)
+            return super().encode_texts(texts)
+
+    encoder = Watched()
+    pictures = Counting().encode_texts(["star red", "star blue"])
+    likes = replace(taste(blue=1.0), chosen=pictures[1:], rejected=pictures[:1])
+    for _ in range(2):
+        assert prompt_in_words("a star", likes, encoder, WORDS).prompt == "a star, blue"
+    assert encoder.asked == len(WORDS) - 1
 
 
 def test_nothing_is_said_where_nothing_is_known() -> None:
