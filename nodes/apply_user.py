@@ -8,14 +8,16 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from comfy_api.v0_0_2 import io
-from torch import Tensor
 
+from ..adapters.ppd.host_blocks import KEY, UserTokens, tokens_of
+from ..adapters.ppd.host_layers import HostLayer
 from ..adapters.ppd.model import PPD
 from ..adapters.ppd.user import MOST_STRENGTH, require_use
 from ..adapters.ppd.user import User as UserEmbedding
 from .sockets import CATEGORY, ppd_input, schema, user_or_batch_input
+from .user_joint import JointLayer
 from .user_layers import user_layers
-from .user_patch import KEY, UserLayer, UserPatch, UserTokens
+from .user_patch import UserPatch
 
 
 class PalateApplyUser(io.ComfyNode):
@@ -87,7 +89,7 @@ class PalateApplyUser(io.ComfyNode):
         layers, width = user_layers(model)
         ppd.fits([layer.shape for layer in layers], width)
         patched = model.clone()
-        each = {one: (_tokens(ppd, one.tokens), _tokens(ppd, one.negative)) for one in users}
+        each = {one: (tokens_of(ppd.attention, one.tokens), tokens_of(ppd.attention, one.negative)) for one in users}
         parts = [half for both in each.values() for half in both if half is not None]
         if strength and parts:
             patch = UserPatch(layers, [each[one] for one in users], strength, (start_percent, end_percent))
@@ -98,15 +100,11 @@ class PalateApplyUser(io.ComfyNode):
         return io.NodeOutput(patched)
 
 
-def _tokens(ppd: PPD, tokens: Tensor | None) -> UserTokens | None:
-    """The tokens for all layers; None where there is nobody, who would add zeros."""
-    return UserTokens(ppd.attention, tokens) if tokens is not None and bool(tokens.any()) else None
-
-
-def _counted(tokens: UserTokens, layers: Sequence[UserLayer], model: Any) -> ModelPatcher:
+def _counted(tokens: UserTokens, layers: Sequence[HostLayer | JointLayer], model: Any) -> ModelPatcher:
     """For ComfyUI to make room for in a run: the tokens, and what they are folded into."""
     own = sum(weight.numel() * weight.element_size() for weight in tokens.parameters())
     count = tokens.keys[0].shape[0]
-    folded = sum(layer.shape.heads * count * (layer.shape.query + layer.shape.out) for layer in layers)
+    shapes = [layer.shape for layer in layers if isinstance(layer, HostLayer)]
+    folded = sum(shape.heads * count * (shape.query + shape.out) for shape in shapes)
     size = own + folded * model.model_dtype().itemsize
     return ModelPatcher(tokens, load_device=model.load_device, offload_device=model.offload_device, size=size)

@@ -1,72 +1,38 @@
 """A user inside ComfyUI's denoiser: what Apply User hangs into a model's runs. Imports nothing of ComfyUI.
 
-ComfyUI calls two lists of functions in each cross-attention: `attn2_patch` before the query's projection, and
-`attn2_output_patch` after the output's. Each step, a pair is put around whatever others have there: first in the one
-list, so that it sees the block's own hidden state, and last in the other, so that it adds to all that the block gives.
-What replaces the attention in between stays. That is why users, IP-Adapters and their like go together in any order.
+In a UNet the user is added to what each cross-attention gives (`adapters/ppd/host_blocks.py`); where text and picture
+are attended to jointly, to what the picture's attention answers (`user_joint.py`). Both are put in anew each step and
+around whatever others have there, so users, LoRAs, IP-Adapters and their like go together in any order.
 
-A block gives away neither its query's nor its output's projection, so both are folded into the user's keys and values,
-once a run (comfyui.md D4). The projections are learned by asking the layers with unit vectors, never by looking at
-their weights: those may be elsewhere, quantised, or not be what the layer multiplies by, as with a LoRA in low memory.
-
-Shapes: B rows, N places of the picture, K tokens; B is a multiple of the number of conditionings in the call.
+Shapes: B rows of a call; a multiple of the number of conditionings in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..adapters.ppd.attention import Folded, UserAttention, fold
-from ..adapters.ppd.layers import LayerShape
+from ..adapters.ppd.host_blocks import KEY, UserBlocks, UserTokens
+from ..adapters.ppd.host_layers import HostLayer
+from .user_joint import JointBlocks, JointLayer, refuse_compiled
 
-__all__ = ["KEY", "Person", "UserLayer", "UserPatch", "UserTokens", "multiplies_by"]
+__all__ = ["Person", "UserPatch"]
 
-KEY = "palate_user"  # of our wrappers, and of what one patch leaves for the other
-_UNIT = 256.0  # a power of two, so exact; large enough that a bias rounds nothing away in half precision
-_SETS = 4  # of folded people kept in a run: for as many sets of weights and dtypes as take turns
+_CALLS = "apply_model"  # ComfyUI's name of the wrappers of a denoiser's calls
 
-
-@dataclass(frozen=True)
-class UserLayer:
-    """One cross-attention of ComfyUI's denoiser.
-
-    Attributes:
-        shape: Under diffusers' name.
-        block: What ComfyUI calls it while it runs: "input", "middle" or "output", number, transformer.
-        path: Of its module in the denoiser.
-    """
-
-    shape: LayerShape
-    block: tuple[str, int, int]
-    path: str
-
-
-class UserTokens(nn.Module):
-    """A user's tokens as keys and values of every layer: all that a run needs of the PPD, megabytes at most."""
-
-    def __init__(self, attention: UserAttention, tokens: Tensor) -> None:
-        super().__init__()
-        self.keys, self.values = (
-            nn.ParameterList(nn.Parameter(_projected(linear, tokens), requires_grad=False) for linear in side)
-            for side in (attention.keys, attention.values)
-        )
-
-
-Person = tuple["UserTokens | None", "UserTokens | None"]
+Person = tuple[UserTokens | None, UserTokens | None]
 """Tokens for the positive conditionings, and for the negative ones; None leaves them as they are."""
+Whose = Callable[[Sequence[int], int], list[UserTokens | None]]
+"""(conditionings of a call, B) -> who acts on each of its rows."""
 
 
 class UserPatch:
     """One Apply User node: two of ComfyUI's wrappers, and the folded people for as long as a run takes.
 
     Args:
-        layers: All cross-attentions, in the order of the tokens' parts.
+        layers: All attentions that it enters, in the order of the tokens' parts: cross-attentions, or joint ones.
         people: One for all pictures of a batch, or several: picture i is for person i, from the first again where
             there are more pictures.
         strength: Factor of what a person adds.
@@ -75,41 +41,43 @@ class UserPatch:
 
     def __init__(
         self,
-        layers: Sequence[UserLayer],
+        layers: Sequence[HostLayer] | Sequence[JointLayer],
         people: Sequence[Person],
         strength: float,
         window: tuple[float, float] = (0.0, 1.0),
     ) -> None:
-        self._layers = tuple(layers)
-        self._places = {layer.block: place for place, layer in enumerate(layers)}
-        self._people = tuple(people)
-        self._strength, self._window = strength, window
+        joint = [layer for layer in layers if isinstance(layer, JointLayer)]
+        self._joint = JointBlocks(joint, strength) if joint else None
+        self._blocks = UserBlocks([layer for layer in layers if isinstance(layer, HostLayer)], strength)
+        self._people, self._window = tuple(people), window
         self._run: Any = None
-        self._folded: dict[Hashable, dict[Hashable, Folded]] = {}
 
     def outer_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """Wrapper of a whole run (OUTER_SAMPLE): nothing folded outlives it."""
         before, self._run = self._run, executor.class_obj
-        self._folded.clear()
+        self._blocks.forget()
         try:
             return executor(*args, **kwargs)
         finally:
             self._run = before
-            self._folded.clear()
+            self._blocks.forget()
 
     def calc_cond_batch(
         self, executor: Any, model: Any, conds: Sequence[Any], x: Tensor, sigma: Tensor, options: Mapping[str, Any]
     ) -> Any:
-        """Wrapper of a step (CALC_COND_BATCH): inside the window, the pair is around all other patches."""
+        """Wrapper of a step (CALC_COND_BATCH): inside the window, the user is around all other patches."""
         if not self._inside(model, sigma):
             return executor(model, conds, x, sigma, options)
         transformer = dict(options.get("transformer_options", {}))
-        pictures = _pictures(transformer.get("context_window"), len(x))
-        remember, add = self._pair(model, self._unconditional(conds), pictures)
-        patches = dict(transformer.get("patches", {}))
-        patches["attn2_patch"] = [remember, *patches.get("attn2_patch", [])]
-        patches["attn2_output_patch"] = [*patches.get("attn2_output_patch", []), add]
-        transformer["patches"] = patches
+        whose = self._whose(self._unconditional(conds), _pictures(transformer.get("context_window"), len(x)))
+        if self._joint is not None:
+            _around(transformer, self._joint, whose)
+        else:
+            pair = self._blocks.pair(model.diffusion_model, whose, lambda: _weights_now(model))
+            patches = dict(transformer.get("patches", {}))
+            patches["attn2_patch"] = [pair[0], *patches.get("attn2_patch", [])]
+            patches["attn2_output_patch"] = [*patches.get("attn2_output_patch", []), pair[1]]
+            transformer["patches"] = patches
         return executor(model, conds, x, sigma, {**options, "transformer_options": transformer})
 
     def _inside(self, model: Any, sigma: Tensor) -> bool:
@@ -132,64 +100,17 @@ class UserPatch:
             found.append(place > 0 if name is None else "negative" in name)
         return found
 
-    def _pair(
-        self, model: Any, unconditional: Sequence[bool], pictures: Sequence[int]
-    ) -> tuple[Callable[..., Any], Callable[[Tensor, dict[str, Any]], Tensor]]:
-        """The functions for one step's calls."""
+    def _whose(self, unconditional: Sequence[bool], pictures: Sequence[int]) -> Whose:
+        """Each conditioning has all pictures; where somebody stacks parts of pictures, each part has them all again."""
 
-        def remember(n: Tensor, context: Any, value: Any, extra: dict[str, Any]) -> tuple[Tensor, Any, Any]:
-            extra[KEY] = n
-            return n, context, value
+        def whose(conds: Sequence[int], rows: int) -> list[UserTokens | None]:
+            return [
+                self._people[pictures[row % len(pictures)] % len(self._people)][unconditional[cond]]
+                for cond in conds
+                for row in range(rows // len(conds))
+            ]
 
-        def add(n: Tensor, extra: dict[str, Any]) -> Tensor:
-            place = self._places.get((*(extra.get("block") or ("", 0)), extra.get("block_index", 0)))
-            hidden = extra.get(KEY)
-            if place is None or hidden is None:
-                return n
-            halves, counts = self._runs(
-                [unconditional[cond] for cond in extra.get("cond_or_uncond") or [0]], pictures, len(n)
-            )
-            if len(halves) == 1:
-                return self._added(model, place, halves[0], hidden, n)
-            parts = zip(halves, hidden.split(counts), n.split(counts), strict=True)
-            return torch.cat([self._added(model, place, *part) for part in parts])
-
-        return remember, add
-
-    def _runs(
-        self, unconditional: Sequence[bool], pictures: Sequence[int], rows: int
-    ) -> tuple[list[UserTokens | None], list[int]]:
-        """Whose tokens act on the rows of a call, and on how many in a row: each conditioning has all pictures.
-
-        Where somebody stacks parts of pictures into the batch, each part has all pictures again.
-        """
-        whose = [
-            self._people[pictures[row % len(pictures)] % len(self._people)][negative]
-            for negative in unconditional
-            for row in range(rows // len(unconditional))
-        ]
-        runs = [list(run) for _, run in groupby(whose, key=id)]
-        return [run[0] for run in runs], [len(run) for run in runs]
-
-    def _added(self, model: Any, place: int, half: UserTokens | None, hidden: Tensor, n: Tensor) -> Tensor:
-        if half is None:
-            return n
-        answer = self._fold(model, place, half, hidden)(hidden)
-        return n + (self._strength * answer).to(n.dtype)
-
-    def _fold(self, model: Any, place: int, half: UserTokens, like: Tensor) -> Folded:
-        now = like.device, like.dtype, _weights_now(model)
-        if now not in self._folded and len(self._folded) >= _SETS:
-            self._folded.clear()
-        mine = self._folded.setdefault(now, {})
-        if (place, half) not in mine:
-            layer = self._layers[place]
-            block = model.diffusion_model.get_submodule(layer.path)
-            keys, values = (side[place].to(like.device) for side in (half.keys, half.values))
-            to_q = multiplies_by(block.to_q, layer.shape.query, like)
-            to_out = multiplies_by(block.to_out, layer.shape.inner, like)
-            mine[place, half] = fold(keys, values, layer.shape.heads, to_q, to_out).to(like.device, like.dtype)
-        return mine[place, half]
+        return whose
 
 
 def _pictures(window: Any, count: int) -> Sequence[int]:
@@ -199,23 +120,20 @@ def _pictures(window: Any, count: int) -> Sequence[int]:
     return range(count)
 
 
-def multiplies_by(linear: Callable[[Tensor], Tensor], width: int, like: Tensor) -> Tensor:
-    """The matrix (out, width) float32 that a layer multiplies by now, LoRAs, casts and all, found by asking it.
+def _around(transformer: dict[str, Any], joint: JointBlocks, whose: Whose) -> None:
+    """Add a wrapper of the denoiser's calls in this step (APPLY_MODEL)."""
 
-    Args:
-        linear: A layer, with or without bias, that takes (1, rows, width).
-        like: Of the dtype and on the device of what the layer is given in a run.
-    """
-    asked = torch.zeros(1, width + 1, width, dtype=like.dtype, device=like.device)
-    asked[0, :width].fill_diagonal_(_UNIT)
-    answers = linear(asked)[0].float()
-    return (answers[:width] - answers[width]).T / _UNIT
+    def call(executor: Any, *args: Any, **more: Any) -> Any:
+        now = more.get("transformer_options") or args[5]  # x, t, c_concat, c_crossattn, control, transformer_options
+        denoiser = executor.class_obj.diffusion_model
+        refuse_compiled(denoiser, now.get("wrappers", {}).get(_CALLS))
+        with joint.inside(denoiser, lambda rows: whose(now.get("cond_or_uncond") or [0], rows)):
+            return executor(*args, **more)
 
-
-def _projected(linear: Any, tokens: Tensor) -> Tensor:
-    """Tokens through a layer of the user attention, in float32 whatever its weights are kept in."""
-    with torch.no_grad():
-        return nn.functional.linear(tokens.float(), linear.weight.float()).cpu()
+    wrappers = dict(transformer.get("wrappers", {}))
+    calls = dict(wrappers.get(_CALLS, {}))
+    calls[KEY] = [*calls.get(KEY, []), call]
+    transformer["wrappers"] = {**wrappers, _CALLS: calls}
 
 
 def _weights_now(model: Any) -> Hashable:

@@ -226,8 +226,8 @@ def refused(graph: Graph, what: str) -> Graph:
     """The graph with one thing in it that doesn't fit."""
     apply(graph, "applied")
     if what == "class":
-        graph["flux"] = node("PalateProbeDenoiser", what="flux")
-        graph["applied"]["inputs"]["model"] = ["flux", 0]
+        graph["other"] = node("PalateProbeDenoiser", what="stage b")
+        graph["applied"]["inputs"]["model"] = ["other", 0]
     elif what == "base":
         graph["ppd"]["inputs"]["file"] = "model_patches/foreign.safetensors"
         graph["user"] = node("PalateLoadUser", file="foreign.safetensors", ppd=["ppd", 0])
@@ -250,7 +250,7 @@ def refused(graph: Graph, what: str) -> Graph:
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("class", "PalateApplyUser: .*the model is a Flux with a denoiser of class Flux; expected a UNet of SD1.x"),
+        ("class", "PalateApplyUser: .*a StableCascade_B with a denoiser of class StageB; expected a UNet of SD1.x"),
         ("base", r"PalateApplyUser: .*the PPD 'sd15 7' \(sd15\).*expected .* Load a sd15 model"),
         ("user", "PalateApplyUser: .*width 32"),
         ("user at its loader", "PalateLoadUser: .*width 32"),

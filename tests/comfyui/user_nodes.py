@@ -31,17 +31,17 @@ SDXL = {  # its widths, heads, levels and conditioning; fewer blocks
 }
 FLUX = {
     "image_model": "flux",
-    "in_channels": 4,
-    "out_channels": 4,
-    "vec_in_dim": 8,
-    "context_in_dim": 8,
+    "in_channels": 16,
+    "out_channels": 16,
+    "vec_in_dim": 10,
+    "context_in_dim": 12,
     "hidden_size": 32,
-    "mlp_ratio": 1.0,
+    "mlp_ratio": 4.0,
     "num_heads": 2,
-    "depth": 1,
+    "depth": 2,
     "depth_single_blocks": 1,
     "axes_dim": [4, 6, 6],
-    "theta": 10,
+    "theta": 10000,
     "patch_size": 2,
     "qkv_bias": True,
     "guidance_embed": False,
@@ -49,41 +49,90 @@ FLUX = {
 }
 
 
-class PalateProbeDenoiser:
-    """A MODEL with random weights."""
+CASCADE = {  # stage C, small; stage B is another class with the same parts
+    "stable_cascade_stage": "c",
+    "c_in": 16,
+    "c_out": 16,
+    "c_cond": 12,
+    "c_hidden": [16, 32],
+    "nhead": [2, 4],
+    "blocks": [[1, 2], [2, 1]],
+    "c_clip_text": 10,
+    "c_clip_text_pooled": 10,
+}
+STAGE_B = {"stable_cascade_stage": "b", "c_hidden": [8] * 4, "nhead": [-1, -1, 2, 2], "blocks": [[1] * 4, [1] * 4],
+           "block_repeat": [[1] * 4, [1] * 4], "c_cond": 8, "c_clip": 8}  # fmt: skip
+SD3 = {
+    "in_channels": 16,
+    "depth": 2,
+    "patch_size": 2,
+    "input_size": None,
+    "adm_in_channels": 10,
+    "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 12, "out_features": 128}},
+    "pos_embed_scaling_factor": None,
+    "pos_embed_max_size": 8,
+    "num_patches": 64,
+    "qk_norm": "rms",
+    "x_block_self_attn_layers": [0],
+}
+FAMILIES = {
+    "sdxl": (comfy.supported_models.SDXL, SDXL, torch.bfloat16),
+    "flux": (comfy.supported_models.Flux, FLUX, torch.float32),
+    "sd3": (comfy.supported_models.SD3, SD3, torch.float32),
+    "cascade": (comfy.supported_models.Stable_Cascade_C, CASCADE, torch.float32),
+    "stage b": (comfy.supported_models.Stable_Cascade_B, STAGE_B, torch.float32),
+}
 
-    INPUT_TYPES = classmethod(lambda s: {"required": {"what": (["sdxl", "flux"],)}})
+
+class PalateProbeDenoiser:
+    """A MODEL with random weights; those of a small one are saved under its name."""
+
+    INPUT_TYPES = classmethod(lambda s: {"required": {"what": (list(FAMILIES),)}})
     RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "make", "test"
 
     def make(self, what):
-        family, sizes = {"sdxl": (comfy.supported_models.SDXL, SDXL), "flux": (comfy.supported_models.Flux, FLUX)}[what]
+        family, sizes, dtype = FAMILIES[what]
         config = family(dict(sizes))
-        config.set_inference_dtype(torch.bfloat16, None)
+        config.set_inference_dtype(dtype, None)
         model = config.get_model({}, "", device=CPU)
-        pool = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0)).mul_(0.02)
+        size = 0.02 if dtype == torch.bfloat16 else 0.15  # small models are to do something in a few layers, too
+        pool = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0)).mul_(size)
         for name, weight in model.diffusion_model.state_dict().items():
             norm = weight.ndim == 1 and name.endswith("weight")
             count = weight.numel()
             weight.copy_(torch.ones(()) if norm else pool.repeat(count // len(pool) + 1)[:count].view(weight.shape))
+        if dtype == torch.float32:
+            kept = {name: weight.clone() for name, weight in model.diffusion_model.state_dict().items()}
+            torch.save(kept, Path(os.environ["PALATE_PROBES"]) / f"weights of {what}.pt")
         return (comfy.model_patcher.ModelPatcher(model, load_device=CPU, offload_device=CPU),)
 
 
 class PalateProbeText:
     """Conditioning with random numbers."""
 
-    INPUT_TYPES = classmethod(lambda s: {"required": {"width": ("INT", {"max": 4096}), "seed": ("INT", {})}})
+    INPUT_TYPES = classmethod(
+        lambda s: {
+            "required": {"width": ("INT", {"max": 4096}), "seed": ("INT", {})},
+            "optional": {"pooled": ("INT", {"default": 1280})},
+        }
+    )
     RETURN_TYPES, FUNCTION, CATEGORY = ("CONDITIONING",), "make", "test"
 
-    def make(self, width, seed):
+    def make(self, width, seed, pooled=1280):
         draw = torch.Generator().manual_seed(seed)
-        pooled = torch.randn(1, 1280, generator=draw)
+        pooled = torch.randn(1, pooled, generator=draw)
         return ([[torch.randn(1, 77, width, generator=draw), {"pooled_output": pooled}]],)
 
 
 class PalateProbeOtherPack:
-    """What other packs do to cross-attention: one replaces it, as IP-Adapters do; one splits rows into regions."""
+    """What other packs do to cross-attention: one replaces it, as IP-Adapters do; one splits rows into regions.
 
-    INPUT_TYPES = classmethod(lambda s: {"required": {"model": ("MODEL",), "what": (["replace", "regions"],)}})
+    And what they do to a DiT: one is around its first block; one compiles the model, as far as its key says.
+    """
+
+    INPUT_TYPES = classmethod(
+        lambda s: {"required": {"model": ("MODEL",), "what": (["replace", "regions", "blocks", "compiled"],)}}
+    )
     RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "patch", "test"
 
     def patch(self, model, what):
@@ -92,6 +141,12 @@ class PalateProbeOtherPack:
             for part, count in (("input", 12), ("middle", 1), ("output", 12)):
                 for number in range(count):
                     model.set_model_attn2_replace(_with_a_picture, part, number)
+        elif what == "blocks":
+            model.set_model_patch_replace(_half_as_much, "dit", "double_block", 0)
+        elif what == "compiled":
+            model.add_wrapper_with_key(
+                "apply_model", "torch.compile", lambda executor, *given, **more: executor(*given, **more)
+            )
         else:
             model.set_model_attn2_patch(lambda n, context, value, extra: (n.repeat(2, 1, 1), *_twice(context, value)))
             model.set_model_attn2_output_patch(lambda n, extra: 0.5 * n.chunk(2)[0] + 0.5 * n.chunk(2)[1])
@@ -103,8 +158,54 @@ def _with_a_picture(q, k, v, extra):
     return text + 0.7 * optimized_attention(q, k[:, :4], v[:, :4].flip(1), extra["n_heads"])
 
 
+def _half_as_much(given, more):
+    out = more["original_block"]({**given, "img": given["img"].clone()})
+    return {**out, "img": 0.5 * given["img"] + 0.5 * out["img"]}
+
+
 def _twice(context, value):
     return torch.cat([context, 0.3 * context]), torch.cat([value, 0.3 * value])
+
+
+class PalateProbeCalls:
+    """A MODEL that keeps, under a name, what its denoiser was last called with and what it answered."""
+
+    INPUT_TYPES = classmethod(lambda s: {"required": {"model": ("MODEL",), "name": ("STRING", {})}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "watch", "test"
+
+    def watch(self, model, name):
+        def keep(module, given, more, out):
+            found = {key: value for key, value in more.items() if torch.is_tensor(value)}
+            found |= {"x": given[0], "time": given[1], "out": out}
+            found = {key: value.clone() for key, value in found.items()}
+            found["rows"] = list(more["transformer_options"]["cond_or_uncond"])
+            torch.save(found, Path(os.environ["PALATE_PROBES"]) / f"{name}.pt")
+
+        def wrapper(executor, *args, **more):
+            hook = executor.class_obj.diffusion_model.register_forward_hook(keep, with_kwargs=True)
+            try:
+                return executor(*args, **more)
+            finally:
+                hook.remove()
+
+        model = model.clone()
+        model.add_wrapper_with_key("apply_model", "palate_probe", wrapper)
+        return (model,)
+
+
+class PalateProbeHooks:
+    """How many hooks of PyTorch are left in a MODEL's denoiser, once `after` is there."""
+
+    INPUT_TYPES = classmethod(
+        lambda s: {"required": {"model": ("MODEL",), "after": ("LATENT",), "name": ("STRING", {})}}
+    )
+    RETURN_TYPES, FUNCTION, OUTPUT_NODE, CATEGORY = (), "save", True, "test"
+
+    def save(self, model, after, name):
+        modules = list(model.model.diffusion_model.modules())
+        count = sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
+        torch.save(count, Path(os.environ["PALATE_PROBES"]) / f"{name}.pt")
+        return ()
 
 
 class PalateProbePatches:
@@ -127,5 +228,13 @@ class PalateProbePatches:
 
 
 NODE_CLASS_MAPPINGS = {
-    each.__name__: each for each in (PalateProbeDenoiser, PalateProbeText, PalateProbeOtherPack, PalateProbePatches)
+    each.__name__: each
+    for each in (
+        PalateProbeDenoiser,
+        PalateProbeText,
+        PalateProbeOtherPack,
+        PalateProbeCalls,
+        PalateProbeHooks,
+        PalateProbePatches,
+    )
 }

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from palate.adapters.errors import PPDError
 from palate.adapters.ppd.attention import UserAttention, attend
+from palate.adapters.ppd.host_blocks import UserBlocks, UserTokens, multiplies_by
+from palate.adapters.ppd.host_layers import HostLayer
 from palate.adapters.ppd.layers import LayerShape
 from torch import Tensor, nn
 
@@ -17,10 +20,10 @@ _spec = importlib.util.spec_from_file_location("node_modules", Path(__file__).wi
 assert _spec is not None and _spec.loader is not None
 _modules = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_modules)
-patching = _modules.node_module("user_patch")
+patching, joint = (_modules.node_module(name) for name in ("user_patch", "user_joint"))
 
 SHAPE = LayerShape("mid_block.attentions.0.transformer_blocks.0.attn2", 12, 8, 2, 12)
-LAYER = patching.UserLayer(SHAPE, ("middle", 0, 0), "attn2")
+LAYER = HostLayer(SHAPE, ("middle", 0, 0), "attn2")
 POSITIVE, NEGATIVE = ["positive"], ["negative"]
 
 
@@ -48,6 +51,19 @@ class Denoiser(nn.Module):
         for patch in patches.get("attn2_output_patch", []):
             n = patch(n, extra)
         return n
+
+
+class Joint(nn.Module):
+    """One joint attention as SD3 has it: a query, something with it, and a projection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.out = nn.Linear(12, 8), nn.Linear(8, 12)
+        for seed, weight in enumerate(self.parameters()):
+            weight.requires_grad_(False).copy_(draw(*weight.shape, seed=seed))
+
+    def forward(self, n: Tensor) -> Tensor:
+        return self.out(self.query(n).unflatten(2, (2, 4)).flatten(2).sin())
 
 
 class Run:
@@ -104,7 +120,7 @@ def tokens(seed: int = 5, count: int = 3) -> Any:
     attention = UserAttention([SHAPE], 6)
     with torch.no_grad():
         attention.values[0].weight.copy_(draw(8, 6, seed=1))
-    return patching.UserTokens(attention, draw(count, 6, seed=seed))
+    return UserTokens(attention, draw(count, 6, seed=seed))
 
 
 def added(model: Any, user: Any, n: Tensor) -> Tensor:
@@ -217,7 +233,7 @@ def test_it_acts_inside_its_window_only(sigma: float, there: bool) -> None:
 
 def test_a_block_that_the_ppd_does_not_know_is_left_alone() -> None:
     n, extra = draw(1, 5, 12), {}
-    remember, add = patch(tokens())._pair(Run().model, [False], [0])
+    remember, add = UserBlocks([LAYER], 1.0).pair(Denoiser(), lambda conds, rows: [tokens()])
     remember(n, None, None, extra)
     assert add(n, extra) is n and add(n, {"block": ("middle", 0)}) is n
 
@@ -252,7 +268,7 @@ def test_nothing_folded_outlives_a_run_even_one_that_fails() -> None:
     user = patch(tokens())
     run = Run(user)
     run.whole(draw(1, 5, 12), [0])
-    assert not user._folded and user._run is None
+    assert user._blocks.empty and user._run is None
     run.model.diffusion_model.attn2.to_out = None
     with pytest.raises(TypeError):
         run.whole(draw(1, 5, 12), [0])
@@ -264,7 +280,60 @@ def test_a_layer_is_asked_for_its_weights_to_the_last_bit(dtype: torch.dtype) ->
     layer = nn.Linear(12, 8).to(dtype).requires_grad_(False)
     layer.bias.fill_(0.1)  # a hundred times as large as some weights
     layer.weight.copy_((0.05 * draw(8, 12)).to(dtype))
-    found = patching.multiplies_by(nn.Sequential(layer, nn.Dropout(0.0)), 12, torch.zeros(1, dtype=dtype))
+    found = multiplies_by(nn.Sequential(layer, nn.Dropout(0.0)), 12, torch.zeros(1, dtype=dtype))
     assert found.shape == (8, 12) and found.dtype == torch.float32
     close = 1e-6 if dtype == torch.float32 else 2e-3  # the layer's answer is rounded, by less than a step of its dtype
     torch.testing.assert_close(found, layer.weight.float(), atol=close * 0.05, rtol=close * 4)
+
+
+JOINT = joint.JointLayer(LayerShape("transformer_blocks.0.attn", 12, 8, 2, 12), "query", "out")
+
+
+def jointly(patch: Any, model: Joint, n: Tensor, rows: list[int], compiled: bool = False) -> Tensor:
+    """A step of ComfyUI with such a denoiser: its calls go through the wrappers of the step."""
+
+    class Executor:
+        class_obj = SimpleNamespace(diffusion_model=model)
+
+        def __call__(self, *args: Any, **more: Any) -> Tensor:
+            return model(args[0])
+
+    def step(_: Any, __: Any, x: Tensor, ___: Any, options: dict[str, Any]) -> Tensor:
+        now = {**options["transformer_options"], "cond_or_uncond": rows}
+        (call,) = now["wrappers"]["apply_model"].pop(patching.KEY)
+        now["wrappers"]["apply_model"] |= {"torch.compile": []} if compiled else {}
+        return call(Executor(), n, None, None, None, None, now)
+
+    x = n[: len(n) // len(rows)]
+    return patch.calc_cond_batch(step, None, [POSITIVE, NEGATIVE], x, torch.full((len(x),), 7.0), {})
+
+
+def test_in_joint_attention_the_person_answers_the_pictures_own_query() -> None:
+    """A batch of two for two people, the second with a negative half, before the output's projection."""
+    one, other, negative, model, n = tokens(), tokens(6), tokens(7, count=2), Joint(), draw(4, 5, 12)
+    patch = patching.UserPatch([JOINT], [(one, None), (other, negative)], 0.5)
+    wanted = model(n)
+    for row, user in ((0, one), (1, other), (3, negative)):
+        answer = attend(model.query(n[row : row + 1]), user.keys[0][None], user.values[0][None], 2)
+        wanted[row] += 0.5 * (answer @ model.out.weight.T)[0]
+    torch.testing.assert_close(jointly(patch, model, n, [0, 1]), wanted, atol=1e-5, rtol=1e-5)
+    assert torch.equal(jointly(patching.UserPatch([JOINT], [(one, None)], 1.0), model, n, [1]), model(n))
+
+
+def test_no_hook_is_left_by_a_call_even_one_that_fails_and_a_compiled_model_is_refused() -> None:
+    model, n = Joint(), draw(1, 5, 12)
+    patch = patching.UserPatch([JOINT], [(tokens(), None)], 1.0)
+    jointly(patch, model, n, [0])
+    with pytest.raises(RuntimeError):
+        jointly(patch, model, n[..., :3], [0])
+    with pytest.raises(PPDError, match=r"this model is compiled.*TorchCompileModel"):
+        jointly(patch, model, n, [0], compiled=True)
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
+
+
+def test_a_denoiser_that_is_built_in_another_way_is_named() -> None:
+    class Flux(nn.Module):
+        double_blocks = (SimpleNamespace(attention=None),)
+
+    with pytest.raises(PPDError, match=r"builds its Flux in another way.*img_attn"):
+        joint.joint_layers(Flux())
