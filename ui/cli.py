@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..adapters.errors import PreferenceError
+from .asking import add_next_command
 from .evaluate import add_evaluate_command
 from .exchange import add_exchange_commands, answer_options
 from .generate import add_generate_command
@@ -89,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     add_generate_command(commands)
     add_user_command(commands, _store_option)
     add_prompt_command(commands, _store_option)
+    add_next_command(commands, _store_option)
     _export(commands.add_parser("export", help="make a file for other tools"))
     _train(commands.add_parser("train", help="train a model on a person's answers"))
     return top
@@ -110,6 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "people": commands.people,
         "generate": commands.generate,
         "prompt": commands.prompt,
+        "next": commands.next_prompts,
         "user": commands.user,
         "export": commands.export,
         "study": commands.study,

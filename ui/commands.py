@@ -131,6 +131,13 @@ def prompt(arguments: argparse.Namespace) -> int:
     return wording.prompt(arguments, store_folder(arguments.store))
 
 
+def next_prompts(arguments: argparse.Namespace) -> int:
+    """Print which prompts to make pictures of next."""
+    from . import asking
+
+    return asking.next_prompts(arguments, store_folder(arguments.store))
+
+
 def evaluate(arguments: argparse.Namespace) -> int:
     """Score folders of pictures."""
     from . import evaluate as room

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..adapters.taste import Taste
 
 __all__ = [
+    "TasteCommandError",
     "add_taste_commands",
     "blend",
     "card_of",
@@ -26,6 +27,7 @@ __all__ = [
     "fit",
     "rank",
     "taste_of",
+    "taste_options",
     "weighted",
 ]
 
@@ -49,12 +51,7 @@ def add_taste_commands(commands: Any, store_option: Callable[[argparse.ArgumentP
     store_option(fit)
     rank = commands.add_parser("rank", help="a folder of pictures, best first")
     rank.add_argument("folder", metavar="FOLDER", help="of pictures; folders in it are left alone")
-    rank.add_argument("--taste", default=None, metavar="FILE", help="by this taste (default: the person's answers)")
-    rank.add_argument("--person", default="me", metavar="NAME", help="by whose (default: me)")
-    rank.add_argument("--encoder", default=None, metavar="SPEC", help="the taste's (default: the playground's)")
-    rank.add_argument("--device", default="cpu", help="cpu (the default), cuda, mps")
-    rank.add_argument("--json", action="store_true", help="print one JSON object")
-    store_option(rank)
+    taste_options(rank, store_option)
     blend = commands.add_parser("blend", help="add tastes up, subtract or scale them")
     blend.add_argument(
         "tastes", nargs="+", metavar="FILE[:WEIGHT]", help="such as ann.safetensors ben.safetensors:-0.5"
@@ -64,6 +61,16 @@ def add_taste_commands(commands: Any, store_option: Callable[[argparse.ArgumentP
         "--picture", default=None, metavar="FILE", help="and as a PNG that shows it and carries the file"
     )
     _said(blend)
+
+
+def taste_options(command: argparse.ArgumentParser, store_option: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Add what every command takes that uses a taste: which one, by what encoder, and how to tell what was found."""
+    command.add_argument("--taste", default=None, metavar="FILE", help="by this taste (default: the person's answers)")
+    command.add_argument("--person", default="me", metavar="NAME", help="by whose (default: me)")
+    command.add_argument("--encoder", default=None, metavar="SPEC", help="the taste's (default: the playground's)")
+    command.add_argument("--device", default="cpu", help="cpu (the default), cuda, mps")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    store_option(command)
 
 
 def _options(command: argparse.ArgumentParser) -> None:

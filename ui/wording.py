@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .tastes import encoder_of, taste_of
+from .tastes import encoder_of, taste_of, taste_options
 
 __all__ = ["add_prompt_command", "prompt"]
 
@@ -19,12 +19,7 @@ def add_prompt_command(commands: Any, store_option: Callable[[argparse.ArgumentP
     say.add_argument("prompt", metavar="PROMPT")
     say.add_argument("--words", type=int, default=2, metavar="N", help="to add at most, 0 to 8 (default: 2)")
     say.add_argument("--avoid", type=int, default=0, metavar="N", help="for the negative prompt at most (default: 0)")
-    say.add_argument("--taste", default=None, metavar="FILE", help="by this taste (default: the person's answers)")
-    say.add_argument("--person", default="me", metavar="NAME", help="by whose (default: me)")
-    say.add_argument("--encoder", default=None, metavar="SPEC", help="the taste's (default: the playground's)")
-    say.add_argument("--device", default="cpu", help="cpu (the default), cuda, mps")
-    say.add_argument("--json", action="store_true", help="print one JSON object")
-    store_option(say)
+    taste_options(say, store_option)
 
 
 def prompt(arguments: argparse.Namespace, store: Path) -> int:

@@ -5,9 +5,10 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from palate.adapters.comparisons import PreferenceStore
+from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.encoders import load_encoder
 from palate.adapters.files import load_taste, save_taste
 from palate.adapters.taste import Taste
@@ -134,3 +135,38 @@ def test_a_prompt_says_what_is_liked_and_keeps_what_it_says(store, tmp_path, cap
     assert told["added"][0]["word"] == "mint background" and told["added"][0]["gain"] > 0 > told["avoided"][0]["gain"]
     assert cli.main(["prompt", "a red star", "--taste", str(file), "--words", "99"]) == 2
     assert "0 to 8" in capsys.readouterr().err
+
+
+def test_the_prompt_whose_pictures_are_least_known_comes_next(store, tmp_path, capsys):
+    """Mara said what she thinks of red and blue; of two prompts, one differs in that alone, one in what is unknown."""
+    chance = np.random.default_rng(0)
+    with PreferenceStore(store) as kept:
+        for prompt, low in (("plain colours", 250), ("wild patterns", 0)):
+            pictures = [
+                Image.fromarray(chance.integers(low, 256, (8, 8, 3), dtype=np.uint8)).resize((64, 64)) for _ in range(6)
+            ]
+            ids = [kept.add_image(picture) for picture in pictures]
+            for left, right in zip(ids[::2], ids[1::2], strict=True):
+                kept.add(Comparison("Mara", left, right, "tie", prompt))
+    assert cli.main(["next", "--person", "Mara"]) == 0
+    assert capsys.readouterr().out == "wild patterns\nplain colours\n"
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a red star\n\n a blue ring \na red star\n", encoding="utf-8")
+    assert cli.main(["next", "--person", "Mara", "--prompts", str(prompts), "--count", "1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (
+        told["person"] == "Mara" and told["prompts"][0] in ("a red star", "a blue ring") and len(told["prompts"]) == 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--person", "Ben"], "found no prompt that 'Ben' compared two pictures of"),
+        (["--prompts", "nowhere.txt"], "No such file"),
+        (["--count", "0"], "--count of 1 or more"),
+    ],
+)
+def test_where_there_is_nothing_to_choose_among_it_says_so(store, capsys, words, said):
+    assert cli.main(["next", "--person", "Mara", *words]) == 2
+    assert said in capsys.readouterr().err
