@@ -179,7 +179,7 @@ def denoiser_of(patcher: Any, count: int) -> SimpleNamespace:
     return SimpleNamespace(inner_model=SimpleNamespace(inner_model=engine), p=SimpleNamespace(seeds=[1] * count))
 
 
-@pytest.fixture(params=["forge", "reforge"])
+@pytest.fixture(scope="module", params=["forge", "reforge"])
 def host(request: pytest.FixtureRequest) -> Host:
     found: Host = request.getfixturevalue(request.param)
     return found
