@@ -85,6 +85,9 @@ def add_generate_command(commands: Any) -> None:
     make.add_argument("--model", default="playground", metavar="FOLDER|FILE", help="as in `palate panel`")
     make.add_argument("--taste", action="append", metavar="FILE[:WEIGHT]", help="along a taste; several add up")
     make.add_argument("--strength", type=float, default=1.0, help="of the tastes, 0 to 2 (default: 1)")
+    make.add_argument(
+        "--words", type=int, default=0, metavar="N", help="add up to N words that the tastes like (default: 0)"
+    )
     make.add_argument("--user", action="append", metavar="FILE[:WEIGHT]", help="for a user of a PPD; several add up")
     make.add_argument("--ppd", default=None, metavar="FILE", help="default: the one of PALATE_HOME that fits the user")
     make.add_argument("--user-strength", type=float, default=1.0, metavar="S", help="-5 to 5 (default: 1)")
@@ -123,9 +126,10 @@ def generate(arguments: argparse.Namespace) -> int:
     silence()
     generator = Generator(arguments.model, arguments.device or best_device(), arguments.encoder, arguments.offload)
     generator.use_ppd(ppd)
+    prompt = _with_words(arguments, generator, tastes[0])
     files = []
     for number in range(arguments.count):
-        made = _made(arguments, generator, number, tastes[1], users[1])
+        made = _made(arguments, prompt, generator, number, tastes[1], users[1])
         image = generator.images(
             made.prompt,
             [made.seed],
@@ -203,8 +207,30 @@ def _ppd(arguments: argparse.Namespace, user: User) -> PPD:
     )
 
 
+def _with_words(arguments: argparse.Namespace, generator: Generator, tastes: list[Taste]) -> str:
+    """The prompt with the words that were asked for, of each taste as many."""
+    prompt: str = arguments.prompt
+    if not arguments.words:
+        return prompt
+    from ..adapters.playground import words_known_by
+    from ..adapters.taste import prompt_in_words
+
+    by_identity = {encoder.identity: encoder for encoder in generator.encoders.values()}
+    if not tastes or any(taste.encoder not in by_identity for taste in tastes):
+        found = "the encoder of this taste isn't loaded" if tastes else "no --taste"
+        raise GenerateError(
+            f"Cannot add --words {arguments.words}: {found}; expected a taste and the encoder that it was learned "
+            "with. Name them with --taste and --encoder."
+        )
+    for taste in tastes:
+        encoder = by_identity[taste.encoder]
+        prompt = prompt_in_words(prompt, taste, encoder, words_known_by(encoder.name), arguments.words).prompt
+    return prompt
+
+
 def _made(
     arguments: argparse.Namespace,
+    prompt: str,
     generator: Generator,
     number: int,
     tastes: tuple[tuple[str, float], ...],
@@ -213,7 +239,7 @@ def _made(
     own = generator.defaults
     width, height = arguments.size or (own.size, own.size)
     return Made(
-        arguments.prompt,
+        prompt,
         arguments.negative,
         arguments.seed + number,
         own.steps if arguments.steps is None else arguments.steps,

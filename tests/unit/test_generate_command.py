@@ -118,6 +118,31 @@ def test_a_taste_and_a_user_go_together(folder: Path, home: Path, ppd: PPD) -> N
     assert "Palate strength: 0.5, Palate tastes: 2 taste" in Image.open(home / "one.png").text["parameters"]
 
 
+def test_liked_words_are_in_the_prompt_that_the_picture_names(home: Path, capsys: pytest.CaptureFixture) -> None:
+    encoder = load_encoder("playground")
+    plain, mint = encoder.encode_texts(["a red star", "a red star, mint background"])
+    taste = Taste((mint - plain) * 20, encoder.identity, encoder.name, "mara", 30, prior_variance=1e-4)
+    file = save_taste(taste, home / "mara")
+    asked = [
+        "generate",
+        "a red star",
+        "--steps",
+        "1",
+        "--strength",
+        "0",
+        "--words",
+        "1",
+        "--device",
+        "cpu",
+        "-o",
+        "one",
+    ]
+    assert cli.main([*asked, "--taste", str(file)]) == 0
+    assert Image.open(home / "one.png").text["parameters"].startswith("a red star, mint background\n")
+    assert cli.main(asked) == 2
+    assert "no --taste" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
