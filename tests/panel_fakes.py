@@ -3,7 +3,9 @@
 python tests/panel_fakes.py STORE [PORT]      prints the panel's address, and ends when its standard input is closed
 """
 
+import contextlib
 import hashlib
+import os
 import random
 import sys
 import threading
@@ -213,6 +215,30 @@ def answer_some(store, person="me", number=12, seed=0):
         redder = np.asarray(left)[..., 0].mean() > np.asarray(right)[..., 0].mean()
         ids = store.add_image(left), store.add_image(right)
         store.add(Comparison(person, *ids, "left" if redder else "right"))
+
+
+@contextlib.contextmanager
+def panel_here(folder, people=(), rules=None):
+    """A panel in this process, in a folder of its own, where each of these people gave some answers; gives it."""
+    from palate.ui.panel.server import Panel
+    from palate.ui.panel.studio import Studio
+
+    places = {"PALATE_HOME": str(folder / "home"), "GRADIO_TEMP_DIR": str(folder / "gradio")}
+    before = {name: os.environ.get(name) for name in places}
+    os.environ.update(places)
+    try:
+        panel = Panel(Studio(folder / "store", fake_tools()), port=0, rules=rules)
+        for person, number in people:
+            answer_some(panel.studio.store, person=person, number=number)
+        thread = threading.Thread(target=panel.run, daemon=True)
+        thread.start()
+        yield panel
+        panel.stop()
+        thread.join(30)
+        assert not thread.is_alive()
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 if __name__ == "__main__":

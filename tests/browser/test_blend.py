@@ -1,8 +1,6 @@
 """Three tastes as a triangle under Generate, in a real Chromium: mouse, keyboard, finger, user files, sliders."""
 
-import os
 import runpy
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,25 +28,8 @@ DROP = """([name, bytes]) => {
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """A panel in this process with three people in it."""
-    from palate.ui.panel.server import Panel
-    from palate.ui.panel.studio import Studio
-
-    folder = tmp_path_factory.mktemp("blend")
-    places = {"PALATE_HOME": str(folder / "home"), "GRADIO_TEMP_DIR": str(folder / "gradio")}
-    before = {name: os.environ.get(name) for name in places}
-    os.environ.update(places)
-    studio = Studio(folder / "store", fakes.fake_tools())
-    for person in ("me", "Ada", "Bob"):
-        fakes.answer_some(studio.store, person=person, number=4)
-    panel = Panel(studio, port=0)
-    thread = threading.Thread(target=panel.run, daemon=True)
-    thread.start()
-    yield panel.url
-    panel.stop()
-    thread.join(30)
-    assert not thread.is_alive()
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
+    with fakes.panel_here(tmp_path_factory.mktemp("blend"), [("me", 4), ("Ada", 4), ("Bob", 4)]) as panel:
+        yield panel.url
 
 
 @pytest.fixture

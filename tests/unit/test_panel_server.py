@@ -78,7 +78,19 @@ def test_for_looking_only_nothing_changes_anything():
     for path in ("taste", "people", "answers", "hello"):
         assert knock(HERE, rules=rules, method="POST", path=f"/palate/api/{path}") == "inside"
     assert knock(HERE, rules=rules, path="/palate/api/tastes") == "inside"
-    for path in ("compare", "undo", "answers/delete", "people/forget", "paint", "tastes", "train", "tastes/save"):
+    assert knock(HERE, rules=rules, method="POST", path=f"/palate/api/jobs/{'a1' * 16}/stop") == "inside"
+    assert knock(HERE, rules=rules, path="/palate/api/users/mara.safetensors") == 403
+    for path in (
+        "compare",
+        "undo",
+        "answers/delete",
+        "people/forget",
+        "paint",
+        "tastes",
+        "train",
+        "tastes/save",
+        "jobs/a1/stop",
+    ):
         assert knock(HERE, rules=rules, method="POST", path=f"/palate/api/{path}") == 403
     for path in ("model", "gallery", "gallery/1.png", "train", "train/file/mara.safetensors", "embeddings/mara"):
         assert knock(HERE, rules=rules, path=f"/palate/api/{path}") == 403

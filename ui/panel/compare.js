@@ -144,7 +144,7 @@
 
   // One request at a time; while it runs, answers gather for the next one.
   const talk = () => {
-    if (window.palate.changing) return Promise.resolve();
+    if (window.palate.changing || window.palate.looking()) return Promise.resolve(); // a panel for looking only asks nothing
     asking ??= (async () => {
       for (let first = true; first || outbox.length || !hand.length; first = false) {
         let told;

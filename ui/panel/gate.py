@@ -25,6 +25,7 @@ _API = "/palate/api/"
 # What asks by POST and changes nothing; and what Gradio's page needs to appear.
 _READING = {_API + path for path in ("hello", "taste", "taste/accuracy", "answers", "people", "people/alike")}
 _READING |= {"/gradio_api/queue/join", "/gradio_api/heartbeat"}
+_STOPPING = re.compile(rf"{_API}jobs/[0-9a-f]{{32}}/stop")  # what only who began it knows the number of
 # What the tabs that stay closed ask for: it isn't shared, and asking for the model loads it.
 _CLOSED = re.compile(rf"{_API}(model|gallery|train|embeddings|users)(/|$)")
 
@@ -101,7 +102,9 @@ def _only_looks(scope: Scope) -> bool:
     if scope["type"] == "websocket":
         return False
     path = str(scope.get("path", ""))
-    return path in _READING or (scope.get("method") in ("GET", "HEAD") and not _CLOSED.match(path))
+    if path in _READING or (scope.get("method") == "POST" and _STOPPING.fullmatch(path)):
+        return True
+    return scope.get("method") in ("GET", "HEAD") and not _CLOSED.match(path)
 
 
 async def _refuse(scope: Scope, send: Send, status: int, why: str, ask: bool = False) -> None:

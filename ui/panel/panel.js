@@ -22,7 +22,9 @@
     return Boolean(field) && !(field.matches("input[type=radio], input[type=checkbox]") && key.length === 1);
   };
 
-  const palate = (window.palate = { typing, shown, ask });
+  /** Whether nothing can be changed here: the panel is for looking only. */
+  const looking = () => document.querySelector(".pl-head")?.dataset.looking !== undefined;
+  const palate = (window.palate = { typing, shown, ask, looking });
 
   // A browser tab keeps its key over a reload, so that the same pair comes back.
   const kept = (name, made) => {
@@ -52,7 +54,8 @@
   const listed = (people, person) => {
     const select = document.getElementById("palate-person");
     const names = [...new Set([person, ...people])];
-    const options = [...names.map((name) => new Option(name, name, false, name === person)), new Option("Someone else…", ELSE)];
+    const options = names.map((name) => new Option(name, name, false, name === person));
+    if (!palate.looking()) options.push(new Option("Someone else…", ELSE));
     select.replaceChildren(...options);
     select.value = person;
   };
@@ -147,13 +150,13 @@
     const tab = target.closest("[role=tab][data-tab]");
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (tab && step) {
-      const next = TABS[(TABS.indexOf(tab.dataset.tab) + step + TABS.length) % TABS.length];
+      const all = offered(), next = all[(all.indexOf(tab.dataset.tab) + step + all.length) % all.length];
       event.preventDefault();
       event.stopImmediatePropagation();
       palate.show(next);
       button(next).focus();
-    } else if (!typing(target) && TABS[Number(event.key) - 1] && !(shown() === "compare" && document.body.hasAttribute("data-digits"))) {
-      palate.show(TABS[Number(event.key) - 1]);
+    } else if (!typing(target) && offered()[Number(event.key) - 1] && !(shown() === "compare" && document.body.hasAttribute("data-digits"))) {
+      palate.show(offered()[Number(event.key) - 1]);
     }
   });
 
@@ -166,6 +169,7 @@
     const watch = new MutationObserver(() => {
       if (document.getElementById("palate-stage") === stage || !whole()) return;
       stage = document.getElementById("palate-stage");
+      document.body.toggleAttribute("data-looking", looking());
       theme();
       front();
       palate.use(palate.person());

@@ -30,6 +30,7 @@
       const told = await ask("people", {});
       byId("palate-people-rows").innerHTML = told.rows; // escaped by the panel
       window.palate.times(byId("palate-people-rows"));
+      if (window.palate.looking()) for (const here of byId("palate-people-rows").querySelectorAll(".pl-here")) here.textContent = "shown now";
       const look = () => window.palate.shown() === "people" && !document.activeElement?.closest("#palate-people") && refresh(false);
       if (told.more && again) later = setTimeout(look, LATER);
       byId("palate-alike").innerHTML = (await ask("people/alike", {})).html;

@@ -21,10 +21,8 @@ _OWN = """
     <button type="button" class="pl-button" data-act="save-user"
       title="For PPD: what moves the denoiser itself">As a user file</button>
   </div>
-  <p class="pl-hint">A few numbers, below 1 MB. No pictures and no prompts are inside: who has the file can steer
-  pictures towards what you like, and can't see what you answered. The picture shows the taste's own mark and how good
-  it is, and carries the file: drop it here like the file itself. A user file is for PPD, which moves the denoiser: it fits one
-  model.</p>
+  <p class="pl-hint">A few numbers, below 1 MB: no pictures, no prompts, and nobody can see what you answered. The
+  picture carries the same file: drop it here, or into ComfyUI. A user file moves the denoiser of one model (PPD).</p>
 </section>
 """
 

@@ -124,6 +124,7 @@
     byId("palate-more").hidden = before === null;
     document.querySelector(".pl-answered").hidden = !rows.firstElementChild;
     window.palate.times(rows);
+    if (window.palate.looking()) for (const button of rows.querySelectorAll("[data-change]")) button.disabled = true;
   };
 
   const refresh = window.palateKit.trying(async () => {

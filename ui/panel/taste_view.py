@@ -47,7 +47,7 @@ def taste_shown(data: Learned, subjects: Sequence[Subject] = ()) -> str:
         f"{_strip(data, pictures)}"
         f"{row_of('Most to your taste', data.best, pictures)}{row_of('Least to your taste', data.worst, pictures)}"
         f"{_map(data, pictures)}"
-        '<p class="pl-soft">All of this can be saved as one file and shown to others: '
+        '<p class="pl-soft pl-show-it">All of this can be saved as one file and shown to others: '
         '<button type="button" class="pl-inline" data-show="share">a page to show</button>.</p>'
     )
 
