@@ -20,8 +20,9 @@ NEW_PAIR = """before => {
 class RunningPanel:
     """A panel on the fakes, in a folder of its own; it can be stopped, killed and started again on the same port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: Path | None = None) -> None:
         self.folder = folder
+        self._answers = store or folder / "store"
         self.port = 0
         self.start()
 
@@ -37,7 +38,7 @@ class RunningPanel:
         """Start it and wait until it is there."""
         homes = {"PALATE_HOME": str(self.folder / "home"), "GRADIO_TEMP_DIR": str(self.folder / "gradio")}
         self.process = subprocess.Popen(
-            [sys.executable, str(FAKES), str(self.folder / "store"), str(self.port)],
+            [sys.executable, str(FAKES), str(self._answers), str(self.port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=(self.folder / "errors.txt").open("a"),

@@ -312,17 +312,23 @@ def install_pack(custom_nodes: Path) -> None:
     make_untrained(pack / "adapters" / "playground" / "models")
 
 
-def start(folder: Path, comfyui: Path, python: Path) -> tuple[Host, subprocess.Popen[bytes]]:
-    """Start ComfyUI with everything it writes below `folder`, and wait until it answers."""
+def start(folder: Path, comfyui: Path, python: Path, home: Path | None = None) -> tuple[Host, subprocess.Popen[bytes]]:
+    """Start ComfyUI with everything it writes below `folder`, and wait until it answers.
+
+    Args:
+        folder: Of its own. comfyui, python: As `find_comfyui` gives them.
+        home: PALATE_HOME; None: one below `folder`.
+    """
+    home = home or folder / "home"
     for name in (
         "custom_nodes/palate_probe",
         "probes",
-        "home",
         "models/checkpoints",
         "models/clip_vision",
         "models/text_encoders",
     ):
         (folder / name).mkdir(parents=True)
+    home.mkdir(parents=True, exist_ok=True)
     (folder / "custom_nodes" / "palate_probe" / "__init__.py").write_text(PROBE)
     shutil.copy(Path(__file__).with_name("user_nodes.py"), folder / "custom_nodes")
     install_pack(folder / "custom_nodes")
@@ -330,7 +336,7 @@ def start(folder: Path, comfyui: Path, python: Path) -> tuple[Host, subprocess.P
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = os.environ | {
-        "PALATE_HOME": str(folder / "home"),
+        "PALATE_HOME": str(home),
         "PALATE_PROBES": str(folder / "probes"),
         "PALATE_TRAIN_PYTHON": sys.executable,
         "HF_HUB_OFFLINE": "1",
@@ -344,7 +350,7 @@ def start(folder: Path, comfyui: Path, python: Path) -> tuple[Host, subprocess.P
     log = folder / "comfyui.log"
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=comfyui, env=environment, stdout=out, stderr=subprocess.STDOUT)
-    host = Host(f"http://127.0.0.1:{port}", folder, folder / "home", log)
+    host = Host(f"http://127.0.0.1:{port}", folder, home, log)
     for _ in range(START_LIMIT * 5):
         try:
             host.request("/system_stats")
