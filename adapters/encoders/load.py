@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import EncoderError
+from ..errors import EncoderError, FileFormatError
 from ..places import typed_path
+from ..untrusted import require_short_header, unpickled
 from .encoder import ImageTextEncoder, Tokenize
 from .facts import ClipFacts
 from .layouts import FITTING_FILES, canonical_state
@@ -20,6 +20,7 @@ from .layouts import FITTING_FILES, canonical_state
 __all__ = ["load_encoder", "read_state"]
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+_WHAT = "weights of a CLIP, tensors only"
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -67,14 +68,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
+            require_short_header(path, _WHAT)
             return dict(load_file(str(path)))
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise EncoderError(
-            f"Cannot load {path.name!r}: found a pickle that holds more than tensors; expected tensors only. "
-            "Convert it to safetensors where you trust it."
-        ) from error
-    except Exception as error:  # safetensors and torch raise their own kinds for a broken file
+        loaded = unpickled(path, _WHAT)
+    except FileFormatError as error:
+        raise EncoderError(str(error)) from error
+    except Exception as error:  # safetensors and the system raise their own kinds for a broken file
         raise EncoderError(
             f"Cannot load {path.name!r}: {error}; expected a weights file. Get the file again."
         ) from error

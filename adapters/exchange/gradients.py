@@ -6,7 +6,6 @@ Source: Gallego 2022, Personalizing Text-to-Image Generation via Aesthetic Gradi
 
 from __future__ import annotations
 
-import zipfile
 from os import PathLike
 
 import torch
@@ -16,6 +15,7 @@ from ..errors import EncoderMismatchError, FileFormatError
 from ..files.taste_file import NamedEncoder
 from ..places import typed_path
 from ..taste import Taste
+from ..untrusted import unpickled
 
 __all__ = ["read_aesthetic_gradient"]
 
@@ -39,14 +39,7 @@ def read_aesthetic_gradient(path: str | PathLike[str], encoder: NamedEncoder, di
         EncoderMismatchError: a vector of another width.
     """
     file = typed_path(path)
-    _check_size(file)
-    try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's reader of pickles, which runs nothing, meets broken ones likewise
-        raise FileFormatError(
-            f"Cannot read {file.name!r}: it is damaged, or would run code when loaded; expected {_WHAT}. Nothing in it "
-            "was run."
-        ) from error
+    found = unpickled(file, _WHAT, MAX_FILE)
     vector = _vector(file.name, found)
     if len(vector) != dim:
         raise EncoderMismatchError(
@@ -57,23 +50,8 @@ def read_aesthetic_gradient(path: str | PathLike[str], encoder: NamedEncoder, di
     return Taste(weights, encoder.identity, encoder.name, file.stem, answers=0, prior_variance=STEEPNESS**2 / dim)
 
 
-def _check_size(file: PathLike[str]) -> None:
-    path = typed_path(file)
-    if not path.is_file():
-        raise FileFormatError(f"Cannot read {path.name!r}: there is no such file; expected {_WHAT}.")
-    size = path.stat().st_size
-    try:
-        if zipfile.is_zipfile(path):  # what it unpacks to counts, too
-            with zipfile.ZipFile(path) as archive:
-                size = max(size, sum(one.file_size for one in archive.infolist()))
-    except Exception as error:  # the library meets broken archives with almost any exception
-        raise FileFormatError(f"Cannot read {path.name!r}: it is damaged; expected {_WHAT}.") from error
-    if size > MAX_FILE:
-        raise FileFormatError(f"Cannot read {path.name!r}: it holds {size:,} bytes; expected {_WHAT}, about 4 KB.")
-
-
 def _vector(name: str, found: object) -> Tensor:
-    if not isinstance(found, Tensor) or found.layout != torch.strided or found.is_meta or not found.is_floating_point():
+    if not isinstance(found, Tensor) or not found.is_floating_point():
         raise FileFormatError(f"Cannot read {name!r}: it holds {type(found).__name__}; expected {_WHAT}.")
     shape = tuple(found.shape)
     if found.ndim not in (1, 2) or not 0 < found.numel() <= MAX_WIDTH or (found.ndim == 2 and shape[0] != 1):

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 
-import torch
 from torch import Tensor
 
 from ..errors import FileFormatError, ShapeError
 from ..places import typed_path
 from ..taste.shares import wilson_interval
+from ..untrusted import unpickled
 
 __all__ = ["Contest", "aesthetic_head", "agreement_with_prompts", "contest"]
 
@@ -72,18 +72,14 @@ def aesthetic_head(path: str | PathLike[str]) -> tuple[Tensor, float]:
         FileFormatError: something else; nothing in it is run.
     """
     file = typed_path(path)
-    if not file.is_file() or file.stat().st_size > MAX_FILE:
-        raise FileFormatError(
-            f"Cannot read {file.name!r}: found no such file, or a far too large one; expected {_WHAT}."
-        )
+    state = unpickled(file, _WHAT, MAX_FILE)
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
         numbers = sorted({int(name.split(".")[1]) for name in state})
         layers = [(state[f"layers.{n}.weight"].double(), state[f"layers.{n}.bias"].double()) for n in numbers]
         weights, constant = layers[0]
         for weight, bias in layers[1:]:
             weights, constant = weight @ weights, weight @ constant + bias
         (row,), (last,) = weights, constant
-    except Exception as error:  # torch and broken files meet in many ways
+    except Exception as error:  # names, kinds and shapes of something else, in any combination
         raise FileFormatError(f"Cannot read {file.name!r}: it is something else; expected {_WHAT}.") from error
     return row.float(), float(last)

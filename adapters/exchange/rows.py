@@ -57,6 +57,8 @@ def answer_of(row: Mapping[str, Any], picture: Callable[[Any], Picture]) -> Fore
             return Foreign((picture(row[left]), picture(row[right])), outcome, (), *about, seeds)
     for images, ranks in _SETS:
         if isinstance(row.get(images), (list, tuple)) and row.get(ranks) is not None:
+            if not 2 <= len(row[images]) <= MOST:  # before anybody looks for a hundred thousand files
+                raise FileFormatError(f"it has {len(row[images])} images; expected 2 to {MOST}, and a rank for each")
             return _ranked([picture(cell) for cell in row[images]], row[ranks], ranks == "human_preference", about)
     known = ", ".join(str(name)[:20] for name in list(row)[:8])
     raise FileFormatError(f"its columns are {known or 'none'}; expected chosen and rejected, or another known way")
@@ -91,8 +93,8 @@ def _outcome(row: Mapping[str, Any]) -> str | None:
 
 
 def _ranked(images: Sequence[Picture], ranks: Any, larger_is_better: bool, about: tuple[str, str, str]) -> Foreign:
-    if not isinstance(ranks, (list, tuple)) or len(ranks) != len(images) or not 2 <= len(images) <= MOST:
-        raise FileFormatError(f"it has {len(images)} images; expected 2 to {MOST}, and a rank for each")
+    if not isinstance(ranks, (list, tuple)) or len(ranks) != len(images):
+        raise FileFormatError(f"it has {len(images)} images; expected a rank for each")
     numbers = [(-1.0 if larger_is_better else 1.0) * _number(rank) for rank in ranks]
     if len(images) == 2:
         outcome = "left" if numbers[0] < numbers[1] else "right" if numbers[1] < numbers[0] else "tie"

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FileFormatError
-from .foreign import Foreign, Lost, picture_in, within
+from .foreign import MAX_PICTURE, Foreign, Lost, picture_in, within
 from .rows import answer_of
 
 __all__ = ["caption_of", "pictures_of", "read_source"]
 
 MAX_LINE = 1 << 22  # characters
+MOST_PACKED = 100  # bytes for one; pictures don't shrink at all, prompts to a tenth
 MAX_JSON = 1 << 28  # bytes of a list in one piece
 _BEST = ("chosen", "winner", "winners", "win", "preferred", "good")
 _REST = ("rejected", "loser", "losers", "lose", "dispreferred", "bad")
@@ -149,12 +150,30 @@ def _parquet(file: Path) -> Rows:
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(file) as table:
-            for batch in table.iter_batches(batch_size=16):
+            _require_little_packed(table.metadata)
+            # Rows may hold pictures of 64 MB, and one that is repeated takes nothing in the file.
+            for batch in table.iter_batches(batch_size=2, use_threads=False):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"row {number}", row
+    except FileFormatError as error:
+        yield "all", {"broken": error}
     except (ArrowException, OSError, ValueError) as error:
         yield f"after row {number}", {"broken": FileFormatError(f"it is damaged or no parquet ({error})")}
+
+
+def _require_little_packed(metadata: Any) -> None:
+    """Refuse a column that unpacks to far more than pictures or prompts do."""
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for place in range(group.num_columns):
+            column = group.column(place)
+            packed, unpacked = column.total_compressed_size, column.total_uncompressed_size
+            if unpacked > max(MAX_PICTURE, MOST_PACKED * packed):
+                raise FileFormatError(
+                    f"its {column.path_in_schema[:40]!a} unpacks to {unpacked:,} bytes from {packed:,}; expected "
+                    f"at most {MOST_PACKED} times as many"
+                )
 
 
 _READERS: dict[str, Callable[[Path], Rows]] = {

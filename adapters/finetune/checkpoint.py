@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from ..errors import FineTuneError
+from ..errors import FileFormatError, FineTuneError
+from ..untrusted import unpickled
 
 __all__ = ["forget_checkpoint", "only_training", "read_checkpoint", "write_checkpoint"]
 
@@ -93,8 +94,8 @@ def read_checkpoint(folder: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for what isn't a checkpoint
+        state = unpickled(file, "a training's checkpoint")
+    except FileFormatError as error:
         raise FineTuneError(
             f"Cannot go on from {file}: it is damaged or no checkpoint. Delete it, or choose another name."
         ) from error

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import SteeringError
+from ..errors import FileFormatError, SteeringError
+from ..untrusted import require_short_header
 
 __all__ = ["UNET", "Shapes", "checkpoint_family", "read_shapes"]
 
@@ -36,8 +37,11 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        require_short_header(path, _EXPECTED)
         with safe_open(str(path), framework="pt") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except FileFormatError as error:
+        raise SteeringError(str(error)) from error
     except (SafetensorError, OSError, ValueError) as error:
         raise _refused(path, _looks_like(path, error)) from error
 

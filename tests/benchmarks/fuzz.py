@@ -2,13 +2,16 @@
 
     python tests/benchmarks/fuzz.py --files 100000 --seed 0
 
-prints one line a format: files, how many were read all the same, seconds, and the most memory. Anything but a named
-error stops it with the file that did it. `tests/unit/test_fuzz.py` runs the same with few files.
+prints one line a format: mutated files, how many were read all the same, seconds, hostile files made by hand
+(`hostile.py`), and the most memory that one read took. Anything but a named error, and more memory than the format may
+have, stops it with the file that did it. `tests/unit/test_fuzz.py` runs the same with few files.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import json
 import os
 import random
@@ -17,13 +20,17 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from palate.adapters.errors import PreferenceError
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import hostile
 
 MEMORY = 2 << 30  # bytes that a reader may have beside what the libraries take
 INTERESTING = (b"\0", b"\xff", b"{", b"}", b'"', b"[", b"]", b":", b",", b"9999999999", b"-1", b"1e999", b"NaN", b"../")
@@ -31,20 +38,33 @@ INTERESTING = (b"\0", b"\xff", b"{", b"}", b'"', b"[", b"]", b":", b",", b"99999
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of file. name, ending; seeds: Good files' bytes; read: Reads one, given its path."""
+    """One kind of file.
+
+    Attributes:
+        name, ending: Of the format.
+        seeds: Good files' bytes.
+        read: Reads one, given its path.
+        hostile: Hand-made files, by what they are.
+        most: MB that a read may take at its height, beside four times the file.
+    """
 
     name: str
     ending: str
     seeds: tuple[bytes, ...]
     read: Callable[[Path], Any]
+    hostile: Callable[[], hostile.Hostile] = field(default=lambda: iter(()))
+    most: int = 64
 
 
 def formats(folder: Path) -> list[Format]:
     """All that Palate reads of other people's."""
     from palate.adapters.comparisons import read_image
-    from palate.adapters.exchange import facts_of_picture, read_aesthetic_gradient, read_source
+    from palate.adapters.encoders.load import read_state
+    from palate.adapters.exchange import aesthetic_head, facts_of_picture, read_aesthetic_gradient, read_source
     from palate.adapters.files import describe, load_embedding, load_ppd, load_taste, load_user
     from palate.adapters.files.lora_file import load_lora_file
+    from palate.adapters.ppd.ip_file import read_ip_state
+    from palate.adapters.steering.checkpoint_kind import read_shapes
 
     def rows(file: Path) -> None:
         for _ in read_source(file):
@@ -58,20 +78,43 @@ def formats(folder: Path) -> list[Format]:
         identity, name = "e" * 64, "ViT-L-14"
 
     made = _good(folder)
+
+    def weights(name: str, read: Callable[[Path], Any], seed: str = "") -> Format:
+        good = made[seed or name]
+        return Format(name, ".safetensors", (good,), read, lambda: hostile.safetensors(good))
+
+    def pickled(name: str, ending: str, seed: str, read: Callable[[Path], Any]) -> Format:
+        return Format(name, ending, (made[seed],), read, hostile.pickles)
+
+    listed = b"[" + made["lines"].strip().replace(b"\n", b",") + b"]"
+    pngs = lambda: hostile.pngs(made["png"])  # noqa: E731
     return [
-        Format("taste", ".safetensors", (made["taste"],), both),
-        Format("taste in a picture", ".png", (made["carrier"],), both),
-        Format("user", ".safetensors", (made["user"],), load_user),
-        Format("PPD", ".safetensors", (made["ppd"],), load_ppd),
-        Format("embedding", ".safetensors", (made["embedding"],), load_embedding),
-        Format("LoRA", ".safetensors", (made["lora"],), load_lora_file),
-        Format("aesthetic gradient", ".pt", (made["gradient"],), lambda file: read_aesthetic_gradient(file, Clip, 8)),
-        Format("JSON lines", ".jsonl", (made["lines"],), rows),
-        Format("JSON", ".json", (b"[" + made["lines"].strip().replace(b"\n", b",") + b"]",), rows),
-        Format("CSV", ".csv", (b"Winner,Loser\na.png,b.png\nc.png,d.png\n",), rows),
-        Format("parquet", ".parquet", (made["parquet"],), rows),
-        Format("picture", ".png", (made["png"], made["jpeg"], made["webp"], made["gif"]), read_image),
-        Format("picture's own words", ".png", (made["told"], made["graph"]), facts_of_picture),
+        weights("taste", both),
+        Format("taste in a picture", ".png", (made["carrier"],), both, pngs),
+        weights("user", load_user),
+        weights("PPD", load_ppd),
+        weights("embedding", load_embedding),
+        weights("LoRA", load_lora_file),
+        weights("IP-Adapter", lambda file: read_ip_state(str(file), file.name)),
+        weights("CLIP", read_state, "IP-Adapter"),
+        weights("checkpoint", read_shapes, "IP-Adapter"),
+        pickled("aesthetic gradient", ".pt", "gradient", lambda file: read_aesthetic_gradient(file, Clip, 8)),
+        pickled("aesthetic score", ".pth", "head", aesthetic_head),
+        pickled("pickled IP-Adapter", ".bin", "ip", lambda file: read_ip_state(str(file), file.name)),
+        pickled("pickled CLIP", ".pt", "ip", read_state),
+        Format("JSON lines", ".jsonl", (made["lines"],), rows, hostile.lines),
+        Format("JSON", ".json", (listed,), rows, hostile.lines, 256),
+        Format("CSV", ".csv", (b"Winner,Loser\na.png,b.png\nc.png,d.png\n",), rows, hostile.cells, 256),
+        Format("parquet", ".parquet", (made["parquet"],), rows, hostile.parquets, 256),
+        Format(
+            "picture",
+            ".png",
+            (made["png"], made["jpeg"], made["webp"], made["gif"]),
+            read_image,
+            lambda: hostile.pictures(made["png"]),
+            1200,  # of the largest that is allowed, 8192 x 8192
+        ),
+        Format("picture's own words", ".png", (made["told"], made["graph"]), facts_of_picture, pngs, 128),
     ]
 
 
@@ -106,41 +149,6 @@ def mutated(seeds: tuple[bytes, ...], rng: random.Random) -> bytes:
     return bytes(data)
 
 
-def hostile(good: bytes) -> Iterator[tuple[str, bytes]]:
-    """Hand-made safetensors files: bombs, lies about lengths, overlaps, keys twice, shapes of 1e9 elements."""
-    length = int.from_bytes(good[:8], "little")
-    header, body = json.loads(good[8 : 8 + length]), good[8 + length :]
-    name = next(key for key in header if key != "__metadata__")
-    entry = header[name]
-
-    def packed(told: Any, data: bytes = body) -> bytes:
-        text = told if isinstance(told, bytes) else json.dumps(told).encode()
-        return len(text).to_bytes(8, "little") + text + data
-
-    yield "header of 2^63 bytes", (2**63).to_bytes(8, "little") + good[8:]
-    yield "header of 900 MB said", (900 << 20).to_bytes(8, "little") + good[8:]
-    yield "header of 5 MB of spaces", packed(b"{" + b" " * (5 << 20) + b"}")
-    yield "nesting", packed(b'{"a":' * 50_000 + b"1" + b"}" * 50_000)
-    yield "shape of 1e9 elements", packed(header | {name: entry | {"shape": [10**9]}})
-    yield "shape of 1e18 elements", packed(header | {name: entry | {"shape": [10**9, 10**9]}})
-    yield "negative shape", packed(header | {name: entry | {"shape": [-1]}})
-    yield "shape of text", packed(header | {name: entry | {"shape": ["8"]}})
-    yield "wrong dtype", packed(header | {name: entry | {"dtype": "BOOL"}})
-    yield "unknown dtype", packed(header | {name: entry | {"dtype": "OBJECT"}})
-    yield "offsets outside", packed(header | {name: entry | {"data_offsets": [0, 10**12]}})
-    yield "offsets backwards", packed(header | {name: entry | {"data_offsets": [8, 0]}})
-    yield "overlapping", packed(header | {"again": entry})
-    yield "keys twice", packed(json.dumps(header)[:-1].encode() + b"," + json.dumps({name: entry})[1:].encode())
-    yield "metadata of numbers", packed(header | {"__metadata__": {"format": 1}})
-    yield "metadata of 2 MB", packed(header | {"__metadata__": header["__metadata__"] | {"person": "x" * (2 << 20)}})
-    yield "no tensors", packed({"__metadata__": header["__metadata__"]}, b"")
-    yield "tensor called ../../x", packed(header | {"../../x": entry})
-    yield "NaN", packed(header, b"\xff" * len(body))
-    yield "a pickle", b"\x80\x04cos\nsystem\n(S'touch /tmp/palate-was-here'\ntR."
-    yield "a list", packed([1, 2])
-    yield "empty", b""
-
-
 def run(one: Format, files: int, seed: int, folder: Path) -> int:
     """Read so many mutated files, and return how many were read without complaint.
 
@@ -154,6 +162,50 @@ def run(one: Format, files: int, seed: int, folder: Path) -> int:
         file.write_bytes(data)
         read += tried(one, file, f"file {number} of seed {seed}")
     return read
+
+
+def by_hand(one: Format, folder: Path) -> tuple[int, int]:
+    """Read the hostile files of a format; return how many, and the most bytes that one took.
+
+    Raises:
+        AssertionError: as `run`, or a read took more than it may; nothing of a file was run.
+    """
+    file, count, most = folder / f"hostile{one.ending}", 0, 0
+    file.write_bytes(one.seeds[0])
+    tried(one, file, "a good one")  # what is imported at the first read is no read's memory
+    for which, data in one.hostile():
+        file.write_bytes(data)
+        with Height() as height:
+            tried(one, file, which)
+        allowed = (one.most << 20) + 4 * len(data)
+        assert height.grown <= allowed, f"{one.name}, {which}: {height.grown >> 20} MB, allowed {allowed >> 20}"
+        assert not Path(hostile.MARK).exists(), f"{one.name}, {which}: it was run"
+        count, most = count + 1, max(most, height.grown)
+    return count, most
+
+
+class Height:
+    """How much more memory this process had meanwhile than before; 0 where Linux doesn't say."""
+
+    grown = 0
+
+    def __enter__(self) -> Height:
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)  # else a read may have what others left
+            Path("/proc/self/clear_refs").write_text("5")  # the height is counted anew
+        self._before = self._said("VmRSS")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.grown = max(0, self._said("VmHWM") - self._before)
+
+    @staticmethod
+    def _said(name: str) -> int:
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith(f"{name}:"):
+                    return int(line.split()[1]) << 10
+        return 0
 
 
 def tried(one: Format, file: Path, which: str) -> bool:
@@ -201,15 +253,14 @@ def _good(folder: Path) -> dict[str, bytes]:
         "taste": save_taste(taste, folder / "taste.safetensors"),
         "carrier": save_taste_picture(taste, folder / "taste.png"),
         "user": save_user(user, folder / "user.safetensors"),
-        "ppd": save_ppd(ppd, folder / "ppd.safetensors"),
+        "PPD": save_ppd(ppd, folder / "ppd.safetensors"),
         "embedding": save_embedding(
             PortableEmbedding({"clip_l": torch.randn(2, 8)}), folder / "mara-taste.safetensors"
         ),
-        "lora": save_lora(lora, folder / "lora.safetensors", "sd15", {}),
+        "LoRA": save_lora(lora, folder / "lora.safetensors", "sd15", {}),
     }
     found = {name: file.read_bytes() for name, file in made.items()}
-    torch.save(torch.randn(1, 8), folder / "gradient.pt")
-    found["gradient"] = (folder / "gradient.pt").read_bytes()
+    found |= _pickles()
     rows = [
         {"chosen": "a.png", "rejected": "b.png", "prompt": "a star"},
         {"jpg_0": "a.png", "jpg_1": "b.png", "label_0": 1.0, "label_1": 0.0},
@@ -235,6 +286,27 @@ def _good(folder: Path) -> dict[str, bytes]:
     return found
 
 
+def _pickles() -> dict[str, bytes]:
+    """What others save with torch, and the same tensors in safetensors."""
+    import io
+
+    from safetensors.torch import save
+
+    adapter = {"image_proj": {"proj.weight": torch.randn(6, 4)}, "ip_adapter": {}}
+    adapter["ip_adapter"] |= {f"{place}.to_{side}_ip.weight": torch.randn(8, 6) for place in (1, 3) for side in "kv"}
+    head = {f"layers.{n}.{part}": torch.randn(shape) for n in (0, 2) for part, shape in _HEAD[n].items()}
+    found = {}
+    for name, state in (("gradient", torch.randn(1, 8)), ("head", head), ("ip", adapter)):
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        found[name] = buffer.getvalue()
+    found["IP-Adapter"] = save({f"{part}.{name}": v for part, inner in adapter.items() for name, v in inner.items()})
+    return found
+
+
+_HEAD = {0: {"weight": (4, 8), "bias": (4,)}, 2: {"weight": (1, 4), "bias": (1,)}}
+
+
 def _parquet(folder: Path) -> bytes:
     import pyarrow
     import pyarrow.parquet
@@ -256,18 +328,15 @@ def main() -> int:
         folder = Path(place)
         known = formats(folder)
         _limit_memory()
-        print(f"{'format':22}{'files':>9}{'read':>9}{'seconds':>9}{'MB':>7}")
+        print(f"{'format':22}{'files':>9}{'read':>9}{'seconds':>9}{'by hand':>9}{'MB a read':>11}")
         for one in known:
             if given.only not in one.name:
                 continue
-            if one.ending == ".safetensors":
-                for which, data in hostile(one.seeds[0]):
-                    (folder / "hostile.safetensors").write_bytes(data)
-                    tried(one, folder / "hostile.safetensors", which)
+            count, most = by_hand(one, folder)
             began = time.monotonic()
             read = run(one, given.files, given.seed, folder)
-            most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-            print(f"{one.name:22}{given.files:9,}{read:9,}{time.monotonic() - began:9.0f}{most:7,}", flush=True)
+            seconds = time.monotonic() - began
+            print(f"{one.name:22}{given.files:9,}{read:9,}{seconds:9.0f}{count:9}{most >> 20:11,}", flush=True)
     return 0
 
 
