@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
 from typing import Any
 
-import folder_paths
 import torch
 from comfy_api.v0_0_2 import io
-from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..adapters.encoders import ImageTextEncoder
-from ..adapters.errors import NotEnoughAnswersError, StoreError
+from ..adapters.errors import NotEnoughAnswersError
 from ..adapters.files import load_taste, save_taste
-from ..adapters.places import safe_name
 from ..adapters.taste import Taste as LearnedTaste
 from ..adapters.taste import fit_taste
 from ..adapters.taste.person import TEACHING
-from .sockets import (
-    ADVANCED,
-    CATEGORY,
-    TASTES,
-    Encoder,
-    Taste,
-    encoder_input,
-    open_store,
-    person_input,
-    schema,
-    taste_input,
-    tastes_folder,
-)
+from .learning import NONE, STOP, WAIT, answers_mark, blocked, without_answers_input
+from .saved import TASTE_FILES
+from .sockets import ADVANCED, CATEGORY, Encoder, Taste, encoder_input, open_store, person_input, schema, taste_input
 from .vectors import encode_new_images
-
-_LOG = logging.getLogger(__name__)
-_STOP, _WAIT, _NONE = "stop and say so", "skip what follows", "start with none"
 
 
 class PalateFitTaste(io.ComfyNode):
@@ -62,14 +44,7 @@ class PalateFitTaste(io.ComfyNode):
                     tooltip="How strong a taste is expected, up to 1000; smaller is more cautious with few answers. "
                     "0 lets the answers decide.",
                 ),
-                io.Combo.Input(
-                    "without_answers",
-                    optional=True,
-                    options=[_STOP, _WAIT, _NONE],
-                    default=_STOP,
-                    tooltip="What happens while this person has no answers yet: stop with a message; leave out the "
-                    "nodes that need the taste; or start with a taste that prefers nothing, for Choose Pair.",
-                ),
+                without_answers_input("the taste", "a taste that prefers nothing, for Choose Pair"),
                 io.Float.Input(
                     "half_life",
                     optional=True,
@@ -89,10 +64,7 @@ class PalateFitTaste(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, person: str | None = None, **_: Any) -> tuple[tuple[str, int], ...]:
-        # A linked name isn't known here: then everybody's answers count. ComfyUI asks before a run, so a choice that is
-        # made during it is in this fit, and makes the next run fit once more.
-        store = open_store()
-        return tuple((name, store.revision(name)) for name in ([person] if person else store.people()))
+        return answers_mark(person)
 
     @classmethod
     def execute(
@@ -100,7 +72,7 @@ class PalateFitTaste(io.ComfyNode):
         person: str,
         encoder: ImageTextEncoder,
         prior_variance: float = 0.0,
-        without_answers: str = _STOP,
+        without_answers: str = STOP,
         half_life: float = 0.0,
     ) -> io.NodeOutput:
         store = open_store()
@@ -111,13 +83,11 @@ class PalateFitTaste(io.ComfyNode):
                     store, encoder, person, prior_variance=prior_variance or None, half_life=half_life or None
                 )
         except NotEnoughAnswersError:
-            if without_answers == _STOP:
+            if without_answers == STOP:
                 raise
-            if without_answers == _NONE:
-                return io.NodeOutput(_unlearned(encoder, person), 0)
-            return io.NodeOutput(ExecutionBlocker(None), ExecutionBlocker(None))
-        if without_answers == _WAIT and not bool(taste.weights.any()):  # nothing but ties so far
-            return io.NodeOutput(ExecutionBlocker(None), ExecutionBlocker(None))
+            return io.NodeOutput(_unlearned(encoder, person), 0) if without_answers == NONE else blocked(2)
+        if without_answers == WAIT and not bool(taste.weights.any()):  # nothing but ties so far
+            return blocked(2)
         return io.NodeOutput(taste, taste.answers)
 
 
@@ -149,7 +119,7 @@ class PalateSaveTaste(io.ComfyNode):
 
     @classmethod
     def execute(cls, taste: LearnedTaste, name: str) -> io.NodeOutput:
-        path = save_taste(taste, tastes_folder() / f"{safe_name(name)}.safetensors")
+        path = save_taste(taste, TASTE_FILES.path_to_save(name))
         return io.NodeOutput(taste, path.name, ui={"text": [f"Saved as {path.name}"]})
 
 
@@ -168,7 +138,7 @@ class PalateLoadTaste(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=_taste_files(),
+                    options=TASTE_FILES.names(),
                     tooltip="A file in Palate's tastes folder; press R to see new ones.",
                 ),
                 Encoder.Input(
@@ -180,31 +150,15 @@ class PalateLoadTaste(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str, **_: Any) -> tuple[int, int]:
-        info = _taste_path(file).stat()
-        return info.st_mtime_ns, info.st_size
+        return TASTE_FILES.mark(file)
 
     @classmethod
     def execute(cls, file: str, encoder: ImageTextEncoder | None = None) -> io.NodeOutput:
         with torch.inference_mode(False):
-            return io.NodeOutput(load_taste(_taste_path(file), encoder))
+            return io.NodeOutput(load_taste(TASTE_FILES.path(file), encoder))
 
 
 def _unlearned(encoder: ImageTextEncoder, person: str) -> LearnedTaste:
     """A taste that prefers nothing, and knows that it knows nothing."""
     with torch.inference_mode(False):
         return LearnedTaste(torch.zeros(encoder.dim), encoder.identity, encoder.name, person, answers=0)
-
-
-def _taste_files() -> list[str]:
-    try:
-        tastes_folder()
-    except StoreError as error:  # an exception here would keep ComfyUI from loading any of the nodes
-        _LOG.warning("Palate: %s", error)
-        return []
-    files: list[str] = folder_paths.get_filename_list(TASTES)
-    return files
-
-
-def _taste_path(file: str) -> Path:
-    tastes_folder()
-    return Path(folder_paths.get_full_path_or_raise(TASTES, file))

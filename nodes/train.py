@@ -19,7 +19,8 @@ from ..adapters.finetune.losses import LOSSES
 from ..adapters.finetune.process import TrainingProcess
 from ..adapters.finetune.protocol import Event, Finished, Prepared, Sampled, Stepped
 from ..adapters.places import safe_name
-from .sockets import ADVANCED, CATEGORY, open_store, person_input, schema
+from .learning import answers_mark
+from .sockets import ADVANCED, CATEGORY, person_input, schema
 
 _PLAYGROUND, _DEFAULT = "playground", "default"
 _PAUSE = 0.2  # seconds between two looks at the process
@@ -75,10 +76,8 @@ class PalateTrainPreferenceLora(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, person: str | None = None, name: str | None = None, **_: Any) -> object:
-        store = open_store()  # a linked name isn't known here: then everybody's answers count
-        answers = tuple((who, store.revision(who)) for who in ([person] if person else store.people()))
         file = _file(name) if name else None
-        return answers, file in _made and file is not None and not file.exists()
+        return answers_mark(person), file in _made and file is not None and not file.exists()
 
     @classmethod
     async def execute(

@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
 from typing import Any
 
-import folder_paths
 import torch
 from comfy_api.v0_0_2 import io
-from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..adapters.encoders import ImageTextEncoder
-from ..adapters.errors import NotEnoughAnswersError, StoreError
+from ..adapters.errors import NotEnoughAnswersError
 from ..adapters.files import load_user, save_user
-from ..adapters.places import safe_name
 from ..adapters.ppd.model import MOST_PAIRS, PPD, encode_user
 from ..adapters.ppd.user import User as UserEmbedding
 from ..adapters.ppd.user import blend_users
 from ..adapters.ppd.user_encoder import PictureEncoder
-from .sockets import (
-    CATEGORY,
-    USERS,
-    Ppd,
-    User,
-    encoder_input,
-    open_store,
-    person_input,
-    ppd_input,
-    schema,
-    user_input,
-    users_folder,
-)
+from .learning import NONE, STOP, answers_mark, blocked, without_answers_input
+from .saved import USER_FILES
+from .sockets import CATEGORY, Ppd, User, encoder_input, open_store, person_input, ppd_input, schema, user_input
 from .vectors import encode_new_images
+from .weights import weighted, weighted_inputs
 
-_LOG = logging.getLogger(__name__)
-_STOP, _WAIT, _NONE = "stop and say so", "skip what follows", "start with none"
-_MOST_BLENDED, _LARGEST = 4, 10.0
 _MOST_ANSWERS = 256
 
 
@@ -64,14 +47,7 @@ class PalateEncodeUser(io.ComfyNode):
                     max=_MOST_ANSWERS,
                     tooltip="How many of the newest answers count, 1 to 256. Only those that prefer one of two images.",
                 ),
-                io.Combo.Input(
-                    "without_answers",
-                    optional=True,
-                    options=[_STOP, _WAIT, _NONE],
-                    default=_STOP,
-                    tooltip="What happens while this person has no answers yet: stop with a message; leave out the "
-                    "nodes that need the user; or start with nobody, which leaves the model as it is.",
-                ),
+                without_answers_input("the user", "nobody, which leaves the model as it is"),
             ],
             outputs=[
                 User.Output(display_name="user", tooltip="For Apply User, Blend Users and Save User."),
@@ -81,9 +57,7 @@ class PalateEncodeUser(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, person: str | None = None, **_: Any) -> tuple[tuple[str, int], ...]:
-        # As in Fit Taste: a linked name isn't known here, then everybody's answers count.
-        store = open_store()
-        return tuple((name, store.revision(name)) for name in ([person] if person else store.people()))
+        return answers_mark(person)
 
     @classmethod
     def execute(
@@ -92,7 +66,7 @@ class PalateEncodeUser(io.ComfyNode):
         encoder: ImageTextEncoder,
         ppd: PPD,
         answers: int = MOST_PAIRS,
-        without_answers: str = _STOP,
+        without_answers: str = STOP,
     ) -> io.NodeOutput:
         if ppd.image_encoder:  # before any picture is encoded
             encoder.require(ppd.image_encoder, f"the PPD {ppd.name!r}", ppd.image_encoder_name)
@@ -104,11 +78,9 @@ class PalateEncodeUser(io.ComfyNode):
             with torch.inference_mode(False):
                 user = encode_user(store, encoder, person, ppd, answers)
         except NotEnoughAnswersError:
-            if without_answers == _STOP:
+            if without_answers == STOP:
                 raise
-            if without_answers == _NONE:
-                return io.NodeOutput(_nobody(ppd, encoder, person), 0)
-            return io.NodeOutput(ExecutionBlocker(None), ExecutionBlocker(None))
+            return io.NodeOutput(_nobody(ppd, encoder, person), 0) if without_answers == NONE else blocked(2)
         return io.NodeOutput(user, user.pairs)
 
 
@@ -117,25 +89,6 @@ class PalateBlendUsers(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        inputs: list[Any] = []
-        for number in range(1, _MOST_BLENDED + 1):
-            inputs += [
-                User.Input(
-                    f"user_{number}",
-                    optional=number > 2,
-                    tooltip="A user from Encode User, Load User or another Blend Users. All made by one PPD.",
-                ),
-                io.Float.Input(
-                    f"weight_{number}",
-                    optional=number > 2,
-                    default=0.5 if number <= 2 else 0.0,
-                    min=-_LARGEST,
-                    max=_LARGEST,
-                    step=0.05,
-                    tooltip="How much this user counts, -10 to 10. Weights that add up to 1 stay between the users; "
-                    "negative leads away from one; 0 leaves it out.",
-                ),
-            ]
         return schema(
             node_id="PalateBlendUsers",
             display_name="Blend Users",
@@ -143,18 +96,21 @@ class PalateBlendUsers(io.ComfyNode):
             search_aliases=["mix users", "merge user embeddings", "interpolate rewards", "ppd blend"],
             description="Join up to four users of one PPD, each with a weight, negative ones too: two people, or "
             "several rewards. What comes out is a user like any other.",
-            inputs=inputs,
+            inputs=weighted_inputs(
+                User,
+                "user",
+                "A user from Encode User, Load User or another Blend Users. All made by one PPD.",
+                "How much this user counts, -10 to 10. Weights that add up to 1 stay between the users; negative leads "
+                "away from one; 0 leaves it out.",
+                defaults=(0.5, 0.0),
+            ),
             outputs=[User.Output(display_name="user", tooltip="For Apply User and Save User.")],
         )
 
     @classmethod
     def execute(cls, **given: Any) -> io.NodeOutput:
-        users: dict[int, UserEmbedding] = {
-            number: user for number in range(1, _MOST_BLENDED + 1) if (user := given.get(f"user_{number}")) is not None
-        }
         with torch.inference_mode(False):
-            blend = blend_users(list(users.values()), [float(given.get(f"weight_{n}", 0.0)) for n in users])
-        return io.NodeOutput(blend)
+            return io.NodeOutput(blend_users(*weighted(given, "user", 0.0)))
 
 
 class PalateSaveUser(io.ComfyNode):
@@ -186,7 +142,7 @@ class PalateSaveUser(io.ComfyNode):
 
     @classmethod
     def execute(cls, user: UserEmbedding, name: str) -> io.NodeOutput:
-        path = save_user(user, users_folder() / f"{safe_name(name)}.safetensors")
+        path = save_user(user, USER_FILES.path_to_save(name))
         return io.NodeOutput(user, path.name, ui={"text": [f"Saved as {path.name}"]})
 
 
@@ -204,7 +160,9 @@ class PalateLoadUser(io.ComfyNode):
             "weights is refused at once.",
             inputs=[
                 io.Combo.Input(
-                    "file", options=_user_files(), tooltip="A file in Palate's users folder; press R to see new ones."
+                    "file",
+                    options=USER_FILES.names(),
+                    tooltip="A file in Palate's users folder; press R to see new ones.",
                 ),
                 Ppd.Input("ppd", optional=True, tooltip="The PPD it will be used with; checked when connected."),
             ],
@@ -213,13 +171,12 @@ class PalateLoadUser(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str, **_: Any) -> tuple[int, int]:
-        info = _user_path(file).stat()
-        return info.st_mtime_ns, info.st_size
+        return USER_FILES.mark(file)
 
     @classmethod
     def execute(cls, file: str, ppd: PPD | None = None) -> io.NodeOutput:
         with torch.inference_mode(False):
-            return io.NodeOutput(load_user(_user_path(file), ppd))
+            return io.NodeOutput(load_user(USER_FILES.path(file), ppd))
 
 
 def _nobody(ppd: PPD, encoder: ImageTextEncoder, person: str) -> UserEmbedding:
@@ -229,18 +186,3 @@ def _nobody(ppd: PPD, encoder: ImageTextEncoder, person: str) -> UserEmbedding:
         return UserEmbedding(
             tokens, ppd.identity, person=person, encoder=encoder.identity, encoder_name=encoder.name, base=ppd.base
         )
-
-
-def _user_files() -> list[str]:
-    try:
-        users_folder()
-    except StoreError as error:  # an exception here would keep ComfyUI from loading any of the nodes
-        _LOG.warning("Palate: %s", error)
-        return []
-    files: list[str] = folder_paths.get_filename_list(USERS)
-    return files
-
-
-def _user_path(file: str) -> Path:
-    users_folder()
-    return Path(folder_paths.get_full_path_or_raise(USERS, file))
