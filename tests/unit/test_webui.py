@@ -24,7 +24,8 @@ from palate.adapters.taste import Taste
 from palate.ui.webui import extension
 from palate.ui.webui.batches import Batch, LastBatches
 from palate.ui.webui.learning import NO_TASTE, PanelError, PanelProcess, taste_names, taste_path
-from palate.ui.webui.text_engines import Steered, engines_of
+from palate.ui.webui.steered import Steered
+from palate.ui.webui.text_engines import engines_of
 from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -119,11 +120,11 @@ def test_it_moves_as_far_as_everywhere_else(model, parts):
 
 
 def test_prompts_of_a_batch_are_moved_each_by_itself_and_once(model, monkeypatch):
-    from palate.ui.webui import text_engines
+    from palate.ui.webui import steered as steering
 
     on, calls = steered(model), []
-    real = text_engines.adapt_text_weights
-    monkeypatch.setattr(text_engines, "adapt_text_weights", lambda *a, **k: calls.append(a) or real(*a, **k))
+    real = steering.adapt_text_weights
+    monkeypatch.setattr(steering, "adapt_text_weights", lambda *a, **k: calls.append(a) or real(*a, **k))
     both = model.get_learned_conditioning(Prompts(["a red star", "a blue fish"]))
     alone = model.get_learned_conditioning(Prompts(["a blue fish"]))
     torch.testing.assert_close(both[1:], alone, atol=1e-5, rtol=1e-5)
@@ -151,9 +152,7 @@ def test_what_goes_wrong_while_encoding_leaves_the_prompt_as_it_is(model, monkey
     trouble = []
     plain = model.get_learned_conditioning(Prompts(["a red star"]))
     on = steered(model, trouble=trouble)
-    monkeypatch.setattr(
-        "palate.ui.webui.text_engines.adapt_text_weights", MagicMock(side_effect=RuntimeError("no room"))
-    )
+    monkeypatch.setattr("palate.ui.webui.steered.adapt_text_weights", MagicMock(side_effect=RuntimeError("no room")))
     assert torch.equal(model.get_learned_conditioning(Prompts(["a red star"])), plain)
     assert trouble == ["no room"]
     on.end()
@@ -167,6 +166,45 @@ def test_what_does_not_fit_is_named_before_anything_is_changed(model):
     with pytest.raises(SteeringError, match=r"found SimpleNamespace; expected Stable Diffusion 1.5 or SDXL"):
         engines_of(SimpleNamespace())
     assert "get_learned_conditioning" not in vars(model)
+
+
+class Embedder(torch.nn.Module):
+    """Automatic1111's wrapped text encoder, with what reForge adds to it."""
+
+    def __init__(self, layer, layer_idx, limit=None, key="clip_l"):
+        super().__init__()
+        self.wrapped = torch.nn.Module()
+        self.wrapped.transformer = text_model()
+        self.wrapped.transformer.text_model.embeddings.token_embedding.textual_inversion_key = key
+        self.wrapped.layer, self.wrapped.layer_idx = layer, layer_idx
+        self.hijack = SimpleNamespace(fixes=None)
+        if limit is not None:
+            self.minimal_clip_skip = limit
+
+    def encode_with_transformers(self, tokens):
+        raise NotImplementedError
+
+
+def test_each_hosts_clip_skip_is_its_own():
+    """Hidden states are counted from the embeddings, 0, so the next to last is layers - 1 or -2."""
+    layers = len(text_model().text_model.encoder.layers)
+    options = SimpleNamespace(CLIP_stop_at_last_layers=3, sdxl_clip_l_skip=False)
+    small = SimpleNamespace(cond_stage_model=Embedder("last", None))
+    both = SimpleNamespace(embedders=[Embedder("hidden", layers - 1), object()])
+    large = SimpleNamespace(conditioner=both, cond_stage_model=both)
+    one, other = Embedder("hidden", layers - 1, 2), Embedder("hidden", -2, 2, "clip_g")
+    reforge = SimpleNamespace(conditioner=SimpleNamespace(embedders=[one, other]))
+    refiner = SimpleNamespace(conditioner=SimpleNamespace(embedders=[other]), cond_stage_model=other)
+
+    def found(model):
+        return [(one.name, one.clip_skip(), one.norm_skipped) for one in engines_of(model, options)]
+
+    assert found(small) == [("clip_l", 2, True)]
+    assert found(large) == [("clip_l", 1, False)]
+    assert found(reforge) == [("clip_l", 2, False), ("clip_g", 2, False)] and found(refiner) == [("clip_g", 2, False)]
+    options.CLIP_stop_at_last_layers, options.sdxl_clip_l_skip = 1, True
+    assert found(small) == [("clip_l", 0, True)] and found(large) == [("clip_l", 0, False)]
+    assert found(reforge) == [("clip_l", 1, False), ("clip_g", 1, False)]
 
 
 # -- choices

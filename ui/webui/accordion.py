@@ -23,14 +23,14 @@ def accordion(gradio: Any, methods: Sequence[str]) -> tuple[list[Any], Fields]:
     with gradio.Accordion("Palate", open=False):
         with gradio.Row():
             taste = gradio.Dropdown(taste_names(), value=NO_TASTE, label="Taste")
-            refresh = gradio.Button("Refresh the lists")
-        strength = gradio.Slider(0.0, 2.0, value=1.0, step=0.05, label="Strength (0 is off)")
-        method = gradio.Dropdown(["auto", *methods], value="auto", label="Way of steering")
+            strength = gradio.Slider(0.0, 2.0, value=1.0, step=0.05, label="Taste's strength (0 is off)")
+            method = gradio.Dropdown(["auto", *methods], value="auto", label="Way of steering")
         users: list[Any] = []
         if host_takes_users():
             users = _user_inputs(gradio)
         else:
             gradio.Markdown(_NO_USERS)
+        refresh = gradio.Button("Refresh the lists")
     lists = [(taste, taste_names), *([(users[0], user_names), (users[4], ppd_names)] if users else [])]
 
     def refreshed() -> Any:

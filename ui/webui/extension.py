@@ -14,8 +14,9 @@ from ...adapters.steering import METHODS, SteeringSettings
 from .accordion import accordion
 from .batches import Batch, LastBatches
 from .learning import NO_TASTE, taste_path
+from .steered import Steered
 from .tab import palate_tab, prefer_row
-from .text_engines import Steered, engines_of
+from .text_engines import engines_of
 from .user_runs import UserRun
 from .users import ANY_PPD, NOBODY, WantedUser
 
