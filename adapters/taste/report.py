@@ -103,17 +103,22 @@ class LearningReport:
 
 
 def learned_report(
-    store: PreferenceStore, encoder: Encoder, person: str, uncounted: Collection[str] = UNCOUNTED
+    store: PreferenceStore,
+    encoder: Encoder,
+    person: str,
+    uncounted: Collection[str] = UNCOUNTED,
+    half_life: float | None = None,
 ) -> LearningReport:
     """Replay the answers in order, predicting each from those before it (prequential, Dawid 1984).
 
     Args:
         uncounted: Sources of comparisons that are learned from and not predicted. Pairs that were chosen because their
             answer was hard to predict say little about how well a taste predicts others.
+        half_life: As `fit_taste` takes it.
 
     No answers at all is a report with nothing in it, not an error.
     """
-    answers = read_answers(store, encoder, person)
+    answers = read_answers(store, encoder, person, half_life)
     predictions = replay(answers, uncounted)
     hits = [prediction.hit for prediction in predictions]
     count, correct = len(hits), float(sum(hits))
@@ -157,7 +162,7 @@ def measured_taste(
         NotEnoughAnswersError, ShapeError: as `fit_taste` says.
     """
     taste = fit_taste(store, encoder, person, base=base, half_life=half_life)
-    return replace(taste, accuracy=learned_report(store, encoder, person).measured)
+    return replace(taste, accuracy=learned_report(store, encoder, person, half_life=half_life).measured)
 
 
 def _advice(answers: Answers, given: int, better_than_coin: bool) -> Advice:

@@ -8,6 +8,7 @@ from palate.adapters.comparisons import Comparison, PreferenceStore, Ranking
 from palate.adapters.taste import BradleyTerry, learned_report, second_look
 from palate.adapters.taste.enough import advise, expected_accuracy, expected_course
 from palate.adapters.taste.replay import Prediction, learning_curve
+from palate.adapters.taste.report import measured_taste
 from palate.adapters.taste.second_look import left_out, mistake_probabilities
 from palate.adapters.taste.stranger import others_weights
 
@@ -247,3 +248,13 @@ def test_of_a_ranking_nothing_is_looked_at_again(store):
     store.put_vectors("numbers", {f"r{i}": vector for i, vector in enumerate(pictures)})
     store.add_ranking(Ranking("mara", ("r0", "r1", "r2"), (("r2",), ("r1",), ("r0",))))
     assert all(one.comparison.ranking is None for one in second_look(store, Numbers(), "mara"))
+
+
+def test_a_taste_with_a_half_life_is_measured_with_it(store):
+    """Who turned to the opposite half way is foreseen better by what forgets."""
+    day = 86_400.0
+    for k, weights in enumerate((LIKES, -LIKES)):
+        for index, one in enumerate(answers(store, 40, weights, person=f"part {k}", seed=k)):
+            store.add(Comparison("mara", one.left, one.right, one.outcome, created=day * (40 * k + index + 1)))
+    plain, forgetting = (measured_taste(store, Numbers(), "mara", half_life=days).accuracy for days in (None, 5.0))
+    assert forgetting.share > plain.share + 0.1
