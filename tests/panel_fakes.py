@@ -78,8 +78,9 @@ class FakeEncoder:
     has_text = True
 
     def encode_texts(self, texts):
-        """A sentence that ends with a colour is that colour all over."""
-        colours = [np.tile(COLOURS[text.split()[-1]], 4).astype(np.float32) - 127 for text in texts]
+        """A sentence that ends with a colour is that colour all over, any other is grey."""
+        grey = (127, 127, 127)
+        colours = [np.tile(COLOURS.get(text.split()[-1], grey), 4).astype(np.float32) - 127 for text in texts]
         return torch.nn.functional.normalize(torch.tensor(np.stack(colours)), dim=1)
 
     def encode_images(self, images):

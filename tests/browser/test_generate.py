@@ -155,7 +155,25 @@ def test_the_slider_flips_between_painted_pictures_and_asks_nobody(page):
     page.keyboard.press("Home")
     assert shown(page) == [0]
     page.wait_for_timeout(200)
-    assert [url for url in asked if not url.endswith(".png")] == []  # a tile further down may load its picture now
+    # A tile further down may load its picture now, and the typed prompt may get its words.
+    assert [url for url in asked if not url.endswith((".png", "/words"))] == []
+
+
+def test_a_click_says_what_is_liked_in_the_prompt_and_undo_takes_it_back(page, house):
+    part(page, "prompt").fill("a lake")
+    word = page.locator('.pl-word[data-sign="+"]').first
+    text = word.inner_text()
+    word.click()
+    expect(part(page, "prompt")).to_have_value(f"a lake, {text}")
+    expect(page.locator('.pl-word[data-sign="+"]')).to_have_count(0)  # the fake's only kind of words is said now
+    page.keyboard.press("Control+z")
+    expect(part(page, "prompt")).to_have_value("a lake")
+    less = page.locator('.pl-word[data-sign="−"]').first
+    text = less.inner_text()
+    less.focus()
+    page.keyboard.press("Enter")
+    expect(part(page, "negative")).to_have_value(text)
+    assert part(page, "prompt").input_value() == "a lake"
 
 
 def test_pressing_the_picture_shows_it_without_the_taste(page):

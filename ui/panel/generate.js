@@ -18,10 +18,11 @@
         field("moves").textContent = MOVES.user;
         return true;
       },
-      changed: () => keep(),
+      changed: () => (keep(), offerWords()),
       leaning: () => kit.easel.lean(kit.wish()),
-      weighed: () => (keep(), kit.easel.reweigh(kit.wish(), tastes.grid())),
+      weighed: () => (keep(), offerWords(), kit.easel.reweigh(kit.wish(), tastes.grid())),
     });
+    const offerWords = kit.likedWords(form, () => tastes.parts());
     let model = null;
     let whose = null; // the person whose wishes are shown
 
@@ -66,6 +67,7 @@
       if (!kit.person()) return; // it comes with palate:person
       arrive();
       tastes.know(await kit.ask("tastes"));
+      offerWords();
       if (model) return;
       model = await kit.ask("model");
       describe();

@@ -13,7 +13,7 @@ from .answers import PlainRoute, person_of
 from .gallery import Shot
 from .png_text import parameters, png_with_settings
 from .rooms import Rooms
-from .wish import Wish
+from .wish import LONGEST_PROMPT, Wish, parts_of
 
 __all__ = ["generate_routes"]
 
@@ -46,6 +46,10 @@ def _painting(api: APIRouter, rooms: Rooms) -> None:
         person, wish = person_of(body, rooms.studio.person), Wish.read(body)
         owner = f"paint {str(body.get('page', ''))[:64]}"
         return rooms.jobs.start(owner, lambda job: rooms.easel.paint(wish, person, job)).state()
+
+    @api.post("/words")
+    def words(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        return rooms.words.offer(str(body.get("prompt", ""))[:LONGEST_PROMPT], parts_of(body))
 
     @api.get("/jobs/{job_id}")
     def job(job_id: str) -> dict[str, Any]:

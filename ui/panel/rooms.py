@@ -11,6 +11,7 @@ from .easel import Easel
 from .embeddings import Embeddings
 from .gallery import Gallery
 from .jobs import Jobs
+from .liked_words import LikedWords
 from .taste_learned import Looks
 from .taste_pages import Pages
 from .taste_painted import Painted
@@ -31,8 +32,8 @@ class Rooms:
         studio: Store, model and encoder.
 
     Attributes:
-        files, users, blends, gallery, easel, embeddings, choices, jobs, painted, looks, pages, thumbs, trainings: See
-            their modules.
+        files, users, blends, words, gallery, easel, embeddings, choices, jobs, painted, looks, pages, thumbs,
+            trainings: See their modules.
 
     Raises:
         StoreError: Palate's folder can't be written.
@@ -43,6 +44,7 @@ class Rooms:
         self.files = TasteFiles(studio)
         self.users = UserFiles(studio)
         self.blends = Blends(studio, self.files)
+        self.words = LikedWords(studio, self.blends)
         self.gallery = Gallery(palate_home() / "gallery")
         self.easel = Easel(studio, self.blends, self.users, self.gallery)
         self.embeddings = Embeddings(studio, self.blends)

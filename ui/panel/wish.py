@@ -13,7 +13,7 @@ from ...adapters.steering import SteeringSettings
 from .blends import Part
 from .users import DENOISER
 
-__all__ = ["Wish"]
+__all__ = ["LONGEST_PROMPT", "Wish", "parts_of"]
 
 MOST_SEEDS = 8
 MOST_BLENDS = 16
@@ -100,10 +100,7 @@ class Wish:
             prompt=_text(body, "prompt").strip(),
             negative=_text(body, "negative").strip(),
             seeds=tuple(dict.fromkeys(_whole({"seed": seed}, "seed") for seed in _list(body, "seeds") or [1])),
-            parts=tuple(
-                Part(_text(part, "source"), float(_number(part, "weight", 1.0) or 0.0))
-                for part in _list(body, "tastes")
-            ),
+            parts=parts_of(body),
             settings=SteeringSettings(**settings),  # type: ignore[arg-type]
             steps=None if body.get("steps") is None else _whole(body, "steps"),
             guidance=_number(body, "guidance"),
@@ -130,6 +127,17 @@ class Wish:
         if not any(part.weight for part in self.parts):
             return (0.0,)
         return tuple(dict.fromkeys((0.0, self.settings.strength, *STRENGTHS)))
+
+
+def parts_of(body: Mapping[str, Any]) -> tuple[Part, ...]:
+    """Return the tastes with their weights that a page sent.
+
+    Raises:
+        SteeringError: something is of another kind, or can't be used.
+    """
+    return tuple(
+        Part(_text(part, "source"), float(_number(part, "weight", 1.0) or 0.0)) for part in _list(body, "tastes")
+    )
 
 
 def _text(body: Mapping[str, Any], key: str, default: str = "") -> str:
