@@ -19,6 +19,7 @@ from PIL import Image
 
 from ..errors import ComparisonError, ImageError, StoreError
 from ..places import typed_path
+from .answering import answer_offer, change_answer, delete_answer, undo_answer
 from .asked import Asked
 from .comparison import Comparison, Offer, check_outcome, check_person, check_seeds
 from .database import Database
@@ -26,20 +27,9 @@ from .folder import ImageFolder, make_folder
 from .images import encode_png, pixel_hash, read_image
 from .people import PersonAnswers, count_answers, forget_person, people, people_answers, rename_person
 from .ranking import Ranking
-from .rankings import ONE_PER_ANSWER, RANKING, first_of_ranking, insert_ranking, rank_offer, remove_answer, to_ranking
-from .rows import (
-    COMPARISON,
-    OFFER,
-    answered,
-    change_outcome,
-    find_comparison,
-    find_offer,
-    insert_comparison,
-    insert_offer,
-    offer_to_answer,
-    to_comparison,
-    to_offer,
-)
+from .rankings import insert_ranking, rank_offer
+from .reading import newest_comparisons, read_comparisons, read_offers, read_rankings, read_revision
+from .rows import find_offer, insert_comparison, insert_offer, offer_to_answer
 from .vectors import KnownEncoder, count_vectors, first_vectors, known_encoders, read_vectors, write_vectors
 
 __all__ = ["PreferenceStore"]
@@ -191,21 +181,13 @@ class PreferenceStore:
             person: Only this person's; None for everybody's.
             since: Only those created after this time, in seconds since 1970 UTC.
         """
-        query, values = f"SELECT {COMPARISON} FROM comparisons", list[object]()
-        # Only what is asked for: SQLite plans before it knows the values, and would read everybody's rows.
-        for condition, value in (("person = ?", person), ("created > ?", since)):
-            if value is not None:
-                query += (" AND " if values else " WHERE ") + condition
-                values.append(value)
         with self._database.read() as connection:
-            return [to_comparison(row) for row in connection.execute(f"{query} ORDER BY id", values).fetchall()]
+            return read_comparisons(connection, person, since)
 
     def rankings(self, person: str | None = None) -> list[Ranking]:
         """Return the answers over several images, oldest first; one person's, or everybody's."""
-        query, values = ("", ()) if person is None else (" WHERE person = ?", (person,))
         with self._database.read() as connection:
-            rows = connection.execute(f"SELECT {RANKING} FROM rankings{query} ORDER BY id", values).fetchall()
-        return [to_ranking(row) for row in rows]
+            return read_rankings(connection, person)
 
     def count(self, person: str) -> int:
         """Return how many answers say something about this person's taste: all but skipped ones. A ranking is one."""
@@ -217,13 +199,8 @@ class PreferenceStore:
 
         Of a ranking, the first comparison that it implies.
         """
-        query = (
-            f"SELECT {COMPARISON} FROM comparisons WHERE person = :person AND id < :before AND {ONE_PER_ANSWER} "
-            "ORDER BY id DESC LIMIT :count"
-        )
-        wanted = {"person": person, "before": 2**63 - 1 if before is None else before, "count": count}
         with self._database.read() as connection:
-            return [to_comparison(row) for row in connection.execute(query, wanted).fetchall()]
+            return newest_comparisons(connection, person, count, before)
 
     def change(self, comparison_id: int, outcome: str) -> Comparison:
         """Give an answer another outcome, and return it.
@@ -233,33 +210,15 @@ class PreferenceStore:
         """
         check_outcome(outcome)
         with self._database.write() as connection:
-            before = find_comparison(connection, comparison_id)
-            if before is not None and before.ranking is not None:
-                raise ComparisonError(
-                    "Cannot change the answer: it is one of several that a ranking implies; expected an answer about "
-                    "two images. Rank the images again, or delete the ranking."
-                )
-            if before is None:
-                raise ComparisonError(
-                    f"Cannot change the answer: there is no number {comparison_id}; expected one that was not deleted "
-                    "since. Look at the list again."
-                )
-            return change_outcome(connection, before, outcome)
+            return change_answer(connection, comparison_id, outcome)
 
     def undo(self, person: str) -> Comparison | None:
         """Take back this person's latest answer and return it, None when there is none. Its offer is open again.
 
         A ranking is taken back as a whole; returned is the first comparison it implied.
         """
-        query = f"SELECT {COMPARISON} FROM comparisons WHERE person = ? AND {ONE_PER_ANSWER} ORDER BY id DESC LIMIT 1"
         with self._database.write() as connection:
-            row = connection.execute(query, (person,)).fetchone()
-            if row is None:
-                return None
-            comparison = to_comparison(row)
-            connection.execute("UPDATE offers SET comparison = NULL WHERE comparison = ?", (comparison.id,))
-            remove_answer(connection, comparison)
-        return comparison
+            return undo_answer(connection, person)
 
     def delete(self, comparison_id: int) -> Comparison | None:
         """Delete one answer and the offer it came from; return it, None when there is none of this id.
@@ -267,13 +226,7 @@ class PreferenceStore:
         A comparison that a ranking implies takes the whole ranking along.
         """
         with self._database.write() as connection:
-            comparison = find_comparison(connection, comparison_id)
-            if comparison is None:
-                return None
-            for answer in (comparison_id, first_of_ranking(connection, comparison)):
-                connection.execute("DELETE FROM offers WHERE comparison = ?", (answer,))
-            remove_answer(connection, comparison)
-        return comparison
+            return delete_answer(connection, comparison_id)
 
     def people(self) -> list[str]:
         """Return the names of all who answered, sorted."""
@@ -306,8 +259,7 @@ class PreferenceStore:
         Adding, changing, undoing and deleting answers raise it; offers and skipped pairs don't.
         """
         with self._database.read() as connection:
-            row = connection.execute("SELECT revision FROM revisions WHERE person = ?", (person,)).fetchone()
-        return int(row[0]) if row else 0
+            return read_revision(connection, person)
 
     # Offers: images that were shown and not decided yet
 
@@ -357,16 +309,8 @@ class PreferenceStore:
             open_only: Only the undecided ones.
             source: Only those of this source, and of its parts: "panel" also gives "panel:random".
         """
-        whose = "" if person is None else "person = :person AND"
-        query = (
-            f"SELECT {OFFER} FROM offers WHERE {whose} "
-            f"{'comparison IS NULL AND' if open_only else ''} "
-            "(:source IS NULL OR source = :source OR substr(source, 1, length(:source) + 1) = :source || ':') "
-            "ORDER BY created, rowid"
-        )
-        wanted = {"person": person, "source": source}
         with self._database.read() as connection:
-            return [to_offer(row) for row in connection.execute(query, wanted).fetchall()]
+            return read_offers(connection, person, open_only, source)
 
     @property
     def asked(self) -> Asked:
@@ -386,13 +330,7 @@ class PreferenceStore:
         """
         check_outcome(outcome)
         with self._database.write() as connection:
-            offer = offer_to_answer(connection, offer_id, many=False)
-            before = None if offer.comparison is None else find_comparison(connection, offer.comparison)
-            if before is None:
-                comparison = insert_comparison(connection, answered(offer, outcome, seconds))
-                connection.execute("UPDATE offers SET comparison = ? WHERE id = ?", (comparison.id, offer.id))
-                return comparison
-            return change_outcome(connection, before, outcome, seconds)
+            return answer_offer(connection, offer_id, outcome, seconds)
 
     def rank(
         self,
