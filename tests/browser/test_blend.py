@@ -134,6 +134,22 @@ def test_a_dropped_user_file_is_a_corner_and_the_denoiser_follows(page, tmp_path
     expect(page.locator(".pl-blend .pl-trouble")).to_contain_text("A user file only moves the denoiser")
 
 
+def test_four_answers_and_the_pictures_change(page):
+    page.goto(page.url.replace("#generate", "#compare"))
+    page.evaluate("() => window.palate.use('Newcomer')")
+    before = ""
+    for _ in range(4):
+        before = driving.next_pair(page, before)
+        expect(page.locator("#palate-try")).to_be_hidden()
+        page.keyboard.press("ArrowLeft")
+    page.get_by_role("button", name="Four answers already change a picture: see it").click()
+    expect(page.locator("#palate-page-generate")).to_be_visible()
+    rested(page)
+    told = used(page)
+    assert (told["method"], told["tastes"][0]["source"]) == ("user", "person:Newcomer")
+    expect(part(page, "moves")).to_contain_text("four are enough")
+
+
 def test_on_a_phone_the_picture_stays_in_sight_beside_the_triangle(browser, address):
     context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     context.set_default_timeout(driving.WAIT)

@@ -4,9 +4,28 @@
   const kit = window.palateKit;
   const soon = window.requestIdleCallback ?? ((work) => setTimeout(work, 50));
   const place = (id) => document.getElementById(id);
+  const ENOUGH = 20; // answers from which steering the prompt knows enough, too
   let drawn = ""; // what the plot shows
   let latest = null;
   let moving = 0; // the slider is being moved: what the panel says of it is from before
+
+  const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
+  const bar = (name, share, mark) => [
+    kit.make("span", { textContent: name, className: mark }),
+    Object.assign(kit.make("i", { className: mark }), { style: `--share:${Math.min(Math.max(2 * share - 1, 0), 1)}` }),
+    kit.make("b", { textContent: percent(share), className: mark }),
+  ];
+  /** Two small plots: this taste beside the average of others, and how often the left one was chosen. */
+  const beside = (live) => {
+    const rows = live.own === null || live.others === null ? [] : [kit.make("div", { className: "pl-versus", role: "group", "aria-label": "Choices foreseen, from a coin’s 50 % up" }, kit.make("small", { textContent: "all choices so far, foreseen by" }), ...bar("your taste", live.own, "pl-own"), ...bar("others’ average", live.others, ""))];
+    if (live.left !== null) {
+      const told = live.leans ? `You lean to the ${live.leans}: look at both.` : "No leaning to one side.";
+      const dot = Object.assign(kit.make("i"), { style: `--at:${percent(live.left).replace("\u00a0", "")}` });
+      rows.push(kit.make("div", { className: `pl-leaning${live.leans ? " pl-own" : ""}`, role: "img", title: told, "aria-label": `Left chosen in ${percent(live.left)}. ${told}` }, kit.make("span", { textContent: `left ${percent(live.left)}` }), dot, kit.make("span", { textContent: percent(1 - live.left) + " right" })));
+      if (live.leans) rows.push(kit.make("p", { textContent: told }));
+    }
+    return rows;
+  };
 
   const write = (id, text) => place(id) && place(id).textContent !== text && (place(id).textContent = text);
 
@@ -19,6 +38,11 @@
     drawn = wanted;
     write("palate-advice", live.advice || "\u00a0");
     place("palate-advice").classList.toggle("pl-enough", live.enough);
+    const plots = JSON.stringify([live.own, live.others, live.left, live.leans]);
+    if (place("palate-beside").dataset.drawn !== plots) place("palate-beside").replaceChildren(...beside(live));
+    place("palate-beside").dataset.drawn = plots;
+    place("palate-try").hidden = !live.try;
+    write("palate-try", latest.answers < ENOUGH ? "Four answers already change a picture: see it" : "Paint with your taste");
     write("palate-variety", live.variety ? `What you were shown lately is ${live.variety}` : "\u00a0");
     const look = place("palate-look");
     look.hidden = !live.slips || Boolean(window.palateLook?.open());
@@ -26,6 +50,7 @@
     if (!moving) place("palate-surprise").value = latest.wanted.surprise;
   };
 
+  document.addEventListener("click", (event) => event.target.closest?.("#palate-try") && kit.tryNow());
   document.addEventListener("palate:told", (event) => {
     latest = event.detail;
     soon(draw);

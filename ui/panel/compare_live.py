@@ -25,6 +25,7 @@ __all__ = ["Live"]
 
 SHOWN = 30  # answers whose pictures are what was shown lately
 EVER = 300  # answers whose pictures are what was shown at all
+FEW = 4  # answers that a PPD makes a person's pictures from
 FIRST_SLIPS = 30  # answers before any of them is called a slip
 MOST_SLIPS = 10
 
@@ -56,6 +57,11 @@ class Live:
         return {
             "curve": [] if report is None else [list(point) for point in report.curve],
             "ceiling": None if report is None else report.ceiling,
+            "left": None if report is None else report.left_share,
+            "leans": "" if report is None else report.leans,
+            "own": None if report is None or report.stranger_accuracy is None else report.accuracy,
+            "others": None if report is None else report.stranger_accuracy,
+            "try": answers >= FEW,
             "advice": report.advice if report is not None and answers >= FIRST_LOOK else "",
             "enough": report is not None and report.enough,
             "variety": "" if share is None else in_words(share),

@@ -63,6 +63,7 @@ def _live() -> str:
         '<aside class="pl-live" aria-label="How well your taste is known">'
         '<p role="status" id="palate-status">&nbsp;</p><div class="pl-meter"><i></i></div>'
         '<div id="palate-plot"></div><p id="palate-advice">&nbsp;</p>'
+        '<div id="palate-beside"></div><button type="button" class="pl-quiet" id="palate-try" hidden></button>'
         '<button type="button" class="pl-quiet" id="palate-look" hidden></button>'
         '<label class="pl-surprise" for="palate-surprise"><span>Surprise me</span>'
         '<input type="range" id="palate-surprise" min="0" max="1" step="0.1" value="0" '

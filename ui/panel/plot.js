@@ -45,7 +45,10 @@
     const near = (share) => last && Math.abs(y(share) - y(last[1])) < 11; // two numbers on top of each other say nothing
     level(0.5, near(0.5) ? "" : "50 %", { style: "stroke: var(--pl-line)" });
     if (ceiling !== null) level(ceiling, near(ceiling) ? "" : percent(ceiling), { style: "stroke: var(--pl-soft)", "stroke-dasharray": "3 4" });
-    if (!last) return svg;
+    if (!last) {
+      svg.append(draw("text", { x: (width - MARGIN.right) / 2, y: y(0.5) - 12, "text-anchor": "middle", style: "fill: var(--pl-soft)" }, "how well your choices are foreseen"));
+      return svg;
+    }
 
     const line = sound.map((one) => [x(one[0]), y(one[1])]);
     const high = sound.map((one) => [x(one[0]), y(one[3])]);

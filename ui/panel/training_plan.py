@@ -37,8 +37,9 @@ class Plan:
     worth: str
 
 
-def plan_of(store: PreferenceStore, person: str, loss: str) -> Plan | None:
+def plan_of(store: PreferenceStore, person: str, loss: str, model: str) -> Plan | None:
     """Return the plan; None where there is nothing to train on."""
+    from ...adapters.finetune.memory import denoiser_of
     from ...adapters.finetune.pairs import pairs_of, split_pairs
     from ...adapters.finetune.settings import TrainSettings
 
@@ -47,7 +48,8 @@ def plan_of(store: PreferenceStore, person: str, loss: str) -> Plan | None:
     except NotEnoughAnswersError:
         return None
     kept, held = split_pairs(pairs)
-    settled = TrainSettings(loss=loss).settled(len(kept))
+    known = denoiser_of(model)
+    settled = TrainSettings(loss=loss).suited(known[0] if known else {}).settled(len(kept))
     steps, batch, rank = settled.steps or 1, settled.batch or 1, settled.rank or 1
     needed = enough_to_tell(len(held))
     sure = None if needed is None else needed / len(held)

@@ -65,7 +65,7 @@ class Trainings:
             trouble = ""
         except PreferenceError as error:
             trouble = str(error)
-        found = plan_of(self._studio.store, person, loss)
+        found = plan_of(self._studio.store, person, loss, self._studio.tools.model)
         told: dict[str, Any] = {"person": person, "model": Path(tools.model).stem or tools.model, "trouble": trouble}
         if found is not None:
             told |= asdict(found)
@@ -100,7 +100,7 @@ class Trainings:
         TrainSettings(loss=loss, **given)  # says what makes no sense
         pairs_of(self._studio.store, person)
         self._studio.tools.trainer()
-        plan = plan_of(self._studio.store, person, loss)
+        plan = plan_of(self._studio.store, person, loss, self._studio.tools.model)
         before = None if anew else self._stopped(person, loss)
         with self._lock:
             if self._job is not None and self._now.get("state") == WORKING:
