@@ -18,7 +18,7 @@ from .exchange import add_exchange_commands, answer_options
 from .generate import add_generate_command
 from .tastes import add_taste_commands
 from .train_options import add_merge_command, add_train_options
-from .train_ppd import add_ppd_options
+from .train_ppd_options import add_ppd_options
 from .users import add_user_command
 from .wording import add_prompt_command
 
@@ -149,7 +149,7 @@ def _train(train: argparse.ArgumentParser) -> None:
     lora.add_argument("--loss", default="dpo", metavar="NAME", help=LOSSES)
     lora.add_argument("--beta", type=float, default=None, help="pull to the model as it is (default: the paper's)")
     lora.add_argument("--rank", type=int, default=None, help="of the LoRA (default: by the number of answers)")
-    lora.add_argument("--learning-rate", type=float, default=None, help="(default: 1e-4)")
+    lora.add_argument("--learning-rate", type=float, default=None, help="(default: 1e-4; 3e-3 on the playground)")
     lora.add_argument("--steps", type=int, default=None, help="(default: by the number of answers)")
     lora.add_argument("--batch", type=int, default=None, help="pairs at a time (default: up to 8)")
     lora.add_argument("--accumulate", type=int, default=None, help="batches per step (default: 1)")

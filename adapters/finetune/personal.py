@@ -112,6 +112,7 @@ def train_personal_lora(
     judged = prepare(held, pipeline.vae, text, size, step, None, cancelled) if held else None
     pipeline.vae.to("cpu")
     unet = pipeline.unet.to(device)
+    settings = settings.suited(unet.config)
     if settings.full:
         parameters = all_parameters(unet)
     else:

@@ -56,7 +56,7 @@ class Postcards:
         latents: (K, V, C, h, w), scaled as the denoiser takes them.
         vectors: (K, V, D) of the pictures and texts (K, D) of the captions, by the model's CLIP, unit norm.
         tokens: (K + 1, T, H) conditioning of the captions, of the empty one last.
-        measured: (K, V, F) from the pixels, in the order of FEATURES.
+        measured: (K, V, F) from the pixels, in the order of FEATURES; F is 0 for those in a style.
     """
 
     captions: tuple[str, ...]
@@ -123,7 +123,9 @@ def draw_postcards(
     latents = latents.reshape(captions, views, *latents.shape[1:])
     vectors = generator.encoder.encode_images(pictures).reshape(captions, views, -1)
     said = generator.encoder.encode_texts(texts)
-    measured = np.stack([features(picture) for picture in pictures]).reshape(captions, views, -1)
+    # A picture in a style is read as one, not measured as a postcard.
+    seen = [np.zeros(0) if style else features(picture) for picture in pictures]
+    measured = np.stack(seen).reshape(captions, views, seen[0].size)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         tensors = (latents, vectors, said, tokens)

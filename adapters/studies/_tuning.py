@@ -105,6 +105,7 @@ class Workshop:
             name: Says which pairs these are, and whatever else makes a difference beside the settings.
             watch: Gives what is kept of the training beside the LoRA; called at its end.
         """
+        settings = settings.suited(self._unet.config)
         key = f"{name}/{self.generator.name}/{self._precision}/{sorted(asdict(settings).items())}/{len(data)}"
         file = self._file("tuned", key)
         if file is not None and file.is_file():

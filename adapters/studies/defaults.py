@@ -13,10 +13,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 
 import numpy as np
 
+from ..errors import FineTuneError
 from ..finetune.gradients import KnownOfPairs
 from ..finetune.pairs import FEWEST_HELD_OUT, HELD_OUT, MOST_HELD_OUT
 from ..finetune.settings import TrainSettings
@@ -24,24 +24,26 @@ from ..playground.people import Person, make_people
 from ._bench import cards_of, common_options, opened, parsed
 from ._gains import Gain, gain_of
 from ._minority import doubts_about
-from ._options import positive, some_of
+from ._options import positive
 from ._postcards import Postcards, answered, calibrated_on, pairs_of
 from ._tables import bootstrap_interval, markdown, provenance
 from ._tuning import Tuned, Workshop
 
-__all__ = ["RIVALS", "run"]
+__all__ = ["SETTLED", "rival", "run"]
 
+SETTLED = "as settled"
+_RIVALS = (SETTLED, "mapo", "dpo", "mapo at 0.003", "dpo at 0.003", "cdpo at 0.003")
+_HELP = '"as settled", a loss, or such as "mapo at 0.003"; cdpo doubts each answer by a taste of the others'
+_AT = " at "  # between a loss and its rate
 _CARDS = 16  # that invented people set their noise on; it is set again on the postcards
 
-RIVALS: Mapping[str, TrainSettings] = MappingProxyType(
-    {
-        "as settled": TrainSettings(),
-        "mapo": TrainSettings(loss="mapo"),
-        "cdpo, doubted": TrainSettings(loss="cdpo"),
-        "ten times the rate": TrainSettings(learning_rate=1e-3),
-        "mapo, ten times the rate": TrainSettings(loss="mapo", learning_rate=1e-3),
-    }
-)
+
+def rival(name: str) -> TrainSettings:
+    """Settings by their name: "as settled", or a loss, and at which rate where it isn't the settled one."""
+    if name == SETTLED:
+        return TrainSettings()
+    loss, _, rate = name.partition(_AT)
+    return TrainSettings(loss=loss, learning_rate=float(rate) if rate else None)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -68,7 +70,7 @@ def _trained(
     answers = answered(person, cards, count, random.Random(f"defaults/{options.seed}/{person.name}"))
     held = min(MOST_HELD_OUT, max(FEWEST_HELD_OUT, round(HELD_OUT * count)))
     kept, judged = answers[held:], answers[:held]
-    settings = replace(RIVALS[name], seed=options.seed, steps=options.steps)
+    settings = replace(rival(name), seed=options.seed, steps=options.steps)
     known = KnownOfPairs(None, doubts_about(cards, kept) if settings.loss == "cdpo" else None)
     which = f"defaults/{options.seed}/{person.name}/{len(cards.captions)}/{count}"
     return workshop.train(pairs_of(cards, kept), settings, which, pairs_of(cards, judged), known=known)
@@ -111,6 +113,16 @@ def _report(
     )
 
 
+def _rivals(text: str) -> list[str]:
+    names = [part.strip() for part in text.split("|")]
+    try:
+        for name in names:
+            rival(name)
+    except (FineTuneError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}; expected {_HELP}") from error
+    return names
+
+
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(positive(part) for part in text.split(","))
 
@@ -119,6 +131,6 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = common_options("defaults", __doc__)
     parser.add_argument("--people", type=positive, default=40)
     parser.add_argument("--pairs", type=_numbers, default=(20, 50, 100, 200, 500), metavar="20,50,...")
-    parser.add_argument("--rivals", type=some_of(RIVALS), default=list(RIVALS), metavar="a|b|c")
+    parser.add_argument("--rivals", type=_rivals, default=list(_RIVALS), metavar="a|b|c", help=_HELP)
     parser.add_argument("--steps", type=positive, default=None, help="for all; by default as many as are settled")
     return parsed(parser, argv, {"people": 1, "pairs": (8,), "steps": 2})

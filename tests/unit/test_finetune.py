@@ -469,9 +469,10 @@ def test_from_answers_to_a_file(folder: Path, tmp_path: Path) -> None:
     pairs = grey_pairs(tmp_path)
     told: list[int] = []
     places = tmp_path / "run", tmp_path / "mara"
-    settings = replace(QUICK, size=16)
+    settings = replace(QUICK, size=16, learning_rate=None)
     found = train_personal_lora(folder, pairs, settings, *places, "mara", on_step=lambda one: told.append(one.step))
     assert told == [1, 2, 3, 4, 5, 6] and (found.pairs, found.held_out) == (5, 3)
     _, about = load_lora_file(found.file)
     assert about["palate.person"] == "mara" and about["palate.pairs"] == "8" and "did not see" in found.trained.summary
+    assert float(about["palate.learning_rate"]) == pytest.approx(3e-3)  # a small model's
     assert float(about["palate.held_out_accuracy"]) == pytest.approx(found.trained.best.accuracy, abs=1e-4)

@@ -19,7 +19,7 @@ from palate.adapters.finetune.lora import add_lora, load_lora, lora_of
 from palate.adapters.finetune.noising import Noising, noising_of
 from palate.adapters.finetune.optimizer import make_optimizer
 from palate.adapters.finetune.prepared import Batch, Prepared
-from palate.adapters.finetune.settings import TrainSettings
+from palate.adapters.finetune.settings import TrainSettings, lora_rate
 from palate.adapters.finetune.several import Several
 from palate.adapters.finetune.step import Denoiser
 from palate.adapters.finetune.weights import Kept, all_parameters, state_of
@@ -186,6 +186,17 @@ def test_full_fine_tuning_has_the_papers_rate() -> None:
     settled = TrainSettings(full=True, batch=4, accumulate=8).settled(500, processes=2)
     assert settled.learning_rate == pytest.approx(6.4e-7) and settled.warmup == 0.25
     assert TrainSettings().settled(500).learning_rate == 1e-4
+
+
+def test_a_small_models_lora_takes_larger_steps() -> None:
+    """Stable Diffusion's 320 channels and transformers 1e-4, the playground's 64 3e-3, half-way in between the mean."""
+    wide, small, tiny = ({"block_out_channels": [channels, 999]} for channels in (320, 64, 8))
+    rates = [TrainSettings().suited(config).learning_rate for config in (wide, {}, small, tiny)]
+    assert rates == pytest.approx([1e-4, 1e-4, 3e-3, 3e-3])
+    middle = {"block_out_channels": [(320 * 64) ** 0.5]}
+    assert lora_rate(middle) == pytest.approx((1e-4 * 3e-3) ** 0.5)
+    assert TrainSettings(learning_rate=0.5).suited(small).learning_rate == 0.5
+    assert TrainSettings(full=True).suited(small).learning_rate is None
 
 
 # -- averages, optimisers, precision

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
-
 import pytest
+from palate.adapters.finetune.settings import TrainSettings
 from palate.adapters.steering import Generator
 from palate.adapters.studies import _bench, defaults
 from palate.adapters.studies._gains import Gain
-from palate.adapters.studies._options import some_of
 from palate.adapters.studies._tuning import Tuned
 
 
@@ -33,6 +31,13 @@ def test_rivals_train_and_are_judged(capsys, monkeypatch: pytest.MonkeyPatch) ->
     assert seen == [5, 3] and "| 8 | mapo |" in capsys.readouterr().out
 
 
-def test_an_unknown_rival_is_named() -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="expected some of as settled"):
-        some_of(defaults.RIVALS)("best")
+def test_a_rival_is_a_loss_and_its_rate() -> None:
+    assert defaults.rival("mapo at 0.003") == TrainSettings(loss="mapo", learning_rate=0.003)
+    assert defaults.rival(defaults.SETTLED) == TrainSettings()
+
+
+@pytest.mark.parametrize("name", ["best", "mapo at once"])
+def test_an_unknown_rival_is_named(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        defaults.run(["--rivals", name])
+    assert name in capsys.readouterr().err
