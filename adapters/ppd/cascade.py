@@ -24,7 +24,7 @@ from .attention import attend
 from .diffusers import Branch
 from .layers import LayerShape
 from .model import PPD
-from .processors import ConstantAnswer, UserProcessor, Window, WithUser, halves_of, put_on
+from .processors import Window, WithUser, acting, put_answers
 from .user import User, require_use
 
 __all__ = ["cascade_branch", "cascade_layers", "cascade_width", "use_user_in_cascade"]
@@ -88,22 +88,9 @@ def use_user_in_cascade(
     """
     require_use(strength, start_percent, end_percent)
     ppd.fits(cascade_layers(unet), cascade_width(unet))
-    if user is None:
-        yield
-        return
-    ppd.takes(user)
-    halves = halves_of(user, guidance).flip(0)
-    if strength == 0.0 or not bool(halves.any()):
-        yield
-        return
     window = Window(start_percent, end_percent, 1.0, "timestep_ratio")
-    answers = [ConstantAnswer(ppd, place, halves, strength, window) for place in range(len(ppd.attention.layers))]
-    watch = unet.register_forward_pre_hook(window.look, with_kwargs=True)
-    try:
-        with put_on(unet, ppd, lambda place, inner: UserProcessor(inner, answers[place])):
-            yield
-    finally:
-        watch.remove()
+    with acting(unet, ppd, user, strength, window, guidance, put_answers, cond_first=True):
+        yield
 
 
 @contextlib.contextmanager
@@ -140,7 +127,7 @@ def cascade_branch(unet: Any, ppd: PPD) -> Iterator[Branch]:
         for (_, block), cell in zip(_blocks(unet), cells, strict=True)
     ]
     try:
-        with put_on(unet, ppd, lambda place, inner: UserProcessor(inner, cells[place])):
+        with put_answers(unet, ppd, cells):
             yield branch
     finally:
         for hook in hooks:

@@ -19,7 +19,7 @@ from ..errors import PPDError
 from .attention import attend
 from .layers import layers_of, width_of
 from .model import PPD
-from .processors import ConstantAnswer, UserProcessor, Window, WithUser, halves_of, put_on
+from .processors import UserProcessor, Window, WithUser, acting, put_answers, put_on
 from .user import User, require_use
 
 __all__ = ["Branch", "use_user", "user_branch"]
@@ -69,22 +69,9 @@ def use_user(
     """
     require_use(strength, start_percent, end_percent)
     ppd.fits(layers_of(unet), width_of(unet))
-    if user is None:
-        yield
-        return
-    ppd.takes(user)
-    halves = halves_of(user, guidance)
-    if strength == 0.0 or not bool(halves.any()):
-        yield
-        return
     window = Window(start_percent, end_percent, timesteps - 1)
-    answers = [ConstantAnswer(ppd, place, halves, strength, window) for place in range(len(ppd.attention.layers))]
-    watch = unet.register_forward_pre_hook(window.look, with_kwargs=True)
-    try:
-        with put_on(unet, ppd, lambda place, inner: UserProcessor(inner, answers[place])):
-            yield
-    finally:
-        watch.remove()
+    with acting(unet, ppd, user, strength, window, guidance, put_answers):
+        yield
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ Source: Dang et al. 2025, PPD, arXiv:2501.06655, for UNets; where to ask, as in 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -26,7 +26,7 @@ from .attention import attend
 from .diffusers import Branch
 from .layers import LayerShape
 from .model import PPD
-from .processors import Answer, Block, ConstantAnswer, Window, halves_of
+from .processors import Answer, Block, Window, acting
 from .user import User, require_use
 
 __all__ = ["dit_branch", "dit_layers", "dit_width", "use_user_in_dit"]
@@ -94,22 +94,9 @@ def use_user_in_dit(
     """
     require_use(strength, start_percent, end_percent)
     ppd.fits(dit_layers(transformer), dit_width(transformer))
-    if user is None:
-        yield
-        return
-    ppd.takes(user)
-    halves = halves_of(user, guidance)
-    if strength == 0.0 or not bool(halves.any()):
-        yield
-        return
     window = Window(start_percent, end_percent, _NOISIEST[type(transformer).__name__])
-    answers = [ConstantAnswer(ppd, place, halves, strength, window) for place in range(len(ppd.attention.layers))]
-    watch = transformer.register_forward_pre_hook(window.look, with_kwargs=True)
-    try:
-        with _put_on(transformer, dict(zip(_names(ppd), answers, strict=True))):
-            yield
-    finally:
-        watch.remove()
+    with acting(transformer, ppd, user, strength, window, guidance, _put_answers):
+        yield
 
 
 @contextlib.contextmanager
@@ -142,9 +129,8 @@ def dit_branch(transformer: Any, ppd: PPD) -> Iterator[Branch]:
         return args, {**named, "joint_attention_kwargs": more}
 
     watch = transformer.register_forward_pre_hook(join, with_kwargs=True)
-    answers: dict[str, Answer] = {name: _answer(ppd, place) for place, name in enumerate(_names(ppd))}
     try:
-        with _put_on(transformer, answers):
+        with _put_answers(transformer, ppd, [_answer(ppd, place) for place in range(len(ppd.attention.layers))]):
             yield branch
     finally:
         watch.remove()
@@ -199,22 +185,19 @@ def _normed(attn: Any, query: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def _put_on(transformer: Any, answers: dict[str, Any]) -> Iterator[None]:
+def _put_answers(transformer: Any, ppd: PPD, answers: Sequence[Answer]) -> Iterator[None]:
     """Put a processor around every attention's own: one that answers, or one that only bears the user's tokens."""
+    named = {layer.name: answer for layer, answer in zip(ppd.attention.layers, answers, strict=True)}
     before = dict(transformer.attn_processors)
     attentions = {name: transformer.get_submodule(name.removesuffix(".processor")) for name in before}
     try:
         for name, attention in attentions.items():
-            answer = answers.get(name.removesuffix(".processor"))
+            answer = named.get(name.removesuffix(".processor"))
             attention.set_processor(_JointProcessor(before[name], answer))
         yield
     finally:
         for name, attention in attentions.items():
             attention.set_processor(before[name])
-
-
-def _names(ppd: PPD) -> list[str]:
-    return [layer.name for layer in ppd.attention.layers]
 
 
 def _require(transformer: Any) -> None:

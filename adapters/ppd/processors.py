@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +22,17 @@ from .attention import attend
 from .model import PPD
 from .user import User
 
-__all__ = ["Answer", "Block", "ConstantAnswer", "UserProcessor", "Window", "WithUser", "halves_of", "put_on"]
+__all__ = [
+    "Answer",
+    "Block",
+    "ConstantAnswer",
+    "UserProcessor",
+    "Window",
+    "WithUser",
+    "acting",
+    "put_answers",
+    "put_on",
+]
 
 # (query (B, N, inner), user's tokens that came along with the text, if any) -> (B, N, inner), or None for no answer
 Answer = Callable[[Tensor, Tensor | None], Tensor | None]
@@ -159,7 +170,58 @@ def put_on(unet: Any, ppd: PPD, wrap: Callable[[int, Any], UserProcessor]) -> It
             attention.set_processor(processor)
 
 
-def halves_of(user: User, guidance: bool) -> Tensor:
+def put_answers(unet: Any, ppd: PPD, answers: Sequence[Answer]) -> AbstractContextManager[None]:
+    """Put processors on that answer for a user, one for each cross-attention."""
+    return put_on(unet, ppd, lambda place, inner: UserProcessor(inner, answers[place]))
+
+
+@contextlib.contextmanager
+def acting(
+    model: Any,
+    ppd: PPD,
+    user: User | None,
+    strength: float,
+    window: Window,
+    guidance: bool,
+    put: Callable[[Any, PPD, Sequence[Answer]], AbstractContextManager[None]],
+    cond_first: bool = False,
+) -> Iterator[None]:
+    """Let a user act on a model while this lasts; with nobody or strength 0 nothing is put on.
+
+    Args:
+        model: What the PPD fits; its forward passes say their time.
+        ppd: Of this model.
+        user: Made by this PPD.
+        strength: 1 as trained.
+        window: Part of the schedule.
+        guidance: Whether batches have an unconditional half.
+        put: Puts answers, one for each of the PPD's layers, on the model for a while, as `put_answers` does.
+        cond_first: Whether batches are [cond; uncond] instead of [uncond; cond].
+
+    Raises:
+        PPDError: another PPD's user.
+    """
+    if user is None:
+        yield
+        return
+    ppd.takes(user)
+    halves = _halves_of(user, guidance)
+    if strength == 0.0 or not bool(halves.any()):
+        yield
+        return
+    halves = halves.flip(0) if cond_first else halves
+    answers: list[Answer] = [
+        ConstantAnswer(ppd, place, halves, strength, window) for place in range(len(ppd.attention.layers))
+    ]
+    watch = model.register_forward_pre_hook(window.look, with_kwargs=True)
+    try:
+        with put(model, ppd, answers):
+            yield
+    finally:
+        watch.remove()
+
+
+def _halves_of(user: User, guidance: bool) -> Tensor:
     """(2, K, W) tokens of the unconditional and the conditional half, or (1, K, W) where there is but one."""
     if not guidance:
         return user.tokens[None]
