@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..playground.people import AGREEMENT, FEATURES, Person
 from ..playground.training.ppd_cards import BLOCKS, Cards, answers_of, people_of, utilities
 from ._tables import Array
 
-__all__ = ["CARED", "Crowd", "Met", "crowd", "meet", "true_utilities"]
+__all__ = ["CARED", "Crowd", "Met", "crowd", "interview", "meet", "true_utilities"]
 
 CARED = 5  # properties that a person of `make_people` cares for
 _HALVINGS = 40  # of the logarithm of a noise; 1e4 to 1e-4
@@ -58,6 +59,64 @@ def meet(people: int | Sequence[Person], cards: Cards, answers: int, seed: int) 
     sides = [cards.measured.double().numpy()[known[..., 0], known[..., side]] for side in (1, 2)]
     vectors = [cards.vectors[known[..., 0], known[..., side]] for side in (1, 2)]
     return Met(who, sides[0], sides[1], vectors[0], vectors[1])
+
+
+def interview(met: Met, cards: Cards, others: Crowd, answers: int, pool: int, seed: int) -> Met:
+    """Let the same people answer what says most about them, instead of random questions.
+
+    Each question is the one of a pool whose answer is expected to tell most of whom of the crowd they are like, given
+    their answers so far: the entropy of the mean answer minus the mean entropy of the answers.
+
+    Args:
+        met: Who is asked.
+        cards: To ask about.
+        others: What somebody may be like.
+        answers: N, at most `pool`.
+        pool: How many random pairs of cards of one caption there are to choose from.
+        seed: Of the pool and the coins.
+    """
+    rng = np.random.default_rng([seed, 79])
+    caption = rng.integers(len(cards.captions), size=pool)
+    views = rng.random((pool, cards.measured.shape[1])).argsort(1)[:, :2]
+    seen = [cards.measured.double().numpy()[caption, views[:, side]] for side in (0, 1)]
+    vectors = [cards.vectors[caption, views[:, side]] for side in (0, 1)]
+    left = _chance(others.utilities(seen[0]) - others.utilities(seen[1]))  # (M, pool)
+    unsure = _entropy(left)
+    true = _chance(true_utilities(met.people, seen[0]) - true_utilities(met.people, seen[1]))
+    asked = np.zeros((len(met.people), answers), dtype=np.int64)
+    wins = np.zeros((len(met.people), answers), dtype=bool)
+    for person in range(len(met.people)):
+        chances = np.full(len(left), 1 / len(left))
+        for number in range(answers):
+            tells = _entropy(chances @ left) - chances @ unsure
+            tells[asked[person, :number]] = -1.0
+            pair = int(tells.argmax())
+            said = bool(rng.random() < true[person, pair])
+            asked[person, number], wins[person, number] = pair, said
+            chances = chances * (left[:, pair] if said else 1 - left[:, pair])
+            chances /= chances.sum()
+    there = torch.from_numpy(wins)[..., None]
+    features = [side[asked] for side in seen]
+    looks = [side[torch.from_numpy(asked)] for side in vectors]
+    return Met(
+        met.people,
+        np.where(wins[..., None], features[0], features[1]),
+        np.where(wins[..., None], features[1], features[0]),
+        torch.where(there, looks[0], looks[1]),
+        torch.where(there, looks[1], looks[0]),
+    )
+
+
+def _entropy(chance: Array) -> Array:
+    """Of a coin whose chance is in (0, 1), in nats."""
+    found: Array = -chance * np.log(chance) - (1 - chance) * np.log(1 - chance)
+    return found
+
+
+def _chance(odds: Array) -> Array:
+    """Of log-odds; so far from 0 and 1 that both have a logarithm."""
+    found: Array = 1 / (1 + np.exp(-np.clip(odds.astype(np.float64), -30.0, 30.0)))
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,11 @@
 """`palate study ppd-unseen`: personal pictures for people and prompts that nobody trained on (papers.md 3.5).
 
-Everybody answers N random pairs and gets pictures of held-out prompts; an arm's picture is compared with the base
-model's of the same seed by the person's true utility, measured from the pixels by formula.
+Everybody answers N random pairs, or N chosen ones, and gets pictures of held-out prompts; an arm's picture is compared
+with the base model's of the same seed by the person's true utility, measured from the pixels by formula.
 
 - ppd: the user embedding from the first N answers.
+- ppd, asked well: likewise, but from answers to the pairs of a pool that are expected to say most of the person, each
+  chosen after the answers so far by who knows how people are made.
 - a stranger's: of somebody else's answers, as a control.
 - everybody: the average user, known from no answer, which is what Diffusion-DPO on everybody's pairs learns; with
   --dpo and --sft, weights that were trained so.
@@ -33,14 +35,14 @@ from ..files.ppd_file import load_ppd
 from ..playground.captions import caption, named_in
 from ..playground.folder import playground_folder
 from ..playground.people import features
-from ..playground.training.ppd_cards import Cards, draw_cards
+from ..playground.training.ppd_cards import draw_cards
 from ..playground.world import NAMED, draw, random_card
 from ..ppd.model import PPD, UserEncoder
 from ..steering import Generator, SteeringSettings
 from ..taste import Taste
 from ._options import positive
 from ._painter import Job, Painter, Seen
-from ._ppd_people import Crowd, Met, crowd, meet, true_utilities
+from ._ppd_people import Crowd, Met, crowd, interview, meet, true_utilities
 from ._tables import Array, bootstrap_interval, markdown, provenance
 from ._voters import learned
 
@@ -138,10 +140,12 @@ def run(argv: Sequence[str]) -> int:
     asked = Asked(Painter(generator, options.bfloat16), met, prompts)
     base = asked.plain()
     rows = [["base model", "", "", "", _share(asked.kept(base), options.seed)]]
-    for name, seen in _arms(asked, ppd, options):
+    others = crowd(options.crowd if options.pool or options.cards else 1, cards, options.seed)
+    well = interview(met, cards, others, max(options.pairs), options.pool, options.seed) if options.pool else None
+    for name, seen in _arms(asked, ppd, well, options):
         rows.append(_row(name, asked, seen, base, options.seed))
     if options.cards:
-        rows += _ceiling(asked, base, cards, options)
+        rows += _ceiling(asked, base, others, well, options)
     sys.stderr.write("\n")
     header = ("arm", "pairs", "wins over the base, %", "gain, in the noise of answers", "prompt kept, %")
     sys.stdout.write(markdown(header, rows))
@@ -149,12 +153,15 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _arms(asked: Asked, ppd: PPD, options: argparse.Namespace) -> list[tuple[tuple[str, int], Seen]]:
-    """Each arm's name and pairs, and its pictures."""
+def _arms(asked: Asked, ppd: PPD, well: Met | None, options: argparse.Namespace) -> list[tuple[tuple[str, int], Seen]]:
+    """Each arm's name and pairs, and its pictures; `well` are the same people, asked what says most of them."""
     met, four = asked.met, min(4, max(options.pairs))
     found: list[tuple[tuple[str, int], Seen]] = []
     for pairs in options.pairs:
         found.append((("**ppd**", pairs), asked.personal(ppd, tokens_of(ppd, met, pairs))))
+    if well is not None:
+        for pairs in options.pairs:
+            found.append((("**ppd**, asked well", pairs), asked.personal(ppd, tokens_of(ppd, well, pairs))))
     if options.alone:
         return found
     for pairs in sorted({four, max(options.pairs)}):
@@ -208,26 +215,25 @@ class _Worded:
         return prompt
 
 
-def _ceiling(asked: Asked, base: Seen, cards: Cards, options: argparse.Namespace) -> list[list[str]]:
+def _ceiling(asked: Asked, base: Seen, others: Crowd, well: Met | None, options: argparse.Namespace) -> list[list[str]]:
     """Rows of what a picture chosen by the Bayes-optimal judge from drawn cards of the caption wins."""
     rng, chance = random.Random(f"ppd-unseen/{options.seed}"), np.random.default_rng(options.seed)
-    others: Crowd = crowd(options.crowd, cards, options.seed)
     shown = {
         prompt: np.stack([features(draw(random_card(rng, **named_in(prompt)))) for _ in range(options.cards)])
         for prompt in dict.fromkeys(prompt for row in asked.prompts for prompt in row)
     }
-    plain, rows = asked.utilities(base.features), []
-    for pairs in options.pairs:
-        picked = []
-        for person, row in enumerate(asked.prompts):
-            chances = others.chances(asked.met.liked[person, :pairs], asked.met.disliked[person, :pairs])
-            likes = others.likes(chances, np.concatenate([shown[prompt] for prompt in row]), chance)
-            best = likes.reshape(len(row), -1).argmax(1)
-            picked.append([shown[prompt][k] for prompt, k in zip(row, best, strict=True)])
-        found = asked.utilities(np.array(picked).reshape(len(base.features), -1))
-        rows.append(
-            [f"Bayes, best of {options.cards} drawn cards", str(pairs), *_compared(found, plain, options.seed), "100"]
-        )
+    plain, rows, name = asked.utilities(base.features), [], f"Bayes, best of {options.cards} drawn cards"
+    known = [(name, asked.met)] if well is None else [(name, asked.met), (f"{name}, asked well", well)]
+    for said, met in known:
+        for pairs in options.pairs:
+            picked = []
+            for person, row in enumerate(asked.prompts):
+                chances = others.chances(met.liked[person, :pairs], met.disliked[person, :pairs])
+                likes = others.likes(chances, np.concatenate([shown[prompt] for prompt in row]), chance)
+                best = likes.reshape(len(row), -1).argmax(1)
+                picked.append([shown[prompt][k] for prompt, k in zip(row, best, strict=True)])
+            found = asked.utilities(np.array(picked).reshape(len(base.features), -1))
+            rows.append([said, str(pairs), *_compared(found, plain, options.seed), "100"])
     return rows
 
 
@@ -258,6 +264,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--captions", type=positive, default=150, help="whose cards people compare (150)")
     parser.add_argument("--cards", type=int, default=64, help="drawn for each prompt, for the ceiling; 0: none (64)")
     parser.add_argument("--crowd", type=positive, default=60_000, help="invented people behind the ceiling (60000)")
+    parser.add_argument("--pool", type=int, default=200, help="pairs to choose from in asking well; 0: don't (200)")
     parser.add_argument("--ppd", default=None, help="a file of PPD weights; the playground's own when left out")
     parser.add_argument("--strength", type=float, default=1.0, help="that users act with (1)")
     parser.add_argument("--alone", action="store_true", help="only ppd and the base model")

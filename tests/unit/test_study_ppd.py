@@ -16,7 +16,7 @@ from palate.adapters.ppd.model import PPD
 from palate.adapters.ppd.pairs_encoder import PairsEncoder
 from palate.adapters.steering import Generator
 from palate.adapters.studies import ppd_blend, ppd_unseen, ppd_users
-from palate.adapters.studies._ppd_people import crowd, meet, true_utilities
+from palate.adapters.studies._ppd_people import crowd, interview, meet, true_utilities
 
 
 def _cards(captions: int = 30, seed: int = 0) -> Cards:
@@ -79,6 +79,30 @@ def test_an_embedding_that_tells_people_apart_gets_near_the_bayes_decoder(monkey
     assert (best < 1).mean() > 0.5
 
 
+def test_what_vectors_show_in_full_is_read_from_them():
+    met = meet(3, _cards(), 20, seed=5)
+    read = ppd_users._read(met, _cards(200, seed=1))
+    assert np.abs(read.liked - met.liked).mean() < 0.1 * met.liked.std()
+    assert read.people is met.people and read.chosen is met.chosen
+
+
+def test_who_is_asked_well_is_known_sooner():
+    cards = _cards()
+    many = crowd(2000, cards, 1)
+    met = meet(30, cards, 12, seed=2)
+    well = interview(met, cards, many, 12, 60, seed=0)
+    assert well.liked.shape == met.liked.shape and well.chosen.shape == met.chosen.shape
+    sure = [
+        [np.sort(many.chances(who.liked[p], who.disliked[p]))[-20:].sum() for p in range(30)] for who in (well, met)
+    ]
+    assert np.mean(sure[0]) > np.mean(sure[1])
+    true = [
+        true_utilities([p], a)[0] > true_utilities([p], b)[0]
+        for p, a, b in zip(met.people, well.liked, well.disliked, strict=True)
+    ]
+    assert np.mean(true) > 0.6  # noise included: who is asked what is hardest to guess errs more
+
+
 def test_ranks_count_who_is_likelier():
     scores = np.array([[[0.1, 0.9, 0.0]], [[0.2, 0.7, 0.1]], [[0.5, 0.4, 0.3]]])
     assert ppd_users._ranks(scores).tolist() == [[1], [0], [2]]
@@ -112,16 +136,18 @@ def quick(monkeypatch, tmp_path):
 
 def test_ppd_unseen_runs(quick, capsys):
     few = ["--people", "2", "--share", "1", "--prompts", "2", "--pairs", "1,2", "--cards", "2", "--crowd", "60"]
+    few += ["--pool", "5"]
     assert ppd_unseen.run([*quick, *few, "--sft", quick[1]]) == 0
     printed = capsys.readouterr().out
     arms = [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("|")][2:]
-    assert arms.count("**ppd**") == 2 and arms.count("Bayes, best of 2 drawn cards") == 2
+    assert arms.count("**ppd**") == arms.count("**ppd**, asked well") == 2
+    assert arms.count("Bayes, best of 2 drawn cards") == arms.count("Bayes, best of 2 drawn cards, asked well") == 2
     assert {"base model", "a stranger's", "in words", "steering", "SFT on everybody's"} <= set(arms)
     assert "palate study ppd-unseen" in printed
 
 
 def test_without_strength_every_user_gets_the_base_models_pictures(quick, capsys):
-    few = ["--people", "2", "--share", "1", "--prompts", "2", "--pairs", "2", "--cards", "0", "--alone"]
+    few = ["--people", "2", "--share", "1", "--prompts", "2", "--pairs", "2", "--cards", "0", "--pool", "0", "--alone"]
     assert ppd_unseen.run([*quick, *few, "--strength", "0"]) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")][2:]
     assert len(rows) == 2 and "| 50.0 (50 to 50) | +0.00 (+0.00 to +0.00) |" in rows[1]
@@ -130,7 +156,7 @@ def test_without_strength_every_user_gets_the_base_models_pictures(quick, capsys
 def test_ppd_users_runs(quick, capsys):
     few = ["--people", "3", "--pairs", "2", "--chunks", "2", "--questions", "2", "--steps", "3"]
     assert ppd_users.run([*quick, *few]) == 0
-    assert "| 2 | 16 | 100.0 (100.0 to 100.0) | 100.0 | 100 | 100.0 |" in capsys.readouterr().out
+    assert "| 2 | 16 | 100.0 (100.0 to 100.0) | 100.0 | 100 | 100.0 | 100.0 |" in capsys.readouterr().out
 
 
 def test_ppd_blend_runs_and_says_which_rewards_there_are(quick, capsys):
