@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from palate.adapters.finetune.settings import TrainSettings
 from palate.adapters.playground.people import FEATURES, Person
 from palate.adapters.steering import Generator
 from palate.adapters.studies import _bench, align
 from palate.adapters.studies._gains import gain_of
 from palate.adapters.studies._painter import Seen
+from palate.adapters.studies._postcards import Answers, Postcards
 from palate.adapters.studies._tuning import Tuned
 
 
@@ -54,3 +58,17 @@ def test_an_unknown_loss_is_named(capsys) -> None:
     with pytest.raises(SystemExit):
         align.run(["--losses", "dop"])
     assert "expected some of sft|dpo" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("loss", "draws"), [("dpo", 4), ("mapo", 0)])
+def test_noise_is_fixed_only_where_a_reference_is_asked(loss: str, draws: int) -> None:
+    """MaPO has no reference whose errors could be known ahead."""
+    nothing = torch.zeros(1, 2, 1, 1, 1)
+    cards = Postcards(("a star",), nothing, nothing[..., 0, 0], nothing[0, :1, :, 0, 0], nothing, np.zeros((1, 2, 1)))
+    row = np.zeros(1, dtype=np.int64)
+    answers = Answers(row, row, row + 1, np.ones(1), np.zeros(1, dtype=bool))
+    given: list[TrainSettings] = []
+    shop = argparse.Namespace(train=lambda data, settings, which, known: given.append(settings))
+    options = align._options(["--fixed-noise", "4"])
+    align.trained(shop, cards, answers, loss, 0, options)
+    assert given[0].fixed_noise == draws and given[0].loss == loss
