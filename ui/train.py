@@ -46,7 +46,7 @@ def _train(
     arguments: argparse.Namespace, store: Path, folder: Path, asked: Ending, tell: Callable[[Event], None]
 ) -> int:
     """Do it; `tell` hears of everything, and everything else that is printed is for people."""
-    from ..adapters.finetune.checkpoint import forget_checkpoint, only_training
+    from ..adapters.finetune.checkpoint import begin_training
     from ..adapters.finetune.several import several
     from ..adapters.places import palate_home, typed_path
 
@@ -55,10 +55,7 @@ def _train(
     if getattr(arguments, "liked", None):
         _require_peft()  # before minutes of sampling
     among = several()
-    if among.first:
-        with only_training(folder):  # the training itself holds it again, once the model is loaded
-            if arguments.anew:
-                forget_checkpoint(folder)
+    begin_training(folder, arguments.anew, among)
     try:
         pairs = pairs_for(arguments, store, folder, asked.asked)
     except CancelledError as error:

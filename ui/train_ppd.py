@@ -134,18 +134,13 @@ def _train(
 ) -> int:
     """Do it; `tell` hears of everything, and everything else that is printed is for people."""
     from ..adapters.comparisons import PreferenceStore
-    from ..adapters.finetune.checkpoint import forget_checkpoint, only_training
+    from ..adapters.finetune.checkpoint import begin_training
     from ..adapters.finetune.several import several
     from ..adapters.places import ppd_folder, typed_path
     from ..adapters.ppd.sources import DataSet, StoreAnswers
 
     settings = _settings(arguments)
-    among = several()
-    if among.first:
-        with only_training(folder):  # the training itself holds it again, once the model is loaded
-            if arguments.anew:
-                forget_checkpoint(folder)
-    among.told(None)
+    begin_training(folder, arguments.anew, several())
     file = typed_path(arguments.output) if arguments.output else ppd_folder() / f"{folder.name.removeprefix('ppd-')}"
     if arguments.data:
         if arguments.person:

@@ -14,8 +14,9 @@ import torch
 
 from ..errors import FileFormatError, FineTuneError
 from ..untrusted import unpickled
+from .several import Several
 
-__all__ = ["forget_checkpoint", "only_training", "read_checkpoint", "write_checkpoint"]
+__all__ = ["begin_training", "forget_checkpoint", "only_training", "read_checkpoint", "write_checkpoint"]
 
 _FILE, _LOCK, _DRAFT = "checkpoint.pt", "lock.sqlite", ".checkpoint-"
 
@@ -46,6 +47,22 @@ def only_training(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.close()
+
+
+def begin_training(folder: Path, anew: bool, among: Several) -> None:
+    """Find out that nobody else trains in a folder, and have it forget what was stopped there if that is asked for.
+
+    The training itself holds the folder again, once the model is loaded. Of several processes the first does it; the
+    others wait, lest they go on from what is being forgotten.
+
+    Raises:
+        FineTuneError: another training is at work there, or it can't be written.
+    """
+    if among.first:
+        with only_training(folder):
+            if anew:
+                forget_checkpoint(folder)
+    among.told(None)
 
 
 def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:

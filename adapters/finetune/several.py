@@ -79,6 +79,12 @@ class Several:
         torch.distributed.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
 
+    def same(self, values: Iterable[Tensor]) -> None:
+        """Give everybody the values of the first process, in place."""
+        if self.count > 1:
+            for value in values:
+                torch.distributed.broadcast(value.detach(), src=0)
+
     def any(self, value: bool) -> bool:
         """Whether it is so for any of them."""
         if self.count == 1:

@@ -128,6 +128,7 @@ class _Training:
             list(self.weights.values()), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.queries = _queries(held_out, settings) if several.first else None
+        self.judged = bool(several.told(self.queries is not None))
         self.judge = None if self.queries is None else Judge(denoiser, self.queries, settings.seed)
         self.looks: list[Judgement] = []
         self.hits = torch.zeros(0)
@@ -151,12 +152,18 @@ class _Training:
                 took = self._save()
                 pause = self.settings.save_every and max(self.settings.save_every, _SAVING * took)
                 saved = time.monotonic()
-        best = None
+        return self._ended()
+
+    def _ended(self) -> TrainedPPD:
+        """What came of it, the same in all processes."""
+        best = None if self.best is None else self.best[0]
         if self.best is not None:
-            best = self.best[0]
-            self._load(self.best[1])
+            if self.several.first:
+                self._load(self.best[1])
+            self.several.same(self.weights.values())
         people = None if self.queries is None else self.queries.people
-        return TrainedPPD(self.ppd, self.settings, self.done, best, tuple(self.looks), self.hits, people)
+        hits, people = self.several.told((self.hits, people))
+        return TrainedPPD(self.ppd, self.settings, self.done, best, tuple(self.looks), hits, people)
 
     # -- a step
 
@@ -227,16 +234,22 @@ class _Training:
     # -- judging, and where it stands
 
     def _look(self) -> Judgement | None:
-        if self.judge is None:
+        """The first process looks and keeps the best weights; the others hear of it."""
+        if not self.judged:
             return None
-        if not len(self.judge.hits):
-            with self.denoiser.nobody():
-                self.judge.begin()
-        look = self.judge.look(self.done)
-        self.denoiser.forget()
+        look: Judgement = self.several.told(None if self.judge is None else self._seen(self.judge))
         self.looks.append(look)
         if self.best is None or look.log_loss < self.best[0].log_loss:
-            self.best, self.hits = (look, self._state()), self.judge.hits
+            self.best = look, {} if self.judge is None else self._state()
+            self.hits = self.hits if self.judge is None else self.judge.hits
+        return look
+
+    def _seen(self, judge: Judge) -> Judgement:
+        if not len(judge.hits):
+            with self.denoiser.nobody():
+                judge.begin()
+        look = judge.look(self.done)
+        self.denoiser.forget()
         return look
 
     def _state(self) -> dict[str, Tensor]:

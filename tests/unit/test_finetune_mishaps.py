@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from palate.adapters.errors import CancelledError, FineTuneError, ImageError, SteeringError
-from palate.adapters.finetune.checkpoint import only_training
+from palate.adapters.finetune.checkpoint import begin_training, only_training, write_checkpoint
 from palate.adapters.finetune.loop import train_lora
 from palate.adapters.finetune.noising import Noising
 from palate.adapters.finetune.pairs import LabelledPair
@@ -155,3 +155,46 @@ def test_what_a_killed_training_left_half_written_is_cleared_away(tmp_path: Path
         there = {file.name for file in tmp_path.iterdir()}
     assert ".checkpoint-abc" not in there
     assert {"checkpoint.pt", "mine.txt"} <= there
+
+
+class Among:
+    """One of two processes, and what it waited for."""
+
+    count = 2
+
+    def __init__(self, index: int, heard: Callable[[], None]) -> None:
+        self.first, self._heard = index == 0, heard
+
+    def told(self, value: object) -> object:
+        self._heard()
+        return value
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_all_processes_begin_anew_together(tmp_path: Path, index: int) -> None:
+    """The first forgets before it tells; the others don't look before they are told."""
+    write_checkpoint(tmp_path, {"step": 3})
+    heard = []
+
+    def hear() -> None:
+        heard.append((tmp_path / "checkpoint.pt").is_file())
+
+    begin_training(tmp_path, True, Among(index, hear))
+    assert heard == [index == 1]
+
+
+@pytest.mark.parametrize("command", ["lora", "ppd"])
+def test_both_commands_wait_for_each_other_before_they_read_anything(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from palate.adapters.finetune import several
+    from palate.ui import cli
+
+    def stop() -> None:
+        raise FineTuneError("waited")
+
+    monkeypatch.setenv("PALATE_HOME", str(tmp_path))
+    among = Among(1, stop)
+    monkeypatch.setattr(several, "several", lambda: among)
+    assert cli.main(["train", command, "--anew"]) == 2
+    assert "waited" in capsys.readouterr().err

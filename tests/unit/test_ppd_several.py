@@ -62,17 +62,26 @@ def people(count: int, seed: int) -> PreparedPPD:
     return PreparedPPD(latents, vectors, torch.tensor(rows), torch.randn(3, 7, WIDTH, generator=draw), names)
 
 
-def train(way: str, batch: int, folder: Path, **more: object) -> TrainedPPD:
+def train(way: str, batch: int, folder: Path, told: list | None = None, last: dict | None = None) -> TrainedPPD:
+    """`told` hears of each step; `last` gets the weights after the last one."""
     layers = [LayerShape("down_blocks.0.attentions.0.transformer_blocks.0.attn2", 4, 4, 1, 4)]
     ppd = PPD(UserAttention(layers, WIDTH), PairsEncoder(D, WIDTH, tokens=2, hidden=32, layers=1), "custom")
     # From weights that are not at rest: Adam's first step makes as much of a rounding as of a gradient.
     torch.nn.init.normal_(ppd.attention.values[0].weight, std=0.1, generator=torch.Generator().manual_seed(3))
     quick = {"steps": 4, "check_every": 2, "save_every": 0.0, "learning_rate": 1e-2, "beta": 50.0, "judged_pairs": 6}
-    settings = PPDSettings(batch=batch, **quick, **WAYS[way])
+    settings = PPDSettings(batch=batch, **(quick | WAYS[way]))
     noising = Noising("epsilon", torch.linspace(0.99, 0.01, 100), 100)
+
+    def on_step(step) -> None:
+        if told is not None and last is not None:
+            told.append((step.loss, step.margin, step.accuracy))
+            last.update({name: weight.detach().clone() for name, weight in ppd.named_parameters()})
+
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(diffusers, "user_branch", branch_of)
-        return train_ppd(ppd, Small(), noising, people(5, 0), people(3, 1), settings, folder, several=several(), **more)
+        return train_ppd(
+            ppd, Small(), noising, people(5, 0), people(3, 1), settings, folder, on_step, several=several()
+        )
 
 
 def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
@@ -95,8 +104,11 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
             # Softmax doesn't see a bias of all keys: its gradient is rounding, of which Adam makes whole steps.
             if not name.endswith("projections.bias"):
                 assert torch.allclose(first["last"][name], value, rtol=1e-3, atol=1e-5), (way, name)
-        assert first["accuracies"] == [look.accuracy for look in alone.looks] and second["accuracies"] == []
-        assert first["loss"] == second["loss"]
+        assert first["accuracies"] == second["accuracies"] == [look.accuracy for look in alone.looks]
+        assert first["loss"] == second["loss"] and torch.equal(first["hits"], second["hits"])
+        # What was best is in both, not what the last step made of it.
+        assert all(torch.equal(value, second["best"][name]) for name, value in first["best"].items())
+        assert way == "plain" or any(not torch.equal(v, first["last"][name]) for name, v in first["best"].items())
 
 
 def _one_of_two(folder: Path) -> None:
@@ -105,16 +117,12 @@ def _one_of_two(folder: Path) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
     for way in WAYS:
         told: list[tuple[float, ...]] = []
-
-        def on_step(step, told: list = told) -> None:
-            told.append((step.loss, step.margin, step.accuracy))
-
-        found = train(way, 2, folder / way, on_step=on_step)
+        last: dict[str, torch.Tensor] = {}
+        found = train(way, 2, folder / way, told, last)
+        best = {name: weight.detach() for name, weight in found.ppd.named_parameters()}
         looks = [look.accuracy for look in found.looks]
-        last = torch.load(folder / way / "checkpoint.pt", weights_only=True)["parameters"] if not rank else None
-        # The second process has the weights of the last step, the first those of its best look.
-        state = last if last is not None else {name: w.detach() for name, w in found.ppd.named_parameters()}
-        torch.save({"last": state, "accuracies": looks, "loss": told}, folder / f"{way} {rank}.pt")
+        made = {"last": last, "best": best, "accuracies": looks, "loss": told, "hits": found.hits}
+        torch.save(made, folder / f"{way} {rank}.pt")
     torch.distributed.destroy_process_group()
 
 
