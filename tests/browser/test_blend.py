@@ -150,6 +150,26 @@ def test_four_answers_and_the_pictures_change(page):
     expect(part(page, "moves")).to_contain_text("four are enough")
 
 
+def test_files_and_pictures_are_dragged_out_and_that_brings_nothing_in(page):
+    paint(page)
+    page.locator("#palate-tab-share").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="As a user file").click()
+    assert download.value.suggested_filename == "me.safetensors"
+    expect(page.locator('[data-file="me.safetensors"]')).to_be_visible()
+    dragged = page.evaluate(
+        """() => [".pl-tile", "#palate-share-page a[download]"].map((what) => {
+          const dataTransfer = new DataTransfer(), element = document.querySelector(what);
+          element.dispatchEvent(new DragEvent("dragstart", { dataTransfer, bubbles: true }));
+          return dataTransfer.getData("DownloadURL");
+        })"""
+    )
+    assert dragged[0].startswith("image/png:a-red-star-") and ".png:http://127.0.0.1:" in dragged[0]
+    assert dragged[1].endswith("/palate/api/users/me.safetensors")
+    page.evaluate(DROP, ["x.safetensors", [1, 2, 3]])
+    expect(page.locator(".pl-say")).not_to_contain_text("Cannot read")
+
+
 def test_on_a_phone_the_picture_stays_in_sight_beside_the_triangle(browser, address):
     context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     context.set_default_timeout(driving.WAIT)

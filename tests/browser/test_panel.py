@@ -28,6 +28,14 @@ def test_keys_and_the_address_choose_the_tab(page):
     sync_api.expect(page.locator("#palate-page-taste")).to_be_visible()
 
 
+def test_after_a_click_on_a_tab_the_arrow_keys_are_for_the_pictures(page):
+    before = driving.ticket(page)
+    open_tab(page, "Compare")
+    page.keyboard.press("ArrowLeft")
+    next_pair(page, before)
+    sync_api.expect(page.locator("#palate-page-compare")).to_be_visible()
+
+
 def test_the_taste_before_there_are_answers_says_what_to_do(page):
     choose_person(page, "Nobody yet")
     open_tab(page, "Taste")

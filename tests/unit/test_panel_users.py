@@ -137,8 +137,10 @@ def test_what_is_dropped_goes_to_the_shelf_that_it_belongs_to(rooms, tmp_path):
         assert [one["source"] for one in listed] == ["file:a.safetensors", "user:b.safetensors", "user:c.safetensors"]
         assert client.get(f"{API}/users/b.safetensors").content == user_bytes(tmp_path)
         assert client.get(f"{API}/users/none.safetensors").status_code == 404
-        saved = client.post(f"{API}/users/save", json={"person": "me"}).json()
-        assert (saved["file"], saved["answers"]) == ("me.safetensors", 4)
+        begun = client.post(f"{API}/users/save", json={"person": "me"}).json()
+        rooms.jobs.get(begun["job"]).wait(30)
+        saved = client.get(f"{API}/jobs/{begun['job']}").json()
+        assert (saved["state"], saved["file"], saved["answers"]) == ("done", "me.safetensors", 4)
         client.post(f"{API}/users/remove", json={"file": "b.safetensors"})
         assert client.get(f"{API}/users/b.safetensors").status_code == 404
         assert client.post(f"{API}/users/restore", json={"file": "b.safetensors"}).json()["fits"]

@@ -105,6 +105,23 @@
   kit.nameOf = (source) => source.slice(source.indexOf(":") + 1).replace(/\.safetensors$/, "");
   kit.number = (value) => String(Math.round(value * 100) / 100).replace("-", "−");
 
+  let dragging = false; // something of this page: no file that is brought in
+  document.addEventListener("dragstart", () => (dragging = true), true);
+  document.addEventListener("dragend", () => (dragging = false), true);
+  /** Whether a drag brings files from outside. */
+  kit.brings = (event) => !dragging && [...(event.dataTransfer?.types ?? [])].includes("Files");
+
+  /** Let an element be dragged out of the browser as a file; gives the element. */
+  kit.dragOut = (element, address, name, kind = "application/octet-stream") => {
+    element.draggable = true;
+    element.addEventListener("dragstart", (event) => {
+      const url = new URL(address, document.baseURI).href;
+      event.dataTransfer.setData("DownloadURL", `${kind}:${name}:${url}`);
+      event.dataTransfer.setData("text/uri-list", url);
+    });
+    return element;
+  };
+
   /** Offer a file for download, under the server's name for it or another. */
   kit.download = (address, name = "") => kit.make("a", { href: address, download: name }).click();
 })();

@@ -24,13 +24,14 @@
     const tile = (shot) => {
       const strength = shot.tastes.length ? `strength ${kit.number(shot.strength)}` : "as it is";
       const open = () => kit.view(shots, shots.indexOf(shot));
-      return make(
+      const tile = make(
         "button",
         { type: "button", className: "pl-tile", onclick: open, data: { id: shot.id }, "aria-label": `${shot.prompt}, seed ${shot.seed}, ${strength}` },
         make("img", { src: kit.picture(shot.id), alt: "", loading: "lazy", draggable: false }),
         make("span", { textContent: shot.prompt }),
         make("small", { textContent: `${strength}${shot.starred ? " · ★" : ""}` }),
       );
+      return kit.dragOut(tile, kit.picture(shot.id), `${shot.prompt.replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 40)}-${shot.seed}.png`, "image/png");
     };
 
     const load = async (before) => {

@@ -129,6 +129,7 @@
     const target = event.target instanceof Element ? event.target : document.body;
     const tab = target.closest("[role=tab][data-tab]");
     if (tab) palate.show(tab.dataset.tab);
+    if (tab && event.detail) tab.blur(); // by mouse: arrow keys are for the pictures, not for the next tab
     if (target.closest("#palate-theme")) {
       localStorage.setItem(THEME, document.body.classList.toggle("dark") ? "dark" : "light");
     }

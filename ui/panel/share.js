@@ -43,14 +43,17 @@
     act("save-user").addEventListener("click", kit.trying(async () => {
       act("save-user").disabled = true;
       try {
-        const saved = await kit.ask("users/save", { person: kit.person(), named: on("named").checked });
-        kit.download(`palate/api/users/${encodeURIComponent(saved.file)}`);
-        kit.say(`Saved as ${saved.file}, of your newest ${answers(saved.answers)}.`);
+        const begun = await kit.ask("users/save", { person: kit.person(), named: on("named").checked });
+        const end = await kit.work(on("saving"), begun);
+        if (end.state === "failed") return kit.say(end.error);
+        if (end.state === "stopped") return kit.say("Stopped; nothing was kept.");
+        kit.download(`palate/api/users/${encodeURIComponent(end.file)}`);
+        kit.say(`Saved as ${end.file}, of your newest ${answers(end.answers)}.`);
       } finally {
         act("save-user").disabled = false;
       }
       await tastes();
-      told();
+      return told();
     }));
 
     // -- a page to show
@@ -73,6 +76,8 @@
 
     // -- the shelf
 
+    const download = (href, name) => kit.dragOut(make("a", { className: "pl-button", textContent: "Download", href, download: name, title: "Click, or drag it to where it shall go", "aria-label": `Download ${name}` }), href, name);
+
     const entry = (file) => {
       const use = () => (kit.useTaste(file.source), window.palate.show("generate"));
       const shelf = file.kind === "user" ? "users" : "tastes";
@@ -89,7 +94,7 @@
         { data: { file: file.file } },
         make("span", { className: "pl-item" }, make("strong", { textContent: file.name ?? kit.nameOf(file.source) }), make("small", { textContent: [file.file, said].filter(Boolean).join(" · ") }), file.trouble ? make("small", { className: "pl-trouble", textContent: file.trouble }) : null),
         file.fits ? make("button", { type: "button", className: "pl-button", textContent: "Use", "aria-label": `Generate with ${file.file}`, onclick: use }) : null,
-        make("a", { className: "pl-button", textContent: "Download", href: `palate/api/${shelf}/${encodeURIComponent(file.file)}`, download: file.file, "aria-label": `Download ${file.file}` }),
+        download(`palate/api/${shelf}/${encodeURIComponent(file.file)}`, file.file),
         make("button", { type: "button", className: "pl-round pl-remove", textContent: "×", "aria-label": `Remove ${file.file}`, onclick: remove }),
       );
     };
@@ -125,10 +130,9 @@
       event.target.value = "";
     });
 
-    const carries = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
     let veil = null;
     addEventListener("dragover", (event) => {
-      if (!carries(event)) return;
+      if (!kit.brings(event)) return;
       event.preventDefault();
       if (veil) return;
       veil = make("div", { className: "pl-drop" }, make("p", { textContent: "Drop to bring in a taste or a user file" }));
@@ -138,7 +142,7 @@
     addEventListener("dragleave", (event) => event.relatedTarget === null && lift());
     addEventListener("drop", (event) => {
       lift();
-      if (!carries(event) || event.defaultPrevented) return;
+      if (!kit.brings(event) || event.defaultPrevented) return;
       event.preventDefault();
       bring([...event.dataTransfer.files]);
     });
@@ -174,7 +178,7 @@
             "li",
             { data: { file: file.file } },
             make("span", { className: "pl-item" }, make("strong", { textContent: file.file }), make("small", { textContent: file.said })),
-            make("a", { className: "pl-button", textContent: "Download", href: `palate/api/embeddings/${encodeURIComponent(file.file)}`, download: file.file, "aria-label": `Download ${file.file}` }),
+            download(`palate/api/embeddings/${encodeURIComponent(file.file)}`, file.file),
             make("button", { type: "button", className: "pl-round pl-remove", textContent: "×", "aria-label": `Remove ${file.file}`, onclick: () => removed(file.file) }),
           ),
         ),

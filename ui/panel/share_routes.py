@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, HTTPException, Request
 from fastapi.responses import FileResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from ...adapters.errors import FileFormatError, PreferenceError
+from ...adapters.errors import CancelledError, FileFormatError, PreferenceError
 from ...adapters.files import MOST_BYTES, TasteFile, UserFile, is_user
 from .answers import PlainRoute, person_of
 from .blends import FILE, USER
@@ -84,9 +84,9 @@ def share_routes(rooms: Rooms) -> APIRouter:
 def _users(api: APIRouter, rooms: Rooms) -> None:
     @api.post("/users/save")
     def save(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        person = person_of(body, rooms.studio.person)
-        user = own_user(rooms.studio, person)
-        return _shown_user(rooms, rooms.users.save(user, person, bool(body.get("named", True))))
+        person, named = person_of(body, rooms.studio.person), bool(body.get("named", True))
+        work: Callable[[Job], None] = lambda job: _save_user(rooms, person, named, job)  # noqa: E731
+        return rooms.jobs.start(f"user {body.get('tab')}", work).state()
 
     @api.post("/users/remove")
     def remove(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
@@ -135,6 +135,17 @@ def _embeddings(api: APIRouter, rooms: Rooms) -> None:
         except PreferenceError as error:
             raise HTTPException(404, "no such embedding") from error
         return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+
+
+def _save_user(rooms: Rooms, person: str, named: bool, job: Job) -> None:
+    """Save what the model's PPD makes of a person's answers; the job's `file` is its name."""
+    job.tell(0.0, "Loading the model…")
+    rooms.studio.painter()
+    job.tell(0.5, "Reading your answers…")
+    user = own_user(rooms.studio, person)
+    if job.cancelled():
+        raise CancelledError("Stopped; nothing was kept.")
+    job.found.update(_shown_user(rooms, rooms.users.save(user, person, named)))
 
 
 def _added(rooms: Rooms, name: str, data: bytes) -> dict[str, Any]:

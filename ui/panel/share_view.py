@@ -21,6 +21,7 @@ _OWN = """
     <button type="button" class="pl-button" data-act="save-user"
       title="For PPD: what moves the denoiser itself">As a user file</button>
   </div>
+  <div data-part="saving"></div>
   <p class="pl-hint">A few numbers, below 1 MB: no pictures, no prompts, and nobody can see what you answered. The
   picture carries the same file: drop it here, or into ComfyUI. A user file moves the denoiser of one model (PPD).</p>
 </section>
