@@ -6,13 +6,11 @@ least the identity everywhere: one minimum, and |v - minimum| <= |gradient|.
 Three ways, by size, to the same point:
 
 - up to `DENSE` answers: Newton on the M x M Gram matrix (the minimum lies in the span of the rows);
-- up to `DENSE` dimensions: Newton on the D x D Hessian, which is formed again only while it pays;
+- up to `DENSE` dimensions: Newton on the D x D Hessian, which is formed again only while it pays; of many answers for
+  each dimension, every eighth gives the point to start from, and a step or two with all of them does the rest;
 - more of both: Newton with conjugate gradients. Gradients are float64; only the inner products with the Hessian run in
   float32, where the rows fit a core's cache, so each outer step is one round of iterative refinement. Forming a
   768 x 768 Hessian once costs more than the whole fit.
-
-Where there are many answers for each dimension, every eighth of them gives the point to start from: what is left then
-is one step or two with all of them.
 
 All of it is numpy: torch's thread pool beside numpy's makes small steps wait for each other.
 
@@ -67,15 +65,15 @@ def minimise(likelihood: Likelihood, rows: Array, scale: float, offset: Array, t
     count, width = rows.shape
     if count == 0:
         return Minimum(np.zeros(width), offset, 0.0, 0)
-    many = count >= _MANY * max(width, _MANY) and not likelihood.blocks
-    start = _rough(likelihood, rows, scale, offset) if many else np.zeros(width)
     if min(count, width) > DENSE:
-        found = _newton_cg(likelihood, rows, scale, offset, start, tolerance)
+        found = _newton_cg(likelihood, rows, scale, offset, tolerance)
         if found is not None:
             return found
     if count <= width:
         return _newton_dual(likelihood, rows * scale, offset, _LAST_STEP * tolerance)
-    return _newton_primal(likelihood, rows, scale, offset, start, tolerance if many else _LAST_STEP * tolerance)
+    if count < _MANY * max(width, _MANY) or likelihood.blocks:
+        return _newton_primal(likelihood, rows, scale, offset, np.zeros(width), _LAST_STEP * tolerance)
+    return _newton_primal(likelihood, rows, scale, offset, _rough(likelihood, rows, scale, offset), tolerance)
 
 
 def _rough(likelihood: Likelihood, rows: Array, scale: float, offset: Array) -> Array:
@@ -164,15 +162,13 @@ def precision(curvature: Curvature, rows: Array) -> Array:
     return hessian
 
 
-def _newton_cg(
-    likelihood: Likelihood, rows: Array, scale: float, offset: Array, start: Array, tolerance: float
-) -> Minimum | None:
+def _newton_cg(likelihood: Likelihood, rows: Array, scale: float, offset: Array, tolerance: float) -> Minimum | None:
     """Truncated Newton with a float32 inner solver; None where float32 does not reach the tolerance."""
     rows32 = rows.astype(np.float32)
-    v = start
-    z = offset + scale * (rows @ v)
-    value = likelihood.value(z) + 0.5 * float(v @ v)
-    gradient = scale * (likelihood.gradient(z) @ rows) + v
+    v = np.zeros(rows.shape[1])
+    z = offset
+    value = likelihood.value(z)
+    gradient = scale * (likelihood.gradient(z) @ rows)
     norm = first = float(np.linalg.norm(gradient))
     for steps in range(_OUTER):
         if norm <= tolerance:
