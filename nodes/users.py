@@ -68,10 +68,13 @@ class PalateEncodeUser(io.ComfyNode):
         answers: int = MOST_PAIRS,
         without_answers: str = STOP,
     ) -> io.NodeOutput:
-        if ppd.image_encoder:  # before any picture is encoded
+        by_sight = getattr(ppd.encoder, "kind", "") not in ("vlm", "learned")  # else by profiles, or by name
+        if ppd.image_encoder and by_sight:  # before any picture is encoded
             encoder.require(ppd.image_encoder, f"the PPD {ppd.name!r}", ppd.image_encoder_name)
         store = open_store()
-        if not isinstance(ppd.encoder, PictureEncoder):  # which has no use for the vectors that the store keeps
+        if by_sight and not isinstance(
+            ppd.encoder, PictureEncoder
+        ):  # which has no use for the vectors that the store keeps
             newest = [c for c in reversed(store.comparisons(person)) if c.chosen and c.rejected][:answers]
             encode_new_images(store, encoder, newest)
         try:

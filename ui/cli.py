@@ -18,7 +18,7 @@ from .exchange import add_exchange_commands, answer_options
 from .generate import add_generate_command
 from .tastes import add_taste_commands
 from .train_options import add_merge_command, add_train_options
-from .train_ppd import add_ppd_options
+from .train_ppd_options import add_ppd_options
 from .users import add_user_command
 from .wording import add_prompt_command
 

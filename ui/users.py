@@ -10,8 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..adapters.errors import PPDError
+
 if TYPE_CHECKING:
+    from ..adapters.comparisons import PreferenceStore
     from ..adapters.ppd.model import PPD
+    from ..adapters.ppd.user import User
 
 __all__ = ["add_user_command", "ppd_named", "user"]
 
@@ -22,6 +26,9 @@ def add_user_command(commands: Any, store_option: Callable[[argparse.ArgumentPar
     make.add_argument("person", nargs="?", default="me", metavar="PERSON", help="whose answers (default: me)")
     make.add_argument("--ppd", default="playground", metavar="FILE", help="default: the playground's")
     make.add_argument("--encoder", default="playground", metavar="SPEC", help="the image encoder that the PPD names")
+    make.add_argument("--vlm", default=None, metavar="FOLDER|NAME", help="for a PPD that knows people by profiles")
+    make.add_argument("--four-bit", action="store_true", help="hold that model's weights in 4 bits")
+    make.add_argument("--profile-length", type=int, default=1024, metavar="N", help="as in training (default: 1024)")
     make.add_argument("--most", type=int, default=16, metavar="N", help="answers to use, the newest (default: 16)")
     make.add_argument("-o", "--output", default=None, metavar="FILE", help="default: in PALATE_HOME/users")
     make.add_argument("--private", action="store_true", help="don't write into the file whose answers they were")
@@ -34,7 +41,8 @@ def user(arguments: argparse.Namespace, store: Path) -> int:
     """Make a person's embedding and save it.
 
     Raises:
-        EncoderMismatchError, FileFormatError, NotEnoughAnswersError, PPDError: as `load_ppd` and `encode_user` say.
+        EncoderMismatchError, FileFormatError, NotEnoughAnswersError, PPDError: as `load_ppd`, `encode_user` and
+            `describe_user` say.
     """
     from ..adapters.comparisons import PreferenceStore
     from ..adapters.encoders import load_encoder
@@ -46,15 +54,34 @@ def user(arguments: argparse.Namespace, store: Path) -> int:
     output = file_to_save(arguments.output) if arguments.output else users_folder() / safe_name(arguments.person)
     with PreferenceStore.existing(store) as answers:
         ppd = ppd_named(arguments.ppd)
-        encoder = load_encoder(arguments.encoder, arguments.device)
-        made = encode_user(answers, encoder, arguments.person, ppd, arguments.most)
+        kind = getattr(ppd.encoder, "kind", "")
+        if arguments.vlm or (kind == "vlm" and arguments.four_bit):
+            made = _described(answers, ppd, arguments)
+        else:
+            by_sight = kind not in ("vlm", "learned")
+            encoder = load_encoder(arguments.encoder, arguments.device) if by_sight else None
+            made = encode_user(answers, encoder, arguments.person, ppd, arguments.most)
     file = save_user(replace(made, person="") if arguments.private else made, output)
     if arguments.json:
         print(json.dumps({"file": str(file)} | vars(describe_user(file)), ensure_ascii=False))
         return 0
     print(f"Saved {file}")
-    print(f"It is of {made.pairs} answer(s), for {made.base} models with {ppd.name or 'this PPD'}.", file=sys.stderr)
+    of = f"of {made.pairs} answer(s)" if kind != "learned" else "known by name"
+    print(f"It is {of}, for {made.base} models with {ppd.name or 'this PPD'}.", file=sys.stderr)
     return 0
+
+
+def _described(answers: PreferenceStore, ppd: PPD, arguments: argparse.Namespace) -> User:
+    from ..adapters.ppd.describing import describe_user
+    from ..adapters.ppd.profiles import MODEL, load_vlm
+
+    if getattr(ppd.encoder, "kind", "") != "vlm":
+        raise PPDError(
+            f"Cannot describe {arguments.person!r} with --vlm: {ppd.name or 'this PPD'} ({ppd.base}) doesn't know "
+            "people by profiles; expected one of --user-encoder vlm. Leave out --vlm."
+        )
+    model = load_vlm(arguments.vlm or MODEL, arguments.device, arguments.four_bit)
+    return describe_user(answers, model, arguments.person, ppd, arguments.most, arguments.profile_length)
 
 
 def ppd_named(spec: str | Path) -> PPD:

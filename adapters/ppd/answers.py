@@ -27,13 +27,13 @@ MOST_PAIRS = 16
 
 
 def encode_user(
-    store: PreferenceStore, encoder: ImageTextEncoder, person: str, ppd: PPD, most: int = MOST_PAIRS
+    store: PreferenceStore, encoder: ImageTextEncoder | None, person: str, ppd: PPD, most: int = MOST_PAIRS
 ) -> User:
     """Make the embedding of a person from their newest answers that prefer one of two pictures.
 
     Args:
         store: Where the answers are.
-        encoder: The image encoder that the PPD was trained with.
+        encoder: The image encoder that the PPD was trained with; None where it knows people by name (`learned`).
         person: Whose answers.
         ppd: Whose user encoder.
         most: Answers to use, >= 1.
@@ -41,8 +41,21 @@ def encode_user(
     Raises:
         EncoderMismatchError: the PPD was trained with another image encoder.
         NotEnoughAnswersError: no answer prefers one picture, or the pictures are gone.
-        PPDError: the answers say nothing, or `most` is below 1.
+        PPDError: the answers say nothing, or `most` is below 1; nobody of this name among those that it knows by name;
+            or it knows people by profiles, which `describe_user` makes.
     """
+    kind = getattr(ppd.encoder, "kind", "")
+    if kind == "learned":
+        named: User = ppd.encoder.user(person, ppd)  # type: ignore[union-attr,operator]
+        return named
+    if kind == "vlm":
+        raise PPDError(
+            f"Cannot make an embedding of {person!r} here: the PPD {ppd.name!r} ({ppd.base}) knows people by profiles "
+            f"of {ppd.image_encoder_name or 'a vision-language model'}; expected a user file. Make one: palate user "
+            f"{person} --ppd FILE --vlm FOLDER."
+        )
+    if encoder is None:
+        raise PPDError(f"Cannot make an embedding of {person!r} without an image encoder; expected one.")
     if most < 1:
         raise PPDError(f"Cannot make an embedding of {person!r} from {most} answers; expected 1 or more.")
     if ppd.image_encoder and ppd.image_encoder != encoder.identity:

@@ -18,7 +18,7 @@ from ..finetune.losses import PairErrors
 from ..finetune.noising import Noising
 from ..finetune.prepared import Batch
 from ..finetune.step import Denoiser
-from .data import PPDData, PPDPair, support_of
+from .data import KnowsPeople, PPDData, PPDPair, support_of
 
 __all__ = ["PersonalBatch", "PersonalDenoiser", "Queries", "batch_of", "spread_queries"]
 
@@ -56,7 +56,7 @@ def batch_of(
     Args:
         data: Where from.
         rows: Their indices.
-        support: For each, the indices of the pairs that its person is known by.
+        support: For each, the indices of the pairs that its person is known by, or as `support_of` gives them.
         device: Where the denoiser computes.
         uncaptioned: B of them, True where the prompt is left out; empty for none.
     """
@@ -72,12 +72,15 @@ def batch_of(
         torch.stack(pooled).float().to(device) if pooled else None,
         torch.tensor(sizes, device=device) if sizes else None,
     )
-    width = data.vectors(rows[0])[0].shape[-1]
+    width = data.known_width if isinstance(data, KnowsPeople) else data.vectors(rows[0])[0].shape[-1]
     most = max(1, *(len(known) for known in support))
     sides, mask = torch.zeros(2, len(rows), most, width), torch.zeros(len(rows), most, dtype=torch.bool)
     for place, known in enumerate(support):
         for number, index in enumerate(known):
-            sides[0, place, number], sides[1, place, number] = data.vectors(index)
+            if isinstance(data, KnowsPeople):
+                sides[0, place, number] = data.known(index)
+            else:
+                sides[0, place, number], sides[1, place, number] = data.vectors(index)
             mask[place, number] = True
     return PersonalBatch(batch, sides[0].to(device), sides[1].to(device), mask.to(device))
 

@@ -20,6 +20,7 @@ from ..errors import PPDError
 
 __all__ = [
     "FEWEST_PAIRS",
+    "KnowsPeople",
     "PPDData",
     "PPDPair",
     "PreparedPPD",
@@ -88,12 +89,32 @@ class SharesPictures(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsPeople(Protocol):
+    """Data whose people are known by something else than vectors of their pairs: by a profile in words, or by name."""
+
+    @property
+    def known_width(self) -> int:
+        """D of what they are known by."""
+        ...
+
+    def known_by(self, index: int, count: int, rng: random.Random, /) -> Sequence[int]:
+        """Numbers of what the person of a pair is known by, worth up to `count` pairs, with nothing of that pair."""
+        ...
+
+    def known(self, number: int, /) -> Tensor:
+        """(D,) what has this number."""
+        ...
+
+
 def support_of(data: PPDData, person: int, excluding: int, count: int, rng: random.Random) -> list[int]:
     """Draw up to `count` pairs to know a person by: never the pair they are asked about, nor one with its pictures.
 
     In Pick-a-Pic the picture that was chosen comes again beside a new one: who had seen that pair, too, would know the
     picture instead of the person.
     """
+    if isinstance(data, KnowsPeople):
+        return list(data.known_by(excluding, count, rng))
     others = [index for index in data.pairs_of(person) if index != excluding]
     if not isinstance(data, SharesPictures):
         return rng.sample(others, min(count, len(others)))

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from ..encoders import ImageTextEncoder, load_encoder
-from ..errors import EncoderMismatchError, PPDError
-from ..files.ppd_file import load_ppd, save_ppd
+from ..errors import PPDError
+from ..files.ppd_file import save_ppd
 from ..finetune.checkpoint import only_training, read_checkpoint
 from ..finetune.noising import noising_of
 from ..finetune.several import several
@@ -23,13 +23,11 @@ from ..finetune.told import TrainingStep
 from ..places import typed_path
 from ..steering import TextConditioner
 from ..steering.pipelines import Loaded, load_pipeline, prompt_towers
-from .attention import UserAttention
+from .beginning import KnownBy, begun
 from .data import PreparedPPD, split_people
-from .ip_adapter import as_start
-from .layers import base_of, layers_of, width_of
+from .describing import Described, Describer, describe_people, described
+from .known import DescribedPeople, NamedPeople, split_pairs
 from .memory import require_room
-from .model import PPD
-from .pairs_encoder import PairsEncoder
 from .preparing import Counted, Readers, known_as, prepare_people
 from .sampling import PeopleSamples
 from .settings import PPDSettings
@@ -40,6 +38,7 @@ from .training import train_ppd
 
 __all__ = ["PPDFromAnswers", "Watchers", "train_ppd_file"]
 
+Pairs = PreparedPPD | DescribedPeople | NamedPeople
 ENCODER = "open_clip:ViT-L-14/openai"  # where the model doesn't come with one
 
 
@@ -49,6 +48,7 @@ class Watchers:
 
     Attributes:
         on_prepared: Called with (answers read, all; 0 where that is not known).
+        on_described: Called with (profiles there are, all), where people are described.
         on_step: After each step. on_sample: With the step and the pictures' files.
         cancelled: Asked often; what was done is kept.
     """
@@ -57,6 +57,7 @@ class Watchers:
     on_step: Callable[[TrainingStep], None] | None = None
     on_sample: Callable[[int, tuple[Path, ...]], None] | None = None
     cancelled: Callable[[], bool] | None = None
+    on_described: Callable[[int, int], None] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,7 @@ def train_ppd_file(
     device: str | torch.device = "cpu",
     watchers: Watchers | None = None,
     prepare_only: bool = False,
+    known: KnownBy | None = None,
 ) -> PPDFromAnswers:
     """Prepare answers, train a PPD on most of the people, judge it by the others, and save it.
 
@@ -96,39 +98,41 @@ def train_ppd_file(
         settings: What is None is chosen.
         folder: Of the checkpoint, of what is prepared, and of pictures and curves. A stopped training goes on there.
         file: To save to.
-        start: A PPD's file to train further, or an IP-Adapter's, whose attention is taken to begin with.
+        start: A PPD's file to train further, or an IP-Adapter's, whose attention is taken to begin with; see `begun`.
         encoder: Of the image vectors; None is the one that came with the model, or OpenAI's ViT-L/14.
         device: Where to train. One of several processes has its own.
         watchers: Who is told.
         prepare_only: Prepare the answers and end there, as it should be done before several processes train on much.
+        known: What people are known by; None: the vectors of their pairs.
 
     Raises:
         CancelledError, EncoderError, FileFormatError, FineTuneError, PPDError, SteeringError, StoreError: see
-            `prepare_people`, `train_ppd`, `require_room`, `load_pipeline`, `load_ppd`, `save_ppd`.
+            `prepare_people`, `describe_people`, `begun`, `train_ppd`, `require_room`, `load_pipeline`, `save_ppd`.
     """
-    watchers, among = watchers or Watchers(), several()
+    watchers, among, known = watchers or Watchers(), several(), known or KnownBy()
     device = torch.device(device) if among.device is None else among.device
     require_room(model, settings, device)
     loaded = load_pipeline(model, getattr(torch, settings.precision))
     encoder = encoder or load_encoder(loaded.clip or ENCODER, device)
-    data, counted = None, None
+    data, counted, told = None, None, None
     # The first process prepares; the others open what it left.
     for turn in (True, False):
         if among.first is turn:
             with only_training(folder) if among.first else contextlib.nullcontext():
                 data, counted = _prepared(model, source, settings, folder, loaded, encoder, device, watchers)
+                if known.kind == "vlm":
+                    told = _described(source, data, folder, known.describer, watchers)
         among.told(None)
     assert data is not None and counted is not None
-    kept, held = split_people(data.names, settings.held_out, settings.seed)
+    training, judged, held = _parts(data, settings, folder, known, told)
     if prepare_only:
-        return PPDFromAnswers(None, None, counted, tuple(held))
-    ppd = _begun(model, loaded, encoder, start, settings.seed)
+        return PPDFromAnswers(None, None, counted, held)
+    ppd = begun(model, loaded.pipeline.unet, encoder, start, settings.seed, known, data.names, told)
     unet = loaded.pipeline.unet.to(device)
-    training, judged = data.of(kept), data.of(held) if held else None
     samples = None
     if settings.sample_every and judged is not None and among.first:
         samples = PeopleSamples(loaded, ppd, judged, settings, folder, prompts_in(folder / "pairs"), watchers.on_sample)
-    told = [watch for watch in (watchers.on_step, samples) if watch is not None and among.first]
+    listening = [watch for watch in (watchers.on_step, samples) if watch is not None and among.first]
     trained = train_ppd(
         ppd,
         unet,
@@ -137,15 +141,15 @@ def train_ppd_file(
         judged,
         settings,
         folder,
-        lambda step: _tell(told, step),
+        lambda step: _tell(listening, step),
         watchers.cancelled,
-        _about(model, source, encoder, start),
+        _about(model, source, encoder, start, known, told),
         among,
     )
     if among.first:
         ppd.created = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         file = save_ppd(ppd, file)
-    return PPDFromAnswers(file, trained, counted, tuple(held))
+    return PPDFromAnswers(file, trained, counted, held)
 
 
 def _tell(told: list[Callable[[TrainingStep], None]], step: TrainingStep) -> None:
@@ -175,6 +179,29 @@ def _prepared(
     return found
 
 
+def _described(
+    source: AnswerSource, data: PreparedPPD, folder: Path, describer: Describer, watchers: Watchers
+) -> Described:
+    prompts, place = prompts_in(folder / "pairs"), folder / "profiles"
+    return describe_people(source, data, prompts, describer, place, watchers.on_described, watchers.cancelled)
+
+
+def _parts(
+    data: PreparedPPD, settings: PPDSettings, folder: Path, known: KnownBy, told: Described | None
+) -> tuple[Pairs, Pairs | None, tuple[str, ...]]:
+    """What is trained on, what it is judged by, and who is held out: nobody where people are known by name."""
+    if known.kind == "learned":
+        return *split_pairs(data, settings.held_out, settings.seed), ()
+    kept, held = split_people(data.names, settings.held_out, settings.seed)
+    training, judged = data.of(kept), data.of(held) if held else None
+    if told is None:
+        return training, judged, tuple(held)
+    prompts, place = prompts_in(folder / "pairs"), folder / "profiles"
+    trained = described(training, prompts, known.describer, place, told)
+    looked_at = None if judged is None else described(judged, prompts, known.describer, place, told)
+    return trained, looked_at, tuple(held)
+
+
 def _require_same(folder: Path, known: dict[str, Any]) -> None:
     """Refuse to put other pairs in the place of those that a stopped training is yet to go on with."""
     found = facts_in(folder / "pairs")
@@ -188,34 +215,17 @@ def _require_same(folder: Path, known: dict[str, Any]) -> None:
         )
 
 
-def _begun(model: str | Path, loaded: Loaded, encoder: ImageTextEncoder, start: Path | None, seed: int) -> PPD:
-    """A PPD to train, that fits the model and the encoder."""
-    unet = loaded.pipeline.unet
-    layers, width = layers_of(unet), width_of(unet)
-    if start is None:
-        base = "playground" if str(model) == "playground" else base_of(layers) or "custom"
-        ppd = PPD(UserAttention(layers, width, seed), PairsEncoder(encoder.dim, width, seed=seed), base)
-    else:
-        ppd = load_ppd(typed_path(start))
-        if ppd.encoder is None or getattr(ppd.encoder, "kind", "") == "ip_adapter":
-            ppd = as_start(ppd, encoder.dim, seed=seed)
-        elif ppd.image_encoder != encoder.identity:
-            raise EncoderMismatchError(
-                f"Cannot start from {start}: its people were read from vectors of {ppd.image_encoder_name or 'another'}"
-                f" ({ppd.image_encoder[:12]}); found {encoder.name} ({encoder.identity[:12]}). Choose the first one."
-            )
-        ppd.fits(layers, width)
-    if getattr(ppd.encoder, "kind", "") != "pairs":
-        raise PPDError(
-            f"Cannot train {start}: its user encoder is of the kind {getattr(ppd.encoder, 'kind', '')!r}; expected "
-            "'pairs', or an IP-Adapter. Start without it."
-        )
-    ppd.image_encoder, ppd.image_encoder_name = encoder.identity, encoder.name
-    return ppd
-
-
-def _about(model: str | Path, source: AnswerSource, encoder: ImageTextEncoder, start: Path | None) -> str:
+def _about(
+    model: str | Path,
+    source: AnswerSource,
+    encoder: ImageTextEncoder,
+    start: Path | None,
+    known: KnownBy,
+    told: Described | None,
+) -> str:
     """What a stopped training is known again by."""
-    begun = "" if start is None else [typed_path(start).name, typed_path(start).stat().st_size]
-    known: list[Any] = [str(model), source.identity, encoder.identity, begun]
-    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+    started = "" if start is None else [typed_path(start).name, typed_path(start).stat().st_size]
+    facts: list[Any] = [str(model), source.identity, encoder.identity, started]
+    if known.kind != "pairs":
+        facts += [known.kind, told and [told.identity, told.length, known.describer.most]]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

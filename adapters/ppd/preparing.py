@@ -29,7 +29,7 @@ from .data import FEWEST_PAIRS, PreparedPPD, rows_of
 from .sources import AnswerSource
 from .tables import Tables
 
-__all__ = ["Counted", "Readers", "known_as", "prepare_people"]
+__all__ = ["Counted", "Readers", "known_as", "mark_of", "prepare_people"]
 
 TOGETHER = 8  # answers whose pictures are encoded at a time
 
@@ -220,6 +220,11 @@ class _Preparing:
 
 def _name(picture: Picture) -> str:
     return str(picture) if isinstance(picture, Path) else hashlib.sha256(picture).hexdigest()
+
+
+def mark_of(picture: Picture) -> int:
+    """64 bits of what a picture is, the same in every shard; `PreparedPPD.marks` has them."""
+    return _mark(_name(picture))
 
 
 def _mark(name: str) -> int:

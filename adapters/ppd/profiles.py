@@ -12,7 +12,9 @@ states come from running that step once more on the cache, since keeping those o
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +92,18 @@ class VisionLanguageModel:
         self.model = model.eval().requires_grad_(False)
         self.processor = processor
         self.name = name or MODEL
+
+    @property
+    def identity(self) -> str:
+        """64 hexadecimal digits: sha256 over its layout and the values of its norms, in 4 bits as in 16."""
+        sizes = self.model.config.get_text_config()
+        about = [type(self.model).__name__, sizes.hidden_size, sizes.num_hidden_layers, sizes.vocab_size]
+        digest = hashlib.sha256(json.dumps(about).encode())
+        for name, weight in sorted(self.model.named_parameters()):
+            if weight.ndim == 1 and name.endswith("weight"):  # quantising leaves these as they are
+                digest.update(f"{name}\n".encode())
+                digest.update(weight.detach().to("cpu", torch.float16).numpy().tobytes())
+        return digest.hexdigest()
 
     def profile(self, pairs: Sequence[PicturePair], max_new_tokens: int = 1024) -> Profile:
         """Describe the person who answered so.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,9 @@ from ..finetune.told import TrainingStep
 from ..places import safe_name
 from ..steering import TextConditioner
 from ..steering.pipelines import Loaded, prompt_towers
-from .data import PreparedPPD
+from .data import KnowsPeople, PreparedPPD
 from .diffusers import use_user
+from .known import DescribedPeople, NamedPeople
 from .model import PPD
 from .settings import PPDSettings
 
@@ -41,7 +43,7 @@ class PeopleSamples:
         self,
         loaded: Loaded,
         ppd: PPD,
-        held_out: PreparedPPD,
+        held_out: PreparedPPD | DescribedPeople | NamedPeople,
         settings: PPDSettings,
         folder: Path,
         prompts: Sequence[str],
@@ -60,8 +62,7 @@ class PeopleSamples:
         self._people: list[tuple[str, Samples, Tensor, Tensor]] = []
         for person, name in enumerate(held_out.names):
             rows = list(held_out.pairs_of(person))
-            known = [held_out.vectors(row) for row in rows[: settings.judged_support]]
-            chosen, rejected = (torch.stack(side) for side in zip(*known, strict=True))
+            chosen, rejected = _known(held_out, rows, settings.judged_support)
             if len(self._people) == PEOPLE or not _says_something(ppd, chosen, rejected):
                 continue
             asked = [prompts[held_out.pair(row).prompt] for row in reversed(rows)]
@@ -83,6 +84,21 @@ class PeopleSamples:
                 painter.paint(step, lambda _, painted: files.extend(painted))
         if self._on_sample is not None:
             self._on_sample(step, tuple(files))
+
+
+def _known(
+    data: PreparedPPD | DescribedPeople | NamedPeople, rows: Sequence[int], support: int
+) -> tuple[Tensor, Tensor]:
+    """(n, D) twice: what a person of these pairs is known by, the first few of them where it is pairs."""
+    if isinstance(data, KnowsPeople):
+        numbers = data.known_by(rows[-1], support, random.Random(0)) if rows else []
+        known = [(data.known(number), torch.zeros(data.known_width)) for number in numbers]
+    else:
+        known = [data.vectors(row) for row in rows[:support]]
+    if not known:
+        return torch.zeros(2, 0, 1).unbind(0)  # type: ignore[return-value]
+    chosen, rejected = (torch.stack(side) for side in zip(*known, strict=True))
+    return chosen, rejected
 
 
 def _says_something(ppd: PPD, chosen: Tensor, rejected: Tensor) -> bool:

@@ -69,12 +69,20 @@ class TrainedPPD:
         return True if self.interval[0] > 0.5 else None
 
     @property
+    def _by_name(self) -> bool:
+        return getattr(self.ppd.encoder, "kind", "") == "learned"
+
+    @property
     def summary(self) -> str:
         """One plain sentence."""
         if self.best is None:
+            if self._by_name:
+                return "There were too few pairs to hold some back, so nobody knows how it does for them."
             return "There were too few people to hold some back, so nobody knows how it does for people it never saw."
         low, high = self.interval
         known = f"{len(self.by_person)} people it never saw, each known by {self.settings.judged_support} answers"
+        if self._by_name:
+            known = f"{len(self.by_person)} people whom it knows by name, on pairs of theirs that it never saw"
         found = (
             f"For {known}, it moved towards the picture that they chose in {100 * float(self.by_person.mean()):.0f} % "
             f"of {len(self.hits)} pairs (95 % interval over people {100 * low:.0f} to {100 * high:.0f} %; best after "

@@ -16,12 +16,14 @@ import torch
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import CancelledError, EncoderMismatchError, FileFormatError, PPDError
 from palate.adapters.files.ppd_file import load_ppd, save_ppd
-from palate.adapters.ppd import from_answers, memory
+from palate.adapters.ppd import beginning, memory
+from palate.adapters.ppd.beginning import KnownBy
 from palate.adapters.ppd.board import Board, open_board
 from palate.adapters.ppd.data import PreparedPPD, support_of
 from palate.adapters.ppd.from_answers import Watchers, train_ppd_file
 from palate.adapters.ppd.ip_adapter import read
 from palate.adapters.ppd.layers import layers_of
+from palate.adapters.ppd.model import PPD
 from palate.adapters.ppd.preparing import Readers, prepare_people
 from palate.adapters.ppd.settings import PPDSettings
 from palate.adapters.ppd.sources import DataSet, StoreAnswers
@@ -326,23 +328,32 @@ def test_sdxl_has_its_pooled_text_and_its_sizes(store: PreferenceStore, tmp_path
 def test_it_begins_as_an_ip_adapter_or_as_a_ppd_of_the_same_encoder(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded = load_pipeline(model, torch.float32)
-    layers = layers_of(loaded.pipeline.unet)
+    unet = load_pipeline(model, torch.float32).pipeline.unet
+    layers = layers_of(unet)
+
+    def begun_with(file: Path, known: KnownBy = KnownBy(), names: tuple[str, ...] = ()) -> PPD:  # noqa: B008
+        return beginning.begun(model, unet, tiny.encoder(), file, 0, known, names, None)
+
     state = {"image_proj.proj.weight": tiny.drawn(4 * 32, 20), "image_proj.proj.bias": tiny.drawn(4 * 32)}
     state |= {"image_proj.norm.weight": tiny.drawn(32), "image_proj.norm.bias": tiny.drawn(32)}
     for place, layer in enumerate(layers):
         for side in "kv":
             state[f"ip_adapter.{2 * place + 1}.to_{side}_ip.weight"] = tiny.drawn(layer.inner, 32, seed=place)
     with monkeypatch.context() as patched:
-        patched.setattr(from_answers, "load_ppd", lambda file: read(state, "face", layers))
-        begun = from_answers._begun(model, loaded, tiny.encoder(), tmp_path / "face", 0)
+        patched.setattr(beginning, "load_ppd", lambda file: read(state, "face", layers))
+        begun = begun_with(tmp_path / "face")
+        named = begun_with(tmp_path / "face", KnownBy("learned"), ("ann", "ben"))
+    assert torch.equal(named.attention.keys[1].weight, begun.attention.keys[1].weight)
+    assert named.encoder.names == ("ann", "ben") and named.name == "started from face (IP-Adapter, untrained)"
     assert torch.equal(begun.attention.values[1].weight, state["ip_adapter.3.to_v_ip.weight"])
     assert begun.encoder.kind == "pairs" and begun.image_encoder == tiny.encoder().identity
     file = save_ppd(begun, tmp_path / "begun")
-    assert from_answers._begun(model, loaded, tiny.encoder(), file, 0).name == begun.name
+    assert begun_with(file).name == begun.name
     begun.image_encoder = "f" * 64
     with pytest.raises(EncoderMismatchError, match="Choose the first one"):
-        from_answers._begun(model, loaded, tiny.encoder(), save_ppd(begun, tmp_path / "other"), 0)
+        begun_with(save_ppd(begun, tmp_path / "other"))
+    with pytest.raises(PPDError, match="1,001 people by name; expected 1,000 at most"):
+        begun_with(file, KnownBy("learned"), tuple(map(str, range(1001))))
 
 
 def test_answers_that_came_meanwhile_are_not_put_in_the_place_of_a_stopped_trainings(
