@@ -1,9 +1,10 @@
-"""`palate show PERSON|FILE`: what was learned of a person or is in a taste file, in words or as one HTML file."""
+"""`palate show PERSON|FILE`: what was learned of a person or is in a file of Palate's, in words or as one HTML file."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["ShowError", "show_taste"]
 
+_ENDINGS = (".safetensors", ".png", ".pt", ".pth", ".bin", ".ckpt")
+
 
 class ShowError(PreferenceError, LookupError):
     """A person or a page that can't be shown as it was asked for."""
 
 
 def show_taste(arguments: argparse.Namespace, store: Path, tools: Tools | None = None) -> int:
-    """Tell what was learned of a person or is in a taste file, or save it as a page.
+    """Tell what was learned of a person or is in a file of Palate's, or save it as a page.
 
     Args:
         arguments: person, html, json, prompt, named, prompts, model, encoder, device; as in `cli.py`.
@@ -37,9 +40,9 @@ def show_taste(arguments: argparse.Namespace, store: Path, tools: Tools | None =
         ShowError: nobody of this name answered.
         NotEnoughAnswersError: nothing to learn from yet.
         StoreError: there is no store, or the page can't be written.
-        FileFormatError: it names a file that is no taste.
+        FileFormatError: it names a file that Palate didn't write.
     """
-    if arguments.person.lower().endswith((".safetensors", ".png")):
+    if arguments.person.lower().endswith(_ENDINGS) or _is_file(arguments.person):
         return _show_file(arguments)
     from ..adapters.comparisons import PreferenceStore
     from ..adapters.places import typed_path
@@ -72,24 +75,28 @@ def show_taste(arguments: argparse.Namespace, store: Path, tools: Tools | None =
 
 
 def _show_file(arguments: argparse.Namespace) -> int:
-    from ..adapters.files import describe, load_taste, taste_picture
     from ..adapters.places import typed_path
+    from .cards import read_card
     from .panel.taste_pages import write_page
-    from .taste_page import facts_of, taste_page
-    from .tastes import card_of
+    from .taste_page import card_page
 
-    taste, said = load_taste(arguments.person), describe(arguments.person)
+    card = read_card(arguments.person)
     if arguments.json:
-        print(json.dumps(card_of(arguments.person), ensure_ascii=False))
+        print(json.dumps(card.told | {"kind": card.kind}, ensure_ascii=False))
     elif arguments.html:
         path = typed_path(arguments.html)
-        write_page(path, taste_page(said, taste_picture(taste)))
+        write_page(path, card_page(card))
         print(f"Saved {path} ({path.stat().st_size / 1000:.0f} KB): open it in any browser.")
     else:
-        facts = facts_of(said)
-        wide = max(len(name) for name, _ in facts)
-        print("\n".join(f"{name:{wide}}  {_printable(value)}" for name, value in facts))
+        wide = max(len(name) for name, _ in card.facts)
+        lines = [f"{name:{wide}}  {_printable(value)}" for name, value in card.facts]
+        print("\n".join([_printable(card.title), *lines]))
     return 0
+
+
+def _is_file(word: str) -> bool:
+    """Whether a word with a folder or an ending is a file's, and nobody's name."""
+    return any(mark in word for mark in "/\\.") and os.path.isfile(os.path.expanduser(word))
 
 
 def _printable(text: str) -> str:

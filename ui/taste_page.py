@@ -1,19 +1,20 @@
-"""A taste file as a page: its picture, which carries the file, and what the file says of itself."""
+"""A file of Palate's as a page: a drawing of it, and what it says of itself."""
 
 from __future__ import annotations
 
-import base64
 from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..adapters.files import TasteFile
+    from .cards import Card
 
-__all__ = ["facts_of", "taste_page"]
+__all__ = ["card_page", "facts_of"]
 
 _STYLE = """
 :root { color-scheme: light dark; } body { margin: 0; font: 16px/1.5 ui-sans-serif, system-ui, sans-serif; }
 main { max-width: 960px; margin: 0 auto; padding: 32px 16px; } img { width: 100%; height: auto; border-radius: 12px; }
+svg { max-width: 100%; height: auto; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 24px; } dt { opacity: .65; }
 dd { margin: 0; overflow-wrap: anywhere; }
 """
@@ -35,22 +36,15 @@ def facts_of(said: TasteFile) -> list[tuple[str, str]]:
     return [(name, value) for name, value in told if value]
 
 
-def taste_page(said: TasteFile, picture: bytes) -> str:
-    """Return an HTML page that asks the network for nothing.
-
-    Args:
-        said: As `describe` gives it.
-        picture: A PNG, as `taste_picture` gives it.
-    """
-    title = f"A taste: {said.person}" if said.person else "A taste"
+def card_page(card: Card) -> str:
+    """Return an HTML page that asks the network for nothing."""
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-    address = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-    facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts_of(said))
+    facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in card.facts)
+    note = f"<p>{escape(card.note)}</p>" if card.note else ""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
-        f"<style>{_STYLE}</style></head>\n<body><main><h1>{escape(title)}</h1>"
-        f'<img src="{address}" alt="The taste\'s mark, and how good it is"><dl>{facts}</dl>'
-        "<p>Save the picture and drop it into Palate: the taste is inside.</p></main></body></html>\n"
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(card.title)}</title>'
+        f"<style>{_STYLE}</style></head>\n<body><main><h1>{escape(card.title)}</h1>"
+        f"{card.drawing}<dl>{facts}</dl>{note}</main></body></html>\n"
     )

@@ -12,7 +12,7 @@ import zlib
 
 from ..errors import FileFormatError
 
-__all__ = ["carried", "carry"]
+__all__ = ["carried", "carries", "carry"]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHUNK, _END = b"plTe", b"IEND"
@@ -57,6 +57,14 @@ def carried(name: str, data: bytes, what: str) -> bytes:
         f"Cannot read {name!r}: it is a picture that carries nothing; expected {what}. A service that it passed may "
         "have taken it out: ask for the original file."
     )
+
+
+def carries(data: bytes) -> bool:
+    """Whether a PNG file carries another one; False also for what is damaged or no PNG."""
+    try:
+        return any(kind == _CHUNK for kind, _ in _chunks("picture", data, "a PNG"))
+    except FileFormatError:
+        return False
 
 
 def _chunks(name: str, data: bytes, what: str) -> list[tuple[bytes, bytes]]:

@@ -24,7 +24,7 @@ from .taste_file import taste_bytes
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
-__all__ = ["save_taste_picture", "taste_mark", "taste_picture"]
+__all__ = ["mark_of", "save_taste_picture", "taste_mark", "taste_picture"]
 
 WIDTH, HEIGHT = 960, 480  # px
 RAYS = 96  # of the mark
@@ -39,9 +39,15 @@ def taste_mark(taste: Taste, rays: int = RAYS) -> Tensor:
     The direction is folded onto the rays by fixed random signs, so that the angle between two tastes is about that
     between their marks (Johnson-Lindenstrauss), whatever encoder they are of.
     """
-    generator = torch.Generator().manual_seed(taste.width)
-    fold = torch.randn(rays, taste.width, generator=generator) / math.sqrt(rays)
-    found: Tensor = torch.tanh(fold @ taste.direction.float() * math.sqrt(rays) / 1.5)
+    return mark_of(taste.direction, rays)
+
+
+def mark_of(numbers: Tensor, rays: int = RAYS) -> Tensor:
+    """Return the mark (rays,) of any numbers (N,), by their direction; all 0 for zeros."""
+    direction = torch.nn.functional.normalize(numbers.float(), dim=0)
+    generator = torch.Generator().manual_seed(len(direction))
+    fold = torch.randn(rays, len(direction), generator=generator) / math.sqrt(rays)
+    found: Tensor = torch.tanh(fold @ direction * math.sqrt(rays) / 1.5)
     return found
 
 

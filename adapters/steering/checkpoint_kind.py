@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import FileFormatError, SteeringError
 from ..untrusted import require_short_header
 
-__all__ = ["UNET", "Shapes", "checkpoint_family", "read_shapes"]
+__all__ = ["UNET", "Shapes", "checkpoint_family", "kind_of_weights", "read_shapes"]
 
 Shapes = Mapping[str, tuple[int, ...]]
 UNET = "model.diffusion_model."
@@ -53,7 +53,7 @@ def checkpoint_family(path: Path, shapes: Shapes) -> str:
         SteeringError: neither; it says what was found.
     """
     if _FIRST not in shapes:
-        raise _refused(path, _sign(shapes))
+        raise _refused(path, kind_of_weights(shapes))
     if shapes[_FIRST][1:2] != (4,):
         raise _refused(path, f"a model for inpainting or editing ({shapes[_FIRST][1]} channels go in)")
     if not any(name.startswith("first_stage_model.") for name in shapes):
@@ -71,7 +71,8 @@ def checkpoint_family(path: Path, shapes: Shapes) -> str:
     raise _refused(path, "a checkpoint without a text encoder")
 
 
-def _sign(shapes: Shapes) -> str:
+def kind_of_weights(shapes: Shapes) -> str:
+    """What a file that is no whole model looks like, in words."""
     if set(shapes) and set(shapes) <= {"clip_l", "clip_g"}:
         return "a textual inversion embedding"
     for parts, what in _SIGNS:
