@@ -34,7 +34,7 @@ from ..steering.embedding import preference_gradient
 from ..taste import BradleyTerry
 from ..taste.prior import SPREADS, evidence_prior_variance
 from ._accuracy_questions import encoder_table, other_encoders, step_table
-from ._options import positive
+from ._options import counts, positive
 from ._samples import Sample, simulated_samples, stored_samples
 from ._tables import Array, bootstrap_interval, markdown, provenance
 
@@ -244,7 +244,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--tuning-people", type=positive, default=20, help="others to tune settings on (20)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--test-pairs", type=positive, default=200, help="unseen answers per person (200)")
-    parser.add_argument("--support", type=_sizes, default=[1, 2, 5, 10, 20, 50], help="how many answers: 1,2,5,...")
+    parser.add_argument("--support", type=counts, default=[1, 2, 5, 10, 20, 50], help="how many answers: 1,2,5,...")
     parser.add_argument("--captions", type=positive, default=150, help="captions to draw pictures of (150)")
     parser.add_argument(
         "--encoder", "--model", default="playground", help="playground, a CLIP folder or file, open_clip:NAME/TAG"
@@ -255,7 +255,3 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--encoders", action="store_true", help="also: other encoders than this one")
     return parser.parse_args(list(argv))
-
-
-def _sizes(text: str) -> list[int]:
-    return sorted({positive(part) for part in text.split(",")})

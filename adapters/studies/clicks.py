@@ -20,12 +20,13 @@ import numpy as np
 from ..comparisons import PreferenceStore
 from ..encoders import load_encoder
 from ..taste.subspace import image_subspace
-from ._asking import KINDS, ByEvidence, PriorOf, World, accuracy_by_answers, draw_world, priors_of
-from ._options import positive
+from ._asking import KINDS, ByEvidence, PriorOf, accuracy_by_answers, priors_of
+from ._options import counts, percents, positive, share, some_of
 from ._replay import replayed_accuracy
 from ._samples import stored_samples
 from ._strategies import STRATEGIES, make_ask
 from ._tables import Array, bootstrap_interval, markdown, provenance
+from ._world import World, draw_world
 
 __all__ = ["YARDSTICK", "reached", "run"]
 
@@ -212,38 +213,14 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--others", type=positive, default=16, help="others, for the population prior (16)")
     parser.add_argument("--others-answers", type=positive, default=100, help="answers of each of them (100)")
     parser.add_argument("--pictures", type=positive, default=2000, help="drawn postcards to ask about (2000)")
-    parser.add_argument("--shared", type=float, default=0.0, help="of the variance of utility, common to all (0)")
-    parser.add_argument("--answers", type=_numbers, default=[5, 10, 12, 20, 35, 40, 60, 100, 200], help="5,10,...")
+    parser.add_argument("--shared", type=share, default=0.0, help="of the variance of utility, common to all (0)")
+    parser.add_argument("--answers", type=counts, default=[5, 10, 12, 20, 35, 40, 60, 100, 200], help="5,10,...")
     parser.add_argument("--fours", type=positive, default=None, help="answers about fours, at most; as for pairs")
-    parser.add_argument("--mistakes", type=_shares, default=[0.0, 0.1, 0.2], help="shares of mistakes (0,0.1,0.2)")
+    parser.add_argument("--mistakes", type=percents, default=[0.0, 0.1, 0.2], help="in %%: 0,10,20")
     for name, values in (("kinds", tuple(KINDS)), ("priors", PRIORS), ("strategies", STRATEGIES)):
-        parser.add_argument(f"--{name}", type=_some_of(values), default=list(values), help=", ".join(values))
+        parser.add_argument(f"--{name}", type=some_of(values, ","), default=list(values), help=", ".join(values))
     parser.add_argument("--cache", default=None, help="folder to keep drawn and encoded pictures in between runs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", default=None, help="folder of a store: real people's answers instead, pairs only")
     parser.add_argument("--encoder", "--model", default="playground", help="playground, a CLIP folder or file, ...")
     return parser.parse_args(list(argv))
-
-
-def _numbers(text: str) -> list[int]:
-    return sorted({positive(part) for part in text.split(",")})
-
-
-def _shares(text: str) -> list[float]:
-    values = [float(part) for part in text.split(",")]
-    if not all(0.0 <= value < 1.0 for value in values):
-        raise argparse.ArgumentTypeError(f"{text}; expected shares from 0 to below 1")
-    return values
-
-
-class _some_of:  # noqa: N801 - a type, as argparse has it
-    """One or several of these values, with commas between them."""
-
-    def __init__(self, values: Sequence[str]) -> None:
-        self.values = values
-
-    def __call__(self, text: str) -> list[str]:
-        found = [part.strip() for part in text.split(",")]
-        if unknown := [part for part in found if part not in self.values]:
-            raise argparse.ArgumentTypeError(f"{unknown[0]}; expected some of: {', '.join(self.values)}")
-        return found

@@ -22,9 +22,9 @@ from ..encoders import load_encoder
 from ..taste.answers import DAY, Answers
 from ..taste.likelihood import sigmoid
 from ..taste.subspace import Subspace, image_subspace
-from ._asking import World, draw_world
-from ._options import positive
+from ._options import counts, positive
 from ._tables import Array, bootstrap_interval, markdown, provenance
+from ._world import World, draw_world
 
 __all__ = ["COURSES", "accuracies", "drifting", "run", "turned"]
 
@@ -117,17 +117,13 @@ def _table(found: dict[str, Array], half_lives: Sequence[float | None], count: i
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="palate study drift", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--people", type=positive, default=40, help="simulated people (40)")
-    parser.add_argument("--answers", type=_counts, default=[100, 300], help="of each, one a day (100,300)")
+    parser.add_argument("--answers", type=counts, default=[100, 300], help="of each, one a day (100,300)")
     parser.add_argument("--half-lives", type=_days, default=[25.0, 50.0, 100.0, 200.0], help="in days (25,50,100,200)")
     parser.add_argument("--pictures", type=positive, default=2000, help="drawn postcards to ask about (2000)")
     parser.add_argument("--cache", default=None, help="folder to keep drawn and encoded pictures in between runs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--encoder", "--model", default="playground", help="playground, a CLIP folder or file, ...")
     return parser.parse_args(list(argv))
-
-
-def _counts(text: str) -> list[int]:
-    return sorted({positive(part) for part in text.split(",")})
 
 
 def _days(text: str) -> list[float]:

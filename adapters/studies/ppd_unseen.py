@@ -40,7 +40,7 @@ from ..playground.world import NAMED, draw, random_card
 from ..ppd.model import PPD, UserEncoder
 from ..steering import Generator, SteeringSettings
 from ..taste import Taste
-from ._options import positive
+from ._options import counts, positive
 from ._painter import Job, Painter, Seen
 from ._ppd_people import Crowd, Met, crowd, interview, meet, true_utilities
 from ._tables import Array, bootstrap_interval, markdown, provenance
@@ -260,7 +260,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--people", type=positive, default=60, help="simulated people (60)")
     parser.add_argument("--share", type=positive, default=5, help="prompts of each (5)")
     parser.add_argument("--prompts", type=positive, default=100, help="held-out prompts, shared out (100)")
-    parser.add_argument("--pairs", type=_counts, default=[1, 2, 4, 8, 16], help="answers: 1,2,4,8,16")
+    parser.add_argument("--pairs", type=counts, default=[1, 2, 4, 8, 16], help="answers: 1,2,4,8,16")
     parser.add_argument("--captions", type=positive, default=150, help="whose cards people compare (150)")
     parser.add_argument("--cards", type=int, default=64, help="drawn for each prompt, for the ceiling; 0: none (64)")
     parser.add_argument("--crowd", type=positive, default=60_000, help="invented people behind the ceiling (60000)")
@@ -274,7 +274,3 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--bfloat16", action="store_true", help="paint in bfloat16, faster where the processor has it")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(list(argv))
-
-
-def _counts(text: str) -> list[int]:
-    return sorted({positive(part) for part in text.split(",")})

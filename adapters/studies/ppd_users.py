@@ -29,7 +29,7 @@ from ..playground.folder import playground_folder
 from ..playground.training.ppd_cards import Cards, draw_cards
 from ..ppd.model import UserEncoder
 from ..steering import Generator
-from ._options import positive
+from ._options import counts, positive
 from ._ppd_people import Met, meet, true_utilities
 from ._tables import Array, bootstrap_interval, markdown, provenance
 
@@ -180,7 +180,7 @@ def _ranks(scores: Array) -> Ranks:
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="palate study ppd-users", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--people", type=positive, default=300, help="to be told apart (300)")
-    parser.add_argument("--pairs", type=_counts, default=[4, 8, 16], help="answers an embedding is made from: 4,8,16")
+    parser.add_argument("--pairs", type=counts, default=[4, 8, 16], help="answers an embedding is made from: 4,8,16")
     parser.add_argument("--chunks", type=positive, default=60, help="times as many answers of each to learn from (60)")
     parser.add_argument("--questions", type=positive, default=10, help="others of each that are to be named (10)")
     parser.add_argument("--captions", type=positive, default=150, help="whose cards people compare (150)")
@@ -189,7 +189,3 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--cache", default=None, help="folder to keep drawn cards in between runs")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(list(argv))
-
-
-def _counts(text: str) -> list[int]:
-    return sorted({positive(part) for part in text.split(",")})

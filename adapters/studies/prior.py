@@ -21,12 +21,13 @@ from ..taste import BradleyTerry
 from ..taste.observed import Observed
 from ..taste.population import population_prior
 from ..taste.subspace import image_subspace
-from ._asking import ByEvidence, World, accuracy_by_answers, draw_world, priors_of, taste_of
-from ._options import positive
+from ._asking import ByEvidence, accuracy_by_answers, priors_of, taste_of
+from ._options import positive, share
 from ._replay import observed_pairs, replayed_accuracy
 from ._samples import stored_samples
 from ._strategies import make_ask
 from ._tables import Array, bootstrap_interval, markdown, provenance
+from ._world import World, draw_world
 
 __all__ = ["perfect_population", "run"]
 
@@ -180,7 +181,4 @@ def _counts(text: str) -> list[int]:
 
 
 def _parts(text: str) -> list[float]:
-    values = [float(part) for part in text.split(",")]
-    if not all(0.0 <= value <= 1.0 for value in values):
-        raise argparse.ArgumentTypeError(f"{text}; expected numbers from 0 to 1")
-    return values
+    return [share(part) for part in text.split(",")]

@@ -19,7 +19,7 @@ from ..comparisons import PreferenceStore
 from ..encoders import load_encoder
 from ..taste.second_look import LIKELY
 from ._detectors import DETECTORS, Flags, found_at, shown_of
-from ._options import positive
+from ._options import counts, positive
 from ._samples import Sample, simulated_samples, stored_samples
 from ._tables import Array, bootstrap_interval, markdown, provenance
 
@@ -127,7 +127,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="palate study second-look", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--people", type=positive, default=40, help="simulated people (40)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--support", type=_numbers, default=[40, 100, 200], help="how many answers: 40,100,200")
+    parser.add_argument("--support", type=counts, default=[40, 100, 200], help="how many answers: 40,100,200")
     parser.add_argument("--mistakes", type=_percents, default=[0.1, 0.2], help="planted, in %%: 10,20")
     parser.add_argument("--false-alarms", type=_percent, default=0.1, help="in %% of the others (10)")
     parser.add_argument("--draws", type=positive, default=5, help="mistakes are planted anew so often (5)")
@@ -137,10 +137,6 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--data", default=None, help="folder of a store with real people's answers")
     return parser.parse_args(list(argv))
-
-
-def _numbers(text: str) -> list[int]:
-    return sorted({positive(part) for part in text.split(",")})
 
 
 def _percent(text: str) -> float:

@@ -28,7 +28,7 @@ from ..taste import BradleyTerry
 from ..taste.enough import advise
 from ..taste.likelihood import sigmoid
 from ..taste.prior import evidence_prior_variance
-from ._options import positive
+from ._options import percents, positive
 from ._samples import Sample, simulated_samples, stored_samples
 from ._tables import Array, bootstrap_interval, markdown, provenance
 
@@ -205,7 +205,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--people", type=positive, default=40, help="simulated people to test (40)")
     parser.add_argument("--tuning-people", type=positive, default=20, help="others to choose a fixed number on (20)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--mistakes", type=_percents, default=[0.0, 0.1, 0.2], help="in %%: 0,10,20")
+    parser.add_argument("--mistakes", type=percents, default=[0.0, 0.1, 0.2], help="in %%: 0,10,20")
     parser.add_argument("--most", type=_many, default=700, help="answers each (700)")
     parser.add_argument("--test-pairs", type=positive, default=1000, help="unseen pairs per person (1000)")
     parser.add_argument("--captions", type=positive, default=150, help="captions to draw pictures of (150)")
@@ -221,10 +221,3 @@ def _many(text: str) -> int:
     if value < AHEAD + 20:
         raise argparse.ArgumentTypeError(f"{value}; expected {AHEAD + 20} or more: it looks {AHEAD} answers ahead")
     return value
-
-
-def _percents(text: str) -> list[float]:
-    values = sorted({float(part) / 100.0 for part in text.split(",")})
-    if values[0] < 0.0 or values[-1] > 1.0:
-        raise argparse.ArgumentTypeError(f"{text}; expected 0 to 100 %")
-    return values

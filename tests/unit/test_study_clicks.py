@@ -7,10 +7,11 @@ import pytest
 import torch
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.studies import clicks
-from palate.adapters.studies._asking import KINDS, World, accuracy_by_answers, draw_world, plain_prior
+from palate.adapters.studies._asking import KINDS, accuracy_by_answers, plain_prior
 from palate.adapters.studies._replay import replayed_accuracy
 from palate.adapters.studies._samples import Sample
 from palate.adapters.studies._strategies import make_ask
+from palate.adapters.studies._world import World, draw_world
 from PIL import Image
 
 
@@ -41,7 +42,7 @@ def test_the_same_seed_prints_the_same_tables_with_a_row_for_every_arm(monkeypat
     monkeypatch.setattr(clicks, "load_encoder", lambda spec: TinyEncoder())
     printed = []
     for _ in range(2):
-        assert clicks.run([*SMALL, *KINDS_OF, "--mistakes", "0.2", "--cache", str(tmp_path), "--seed", "3"]) == 0
+        assert clicks.run([*SMALL, *KINDS_OF, "--mistakes", "20", "--cache", str(tmp_path), "--seed", "3"]) == 0
         printed.append(capsys.readouterr().out)
     tables = [text.rsplit("\n", 2)[0] for text in printed]
     assert tables[0] == tables[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from palate.adapters.studies import drift
-from palate.adapters.studies._asking import World
+from palate.adapters.studies._world import World
 
 
 def linear_world(people=6, pictures=150, width=6):

@@ -8,8 +8,9 @@ import torch
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import NotEnoughAnswersError
 from palate.adapters.studies import prior
-from palate.adapters.studies._asking import World, accuracy_by_answers, priors_of
+from palate.adapters.studies._asking import accuracy_by_answers, priors_of
 from palate.adapters.studies._strategies import make_ask
+from palate.adapters.studies._world import World
 from PIL import Image
 
 
