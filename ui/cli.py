@@ -45,36 +45,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"palate {version()}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    panel = commands.add_parser("panel", help="compare pictures and generate with your taste, in the browser")
-    panel.add_argument("--port", type=_port, default=None, help=f"port on 127.0.0.1 (default {DEFAULT_PORT}; 0: any)")
-    panel.add_argument("--no-browser", action="store_true", help="don't open a browser window")
-    panel.add_argument(
-        "--read-only", action="store_true", help="for looking only: tastes and people; nothing can be changed"
-    )
-    panel.add_argument("--password", action="store_true", help="ask visitors for one: PALATE_PASSWORD, else typed now")
-    _store_option(panel)
-    panel.add_argument("--person", default=None, metavar="NAME", help="whose answers these are (default: me)")
-    panel.add_argument(
-        "--model",
-        default="playground",
-        metavar="MODEL",
-        help="a diffusers folder, a checkpoint file of SD1.5 or SDXL, or playground (the default)",
-    )
-    panel.add_argument(
-        "--encoder",
-        action="append",
-        default=None,
-        metavar="SPEC",
-        help="the CLIP of the model's text encoder, for example open_clip:ViT-L-14/openai; twice for SDXL's two",
-    )
-    panel.add_argument("--device", default=None, help="cpu, cuda, mps (default: the best there is)")
-    panel.add_argument(
-        "--offload",
-        choices=("auto", "none", "model", "sequential"),
-        default="auto",
-        help="what waits outside a small GPU: nothing, parts of the model, or single layers (default: what it needs)",
-    )
-
+    _panel(commands.add_parser("panel", help="compare pictures and generate with your taste, in the browser"))
     study = commands.add_parser("study", help="run a study and print its table", add_help=False)
     study.add_argument("name", nargs="?", default=None, metavar="NAME", help="for example bt-accuracy")
     study.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to the study")
@@ -126,6 +97,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _panel(panel: argparse.ArgumentParser) -> None:
+    panel.add_argument("--port", type=_port, default=None, help=f"port on 127.0.0.1 (default {DEFAULT_PORT}; 0: any)")
+    panel.add_argument("--no-browser", action="store_true", help="don't open a browser window")
+    panel.add_argument(
+        "--read-only", action="store_true", help="for looking only: tastes and people; nothing can be changed"
+    )
+    panel.add_argument("--password", action="store_true", help="ask visitors for one: PALATE_PASSWORD, else typed now")
+    _store_option(panel)
+    panel.add_argument("--person", default=None, metavar="NAME", help="whose answers these are (default: me)")
+    panel.add_argument(
+        "--model",
+        default="playground",
+        metavar="MODEL",
+        help="a diffusers folder, a checkpoint file of SD1.5 or SDXL, or playground (the default)",
+    )
+    panel.add_argument(
+        "--encoder",
+        action="append",
+        default=None,
+        metavar="SPEC",
+        help="the CLIP of the model's text encoder, for example open_clip:ViT-L-14/openai; twice for SDXL's two",
+    )
+    panel.add_argument("--device", default=None, help="cpu, cuda, mps (default: the best there is)")
+    panel.add_argument(
+        "--offload",
+        choices=("auto", "none", "model", "sequential"),
+        default="auto",
+        help="what waits outside a small GPU: nothing, parts of the model, or single layers (default: what it needs)",
+    )
 
 
 def _show(show: argparse.ArgumentParser) -> None:
