@@ -61,7 +61,7 @@ def tiny_processor():
     )
 
 
-def tiny_model(processor):
+def tiny_model(processor, seed: int = 0):
     from transformers import (
         LlavaOnevisionConfig,
         LlavaOnevisionForConditionalGeneration,
@@ -94,7 +94,7 @@ def tiny_model(processor):
         image_grid_pinpoints=[[8, 8]],
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         model = LlavaOnevisionForConditionalGeneration(config)
         for parameter in model.parameters():
             parameter.data = parameter.data + 0.3 * torch.randn(parameter.shape)
@@ -177,6 +177,7 @@ class TestLoading:
         vlm.processor.save_pretrained(tmp_path)
         loaded = load_vlm(tmp_path, device="cpu")
         assert loaded.profile(pairs(1), 3).text == vlm.profile(pairs(1), 3).text
+        assert loaded.identity == vlm.identity != VisionLanguageModel(tiny_model(vlm.processor, 1), None).identity
 
     def test_what_is_missing_is_named(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "bitsandbytes", None)
