@@ -52,7 +52,7 @@ class FixedNoise:
         uncaptioned, turned, noises, timesteps = [], [], [], []
         for row, draw in zip(rows, draws, strict=True):
             own = torch.Generator().manual_seed(((self._seed * 1_000_003 + row) * 1_009 + draw) % 2**63)
-            noises.append(torch.randn(self._data.chosen[row].shape, generator=own))
+            noises.append(torch.randn(self._data.shape(row), generator=own))
             shared = torch.Generator().manual_seed((self._seed * 1_000_003 + draw) % 2**63)
             within = torch.rand((), generator=shared if self._one_timestep else own).item()
             timesteps.append(min(total - 1, int((draw + within) / self._draws * total)))
@@ -88,9 +88,9 @@ class FixedNoise:
             CancelledError: `cancelled` said so.
         """
         asked = [(row, draw) for row in range(len(self._data)) for draw in range(self._draws)]
-        asked.sort(key=lambda one: tuple(self._data.chosen[one[0]].shape))  # of one shape in a pass
+        asked.sort(key=lambda one: self._data.shape(one[0]))  # of one shape in a pass
         errors = torch.zeros(len(self._data), self._draws, 2, device=self._denoiser.device)
-        groups = _alike([tuple(self._data.chosen[row].shape) for row, _ in asked], together)
+        groups = _alike([self._data.shape(row) for row, _ in asked], together)
         for start, end in groups[among.index :: among.count]:
             if among.count == 1 and cancelled is not None and cancelled():
                 raise CancelledError("Stopped before the first step.")

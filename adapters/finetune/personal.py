@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
-from collections.abc import Callable, Collection, Sequence
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from ..encoders import ImageTextEncoder
 from ..files.lora_file import save_lora
 from ..steering import TextConditioner
 from ..steering.pipelines import load_pipeline, prompt_towers
+from .checkpoint import only_training
 from .doubts import doubts_of
 from .gradients import KnownOfPairs
 from .loop import train_lora
@@ -29,7 +32,8 @@ from .pairs import LabelledPair, split_pairs
 from .prepared import prepare
 from .samples import Samples, prompts_of
 from .settings import TrainSettings
-from .several import several
+from .several import Several, several
+from .shelf import Shelf
 from .step import Denoiser
 from .told import Trained, TrainingStep
 from .weights import all_parameters, load_state
@@ -108,39 +112,55 @@ def train_personal_lora(
     pipeline.vae.to(device, torch.float32)
     size = settings.size or loaded.defaults.size
     step = 64 if size >= 256 else 8
-    data = prepare(kept, pipeline.vae, text, size, step, on_prepared, cancelled, settings.flip)
-    judged = prepare(held, pipeline.vae, text, size, step, None, cancelled) if held else None
-    pipeline.vae.to("cpu")
-    unet = pipeline.unet.to(device)
-    settings = settings.suited(unet.config)
-    if settings.full:
-        parameters = all_parameters(unet)
-    else:
-        parameters = add_lora(unet, settings.settled(len(kept)).rank or 4, settings.seed)
-    if settings.checkpointing:
-        unet.enable_gradient_checkpointing()
-    denoiser = Denoiser(unet, noising_of(pipeline.scheduler), device, precision)
-    known = _known(kept, encoder, {settings.loss, *settings.stages})
-    if known.embeddings is not None and encoder is not None:
-        about += f"/{encoder.identity}"
-    look = replace(loaded.defaults, size=size)
-    prompts = prompts_of(held, kept, samples if among.first else 0)
-    painter = Samples(pipeline, text, look, prompts, settings.seed, folder, precision)
-    if prompts:
-        painter.paint(0, on_sample, again=False)
-    trained = train_lora(denoiser, parameters, data, judged, settings, folder, known, on_step, cancelled, about, among)
-    if not among.first:
-        return PersonalLora(file, trained, len(kept), len(held))
-    if prompts:
-        load_state(unet, trained.state, settings.full)
-        painter.paint(trained.steps, on_sample)
-    if settings.full:
-        saved = save_checkpoint(model, trained.state, file)
-    else:
-        saved = save_lora(trained.state, file, loaded.family, _about(trained, person, len(pairs), loaded.name))
-        if merge is not None:
-            merge_lora(model, saved, merge)
-    return PersonalLora(saved, trained, len(kept), len(held))
+    with _shelf(folder, model, among) as shelf:
+        data = prepare(kept, pipeline.vae, text, size, step, on_prepared, cancelled, settings.flip, shelf)
+        judged = prepare(held, pipeline.vae, text, size, step, None, cancelled, shelf=shelf) if held else None
+        pipeline.vae.to("cpu")
+        unet = pipeline.unet.to(device)
+        settings = settings.suited(unet.config)
+        if settings.full:
+            parameters = all_parameters(unet)
+        else:
+            parameters = add_lora(unet, settings.settled(len(kept)).rank or 4, settings.seed)
+        if settings.checkpointing:
+            unet.enable_gradient_checkpointing()
+        denoiser = Denoiser(unet, noising_of(pipeline.scheduler), device, precision)
+        known = _known(kept, encoder, {settings.loss, *settings.stages})
+        if known.embeddings is not None and encoder is not None:
+            about += f"/{encoder.identity}"
+        look = replace(loaded.defaults, size=size)
+        prompts = prompts_of(held, kept, samples if among.first else 0)
+        painter = Samples(pipeline, text, look, prompts, settings.seed, folder, precision)
+        if prompts:
+            painter.paint(0, on_sample, again=False)
+        trained = train_lora(
+            denoiser, parameters, data, judged, settings, folder, known, on_step, cancelled, about, among
+        )
+        if not among.first:
+            shelf.forget()
+            return PersonalLora(file, trained, len(kept), len(held))
+        if prompts:
+            load_state(unet, trained.state, settings.full)
+            painter.paint(trained.steps, on_sample)
+        if settings.full:
+            saved = save_checkpoint(model, trained.state, file)
+        else:
+            saved = save_lora(trained.state, file, loaded.family, _about(trained, person, len(pairs), loaded.name))
+            if merge is not None:
+                merge_lora(model, saved, merge)
+        shelf.forget()
+        return PersonalLora(saved, trained, len(kept), len(held))
+
+
+@contextlib.contextmanager
+def _shelf(folder: Path, model: str | Path, among: Several) -> Iterator[Shelf]:
+    """Where latents and prompts lie while it trains; each of several processes has its own, as it may be elsewhere."""
+    place = folder / "prepared" / str(among.index)
+    about = [str(model)]
+    if os.path.isfile(model):
+        about += [str(os.stat(model).st_size), str(os.stat(model).st_mtime_ns)]
+    with only_training(place), Shelf(place, " ".join(about)) as shelf:
+        yield shelf
 
 
 def _on(device: torch.device, settings: TrainSettings) -> TrainSettings:

@@ -1,5 +1,7 @@
 """Pairs made ready once: pictures as latents, prompts as conditioning. What is left of each step is the denoiser.
 
+They may stay on the disk: of a data set that is larger than memory only the batch at hand is read.
+
 Shapes: N pairs, B of a batch, C channels, h and w of the latents, T tokens, H width of the conditioning.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from ..comparisons.images import read_image
 from ..errors import CancelledError, FineTuneError
 from ..steering import TextConditioner
 from .pairs import LabelledPair
+from .shelf import Rows, Shelf
 
 __all__ = ["TOKENS", "Batch", "Prepared", "covering", "latents_of", "prepare"]
 
@@ -45,34 +49,45 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """N pairs on the CPU, by their shape.
+    """N pairs on the CPU or the disk, by their shape.
 
     Attributes:
         chosen, rejected: N latents (C, h, w) each; both sides of a pair have one shape.
         prompts: Index of each pair's prompt.
-        tokens: (P, T, H) of the different prompts, the empty one last. pooled: (P, D) or None.
+        tokens: P of (T, H), one for each different prompt, the empty one last. pooled: P of (D,), or None.
         sizes: N of SDXL's (height, width, top, left, height, width), or None.
         mirrored: Latents of the chosen and of the rejected pictures turned left to right, or None.
     """
 
-    chosen: tuple[Tensor, ...]
-    rejected: tuple[Tensor, ...]
-    prompts: tuple[int, ...]
-    tokens: Tensor
-    pooled: Tensor | None = None
-    sizes: tuple[tuple[int, ...], ...] | None = None
-    mirrored: tuple[tuple[Tensor, ...], tuple[Tensor, ...]] | None = None
+    chosen: Sequence[Tensor]
+    rejected: Sequence[Tensor]
+    prompts: Sequence[int]
+    tokens: Sequence[Tensor] | Tensor
+    pooled: Sequence[Tensor] | Tensor | None = None
+    sizes: Sequence[tuple[int, ...]] | None = None
+    mirrored: tuple[Sequence[Tensor], Sequence[Tensor]] | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
 
     def draw(self, count: int, rng: random.Random) -> list[int]:
         """Return `count` indices of pairs of one shape; no pair twice unless there are fewer."""
-        first = rng.randrange(len(self))
-        alike = [index for index in range(len(self)) if self.chosen[index].shape == self.chosen[first].shape]
+        alike = self._alike[self.shape(rng.randrange(len(self)))]
         if count <= len(alike):
             return rng.sample(alike, count)
         return [alike[k % len(alike)] for k in range(count)]
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        """(C, h, w) of a pair's latents; nothing is read from the disk."""
+        return self.chosen.shape(index) if isinstance(self.chosen, Rows) else tuple(self.chosen[index].shape)
+
+    @cached_property
+    def _alike(self) -> dict[tuple[int, ...], list[int]]:
+        """Pairs by their shape."""
+        found: dict[tuple[int, ...], list[int]] = {}
+        for index in range(len(self)):
+            found.setdefault(self.shape(index), []).append(index)
+        return found
 
     def batch(
         self,
@@ -90,8 +105,8 @@ class Prepared:
         return Batch(
             self._side(0, indices, turned).to(device),
             self._side(1, indices, turned).to(device),
-            self.tokens[rows].to(device),
-            None if self.pooled is None else self.pooled[rows].to(device),
+            torch.stack([self.tokens[row] for row in rows]).to(device),
+            None if self.pooled is None else torch.stack([self.pooled[row] for row in rows]).to(device),
             sizes,
         )
 
@@ -113,6 +128,7 @@ def prepare(
     on_picture: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     mirror: bool = False,
+    shelf: Shelf | None = None,
 ) -> Prepared:
     """Encode all pictures and prompts, each once.
 
@@ -127,44 +143,124 @@ def prepare(
         on_picture: Called with (pictures done, all).
         cancelled: Asked before each.
         mirror: Whether to encode each turned left to right, too.
+        shelf: Where to put what they are made into, and where to find what was made before; None: in memory.
 
     Raises:
         CancelledError: `cancelled` said so.
+        FineTuneError: no pairs, or the shelf's disk is full.
         ImageError: a picture can't be read.
     """
     if not pairs:
         raise FineTuneError("Cannot train: found no pairs; expected one or more.")
-    done: dict[tuple[Path, tuple[int, int]], tuple[Tensor, ...]] = {}
-    sides: list[list[tuple[Tensor, ...]]] = [[], []]
+    kept = _Kept(shelf)
+    sides: list[list[list[int]]] = [[], []]
     sizes = []
     for number, pair in enumerate(pairs):
-        opened = [read_image(pair.chosen), read_image(pair.rejected)]
-        shape = _shape(opened[0].size, size, step)
-        for side, (path, picture) in enumerate(zip((pair.chosen, pair.rejected), opened, strict=True)):
+        first = _Opened(pair.chosen, kept)
+        shape = _shape(first.size, size, step)
+        for side, picture in enumerate((first, _Opened(pair.rejected, kept))):
             if cancelled is not None and cancelled():
                 raise CancelledError("Stopped before the training began.")
-            if (path, shape) not in done:
-                covered = covering(picture, shape)
-                ways = [covered, ImageOps.mirror(covered)] if mirror else [covered]
-                done[path, shape] = tuple(latents_of(vae, way) for way in ways)
-            sides[side].append(done[path, shape])
-        sizes.append((opened[0].height, opened[0].width, 0, 0, shape[1], shape[0]))
+            sides[side].append(_ways(kept, vae, picture, shape, mirror))
+        sizes.append((first.size[1], first.size[0], 0, 0, shape[1], shape[0]))
         if on_picture is not None:
             on_picture(2 * number + 2, 2 * len(pairs))
     prompts = list(dict.fromkeys(pair.prompt for pair in pairs))
-    with torch.no_grad():
-        found = [text.plain(prompt) for prompt in [*prompts, ""]]
-    pooled = None if found[0].pooled is None else torch.cat([one.pooled for one in found if one.pooled is not None])
+    said = [_conditioning(kept, text, prompt) for prompt in [*prompts, ""]]
+    pooled = [place for _, place in said if place is not None]
+    kept.keep()
     place = {prompt: index for index, prompt in enumerate(prompts)}
+    plain, turned = ([kept.rows([ways[way] for ways in side]) for side in sides] for way in (0, -1))
     return Prepared(
-        tuple(ways[0] for ways in sides[0]),
-        tuple(ways[0] for ways in sides[1]),
+        plain[0],
+        plain[1],
         tuple(place[pair.prompt] for pair in pairs),
-        torch.cat([one.tokens[:, :TOKENS] for one in found]).cpu(),
-        None if pooled is None else pooled.cpu(),
-        tuple(sizes) if pooled is not None else None,
-        (tuple(ways[1] for ways in sides[0]), tuple(ways[1] for ways in sides[1])) if mirror else None,
+        kept.rows([place for place, _ in said]),
+        kept.rows(pooled) if pooled else None,
+        tuple(sizes) if pooled else None,
+        (turned[0], turned[1]) if mirror else None,
     )
+
+
+class _Kept:
+    """Tensors by key, in memory or on a shelf."""
+
+    def __init__(self, shelf: Shelf | None) -> None:
+        self._shelf = shelf
+        self._places: dict[str, int] = {}
+        self._here: list[Tensor] = []
+
+    def find(self, key: str) -> int | None:
+        return self._places.get(key) if self._shelf is None else self._shelf.find(key)
+
+    def add(self, key: str, value: Tensor) -> int:
+        if self._shelf is not None:
+            return self._shelf.add(key, value)
+        self._here.append(value)
+        return self._places.setdefault(key, len(self._here) - 1)
+
+    def __getitem__(self, place: int) -> Tensor:
+        return self._here[place] if self._shelf is None else self._shelf[place]
+
+    def keep(self) -> None:
+        if self._shelf is not None:
+            self._shelf.keep()
+
+    def rows(self, places: Sequence[int]) -> Sequence[Tensor]:
+        return tuple(self._here[place] for place in places) if self._shelf is None else Rows(self._shelf, places)
+
+
+class _Opened:
+    """A picture that is read only when it must be: what was made of it before may be known.
+
+    Raises:
+        ImageError: it can't be read.
+    """
+
+    def __init__(self, path: Path, kept: _Kept) -> None:
+        self._path = path
+        self._picture: Image.Image | None = None
+        try:
+            known = path.stat()
+            self.name = f"{path} {known.st_size} {known.st_mtime_ns}"
+        except OSError:
+            self.name = str(path)  # reading it says what is the matter
+        place = kept.find(f"{self.name} size")
+        if place is None:
+            place = kept.add(f"{self.name} size", torch.tensor(self.picture.size))
+        width, height = kept[place].tolist()
+        self.size = int(width), int(height)
+
+    @property
+    def picture(self) -> Image.Image:
+        if self._picture is None:
+            self._picture = read_image(self._path)
+        return self._picture
+
+
+def _ways(kept: _Kept, vae: Any, opened: _Opened, shape: tuple[int, int], mirror: bool) -> list[int]:
+    """Places of a picture's latents, and of those of its mirror image."""
+    places = []
+    for way in ("plain", "mirrored")[: 1 + mirror]:
+        key = f"{opened.name} {shape[0]}x{shape[1]} {way}"
+        place = kept.find(key)
+        if place is None:
+            covered = covering(opened.picture, shape)
+            place = kept.add(key, latents_of(vae, ImageOps.mirror(covered) if way == "mirrored" else covered))
+        places.append(place)
+    return places
+
+
+def _conditioning(kept: _Kept, text: TextConditioner, prompt: str) -> tuple[int, int | None]:
+    """Places of a prompt's tokens (T, H), and of what is pooled of it (D,), if anything is."""
+    tokens, pooled = kept.find(f"tokens {prompt}"), kept.find(f"pooled {prompt}")
+    if tokens is None:
+        with torch.no_grad():
+            found = text.plain(prompt)
+        if found.pooled is not None:
+            pooled = kept.add(f"pooled {prompt}", found.pooled[0].cpu())
+        tokens = kept.add(f"tokens {prompt}", found.tokens[0, :TOKENS].cpu())
+    return tokens, pooled
 
 
 def _shape(picture: tuple[int, int], size: int, step: int) -> tuple[int, int]:

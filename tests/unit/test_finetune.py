@@ -193,7 +193,7 @@ def test_pictures_of_any_shape_become_latents_of_their_bucket(folder: Path, tmp_
     found = prepare(pairs, pipeline.vae, TextConditioner(prompt_towers(pipeline)), 32, 8)
     shapes = [tuple(latents.shape[1:]) for latents in found.chosen]
     assert shapes == [(16, 16), (12, 20), (20, 12)] and [tuple(x.shape[1:]) for x in found.rejected] == shapes
-    assert found.tokens.shape == (2, 77, tiny.WIDTH) and found.prompts == (0, 0, 0)
+    assert [tokens.shape for tokens in found.tokens] == 2 * [(77, tiny.WIDTH)] and found.prompts == (0, 0, 0)
     flat = pipeline.vae.encode(torch.full((1, 3, 32, 32), 90 / 127.5 - 1)).latent_dist.mean[0]
     assert torch.allclose(found.chosen[0], flat * pipeline.vae.config.scaling_factor, atol=1e-5)
 

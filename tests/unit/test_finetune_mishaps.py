@@ -146,6 +146,7 @@ def test_one_pair_is_trained_on_and_nobody_says_that_it_helped(tmp_path: Path) -
     found = train_personal_lora("playground", pairs(tmp_path), settings, tmp_path / "run", tmp_path / "mine")
     assert (found.pairs, found.held_out) == (1, 0) and found.trained.better is None
     assert "too few comparisons" in found.trained.summary
+    assert not list((tmp_path / "run").rglob("tensors.*"))  # what pictures were made into isn't needed any more
 
 
 def test_what_a_killed_training_left_half_written_is_cleared_away(tmp_path: Path) -> None:
