@@ -37,6 +37,8 @@ def parsed(parser: argparse.ArgumentParser, argv: Sequence[str], quick: Mapping[
     options = parser.parse_args(list(argv))
     if options.quick:
         vars(options).update({"captions": 4, "prompts": 2, "sampling": 2, **quick})
+    if getattr(options, "trainings", 0) > options.captions:
+        parser.error(f"--trainings {options.trainings}: each has captions of its own; expected --captions of as many")
     return options
 
 

@@ -20,7 +20,7 @@ from ..finetune.prepared import Prepared
 from ..finetune.settings import TrainSettings
 from ._bench import cards_of
 from ._gains import kept_of
-from ._options import some_of
+from ._options import positive, some_of
 from ._painter import Seen
 from ._postcards import Answers, Postcards, embeddings_between, pairs_between
 from ._styles import STYLES, picture_of
@@ -137,12 +137,14 @@ def kid(first: Array, second: Array) -> float:
     """Unbiased squared distance of kernel means with the kernel (1 + cosine)^3; about 0 for one kind.
 
     Args:
-        first, second: (N, D) each, unit norm, N >= 2.
+        first, second: (N, D) each, unit norm; NaN where N < 2.
 
     Source: Binkowski et al. 2018, arXiv:1801.01401, whose kernel divides by D what has a norm of about D; here by 1.
     """
 
     def within(x: Array) -> float:
+        if len(x) < 2:
+            return float("nan")
         kernel = (1.0 + x @ x.T) ** 3
         return float((kernel.sum() - np.trace(kernel)) / (len(x) * (len(x) - 1)))
 
@@ -162,9 +164,9 @@ def styles_and_arms(
 
     parser.add_argument("--styles", type=some_of(STYLES), default=list(styles), metavar="a|b|c")
     parser.add_argument("--losses", type=trained, default=list(arms), metavar="sft|sft then dpo|...")
-    parser.add_argument("--trainings", type=int, default=3, help="of each kind, each on its part of the captions")
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rank", type=int, default=8)
+    parser.add_argument("--trainings", type=positive, default=3, help="of each kind, each on its part of the captions")
+    parser.add_argument("--steps", type=positive, default=100)
+    parser.add_argument("--batch", type=positive, default=8)
+    parser.add_argument("--rank", type=positive, default=8)
     parser.add_argument("--learning-rate", type=float, default=None, help="for all; by default each loss has its own")
     return parser

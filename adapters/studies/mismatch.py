@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ._bench import VIEWS, common_options, opened, parsed
-from ._options import some_of
+from ._options import positive, some_of
 from ._styled import Judged, StyleBench, styles_and_arms
 from ._subject import SUBJECT_ARMS, Shown, SubjectBench, subject_rows
 from ._tables import markdown, provenance, with_interval
@@ -88,5 +88,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = styles_and_arms(common_options("mismatch", __doc__), _STYLES, _ARMS)
     parser.add_argument("--parts", type=some_of(_PARTS), default=list(_PARTS), metavar="styles|subject")
     parser.add_argument("--subject-arms", type=some_of(SUBJECT_ARMS), default=list(SUBJECT_ARMS), metavar="a|b|c")
-    parser.add_argument("--sampled", type=int, default=20, help="pictures of the model's own beside a subject's five")
+    parser.add_argument(
+        "--sampled", type=positive, default=20, help="pictures of the model's own beside a subject's five"
+    )
     return parsed(parser, argv, {"trainings": 1, "steps": 2, "batch": 2, "sampled": 2})

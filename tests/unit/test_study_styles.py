@@ -57,6 +57,7 @@ def test_kid_by_hand() -> None:
     """Kernel (1 + cosine)^3: 8 for the same, 1 across: 8 + 8 - 2; of one kind about nothing."""
     first, second = np.eye(2)[[0, 0]], np.eye(2)[[1, 1]]
     assert kid(first, second) == 14.0 and kid(first, first) == 0.0
+    assert np.isnan(kid(first[:1], second))
 
 
 def test_maposs_lead_is_that_of_the_same_training() -> None:
@@ -116,3 +117,6 @@ def test_an_unknown_style_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         mismatch.run(["--losses", "sft then dop"])
     assert "or one then another" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        mismatch.run(["--captions", "2"])
+    assert "--trainings 3: each has captions of its own" in capsys.readouterr().err
