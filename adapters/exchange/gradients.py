@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EncoderMismatchError, FileFormatError
-from ..files.taste_file import NamedEncoder
+from ..files.encoder_in_use import NamedEncoder
 from ..places import typed_path
 from ..taste import Taste
 from ..untrusted import unpickled

@@ -6,8 +6,9 @@ from .brought import MOST_BYTES, bring_taste, bring_user, is_user, place_taste
 from .embedding_file import check_embedding_name, embedding_name, load_embedding, require_replaceable, save_embedding
 from .picture import carried, carry
 from .ppd_file import PPDFile, describe_ppd, load_ppd, save_ppd
-from .taste_file import TasteFile, describe, load_taste, save_taste
+from .taste_file import describe, load_taste, save_taste
 from .taste_picture import save_taste_picture, taste_picture
+from .taste_said import TasteFile
 from .user_file import UserFile, describe_user, load_user, save_user
 
 __all__ = [

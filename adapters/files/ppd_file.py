@@ -38,7 +38,7 @@ from ..ppd.model import BASES, PPD
 from ..ppd.pairs_encoder import PairsEncoder
 from ..ppd.vlm import VLMEncoder
 from .container import MAX_TEXT, Header, read_header, read_number, require_format, write_atomically
-from .taste_file import NamedEncoder
+from .encoder_in_use import NamedEncoder, called, other_encoder
 from .user_file import safetensors_path
 
 __all__ = ["PPDFile", "describe_ppd", "load_ppd", "save_ppd"]
@@ -299,11 +299,10 @@ def _tensors(file: Path, header: Header, precision: torch.dtype) -> dict[str, Te
 
 
 def _require_image_encoder(name: str, said: PPDFile, encoder: str | NamedEncoder | None) -> None:
-    wanted = encoder if isinstance(encoder, str) or encoder is None else encoder.identity
-    if wanted is None or not said.image_encoder or wanted == said.image_encoder:
-        return
-    given = wanted[:12] if isinstance(encoder, str) or encoder is None else f"{encoder.name} ({wanted[:12]})"
-    raise EncoderMismatchError(
-        f"Cannot use the PPD {name!r}: it was trained with the image encoder {said.image_encoder_name or 'unnamed'} "
-        f"({said.image_encoder[:12]}); the one in use is {given}. Load the first one."
-    )
+    given = other_encoder(encoder, said.image_encoder)
+    if said.image_encoder and given is not None:
+        trained = called(said.image_encoder_name, said.image_encoder)
+        raise EncoderMismatchError(
+            f"Cannot use the PPD {name!r}: it was trained with the image encoder {trained}; the one in use is {given}. "
+            "Load the first one."
+        )

@@ -191,7 +191,7 @@ def test_a_ppd_without_an_encoder_comes_back(tmp_path: Path) -> None:
 def test_another_image_encoder_is_refused_by_name(tmp_path: Path) -> None:
     file = save_ppd(new_ppd(), tmp_path / "test")
     assert load_ppd(file, "e" * 64).base == "playground"
-    with pytest.raises(EncoderMismatchError, match=r"image encoder colours \(eeeeeeeeeeee\); the one in use is ffff"):
+    with pytest.raises(EncoderMismatchError, match=r"image encoder 'colours' \(eeeeeeeeeeee\); the one in use is ffff"):
         load_ppd(file, "f" * 64)
 
 
