@@ -173,8 +173,8 @@ def _require_encoder(name: str, said: TasteFile, encoder: str | NamedEncoder | N
     if given is not None:
         learned = called(said.encoder_name, said.encoder)
         raise EncoderMismatchError(
-            f"Cannot use the taste {name!r}: it was learned with the encoder {learned}; the one in use is {given}. Load "
-            "the first one, or learn the taste again with this one."
+            f"Cannot use the taste {name!r}: it was learned with the encoder {learned}; the one in use is {given}. "
+            "Load the first one, or learn the taste again with this one."
         )
 
 
