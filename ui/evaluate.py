@@ -40,7 +40,8 @@ def add_evaluate_command(commands: Any, store_option: Callable[[argparse.Argumen
         action="append",
         default=[],
         metavar="NAME=SPEC",
-        help="clip, pickscore or hps and the CLIP of it, as --encoder takes it; aesthetic and LAION's file",
+        help="clip, pickscore or hps and the CLIP of it, as --encoder takes it; aesthetic and LAION's file; "
+        "imagereward and ImageReward.pt",
     )
     find.add_argument("--encoder", default=None, metavar="SPEC", help="the taste's, and CLIP-L/14 for aesthetic")
     find.add_argument("--device", default="cpu", help="cpu (the default), cuda, mps")
@@ -109,13 +110,17 @@ def _judges(arguments: argparse.Namespace, store: Path) -> dict[str, Judge]:
         found["taste"] = _by_taste(arguments, store, encoder())
     for word in arguments.judge:
         name, _, spec = word.partition("=")
-        if name not in ("clip", "pickscore", "hps", "aesthetic") or not spec:
+        if name not in ("clip", "pickscore", "hps", "aesthetic", "imagereward") or not spec:
             raise EvaluateError(
-                f"Cannot judge by {word[:80]!r}; expected clip=SPEC, pickscore=SPEC, hps=SPEC or aesthetic=FILE."
+                f"Cannot judge by {word[:80]!r}; expected clip=SPEC, pickscore=SPEC, hps=SPEC, aesthetic=FILE or "
+                "imagereward=FILE."
             )
-        found[name] = (
-            _by_head(spec, encoder()) if name == "aesthetic" else _by_clip(load_encoder(spec, arguments.device))
-        )
+        if name == "aesthetic":
+            found[name] = _by_head(spec, encoder())
+        elif name == "imagereward":
+            found[name] = _by_image_reward(spec, arguments.device)
+        else:
+            found[name] = _by_clip(load_encoder(spec, arguments.device))
     if not found:
         raise EvaluateError("Cannot evaluate: found no judge; expected --taste, --person or --judge. Give one.")
     return found
@@ -141,6 +146,19 @@ def _by_clip(encoder: Any) -> Judge:
         if "" in prompts:
             raise _Silent(prompts.index(""))
         return agreement_with_prompts(encoder.encode_images(list(pictures)), encoder.encode_texts(list(prompts)))
+
+    return judge
+
+
+def _by_image_reward(file: str, device: str) -> Judge:
+    from ..adapters.exchange import load_image_reward
+
+    reward = load_image_reward(file, device)
+
+    def judge(pictures: Sequence[Any], prompts: Sequence[str]) -> Any:
+        if "" in prompts:
+            raise _Silent(prompts.index(""))
+        return reward(pictures, prompts)
 
     return judge
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .exporting import EXPORTS, Exported, export_answers
 from .foreign import Foreign, Lost
 from .gradients import read_aesthetic_gradient
+from .image_reward import ImageReward, load_image_reward
 from .importing import Imported, import_answers
 from .judges import Contest, aesthetic_head, agreement_with_prompts, contest
 from .picture_facts import PictureFacts, facts_of_picture
@@ -15,6 +16,7 @@ __all__ = [
     "Contest",
     "Exported",
     "Foreign",
+    "ImageReward",
     "Imported",
     "Lost",
     "PictureFacts",
@@ -24,6 +26,7 @@ __all__ = [
     "export_answers",
     "facts_of_picture",
     "import_answers",
+    "load_image_reward",
     "read_aesthetic_gradient",
     "read_source",
 ]

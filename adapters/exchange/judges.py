@@ -2,7 +2,8 @@
 
 PickScore, HPSv2 and the CLIP score are one thing with three sets of weights: 100 times the cosine of a picture and its
 prompt in a CLIP's joint space. LAION's aesthetic score is a linear head on OpenAI's CLIP-L/14; its five layers have
-nothing between them, so they are one. ImageReward is a BLIP and not read here.
+nothing between them, so they are one. ImageReward is a BLIP: see
+`image_reward.py`.
 
 Sources: Kirstain et al. 2023, arXiv:2305.01569; Wu et al. 2023, arXiv:2306.09341; Schuhmann 2022, improved aesthetic
 predictor. Shapes: N pictures, D joint width.
