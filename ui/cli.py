@@ -53,8 +53,9 @@ def parser() -> argparse.ArgumentParser:
     study.add_argument("-h", "--help", action="store_const", dest="name", const=None)
 
     people = commands.add_parser("people", help="who has answered in a store, and how often")
+    people.add_argument("--json", action="store_true", help="print one JSON object")
     _store_option(people)
-    _show(commands.add_parser("show", help="what was learned of a person or is in a taste file, in words or as a page"))
+    _show(commands.add_parser("show", help="what was learned of a person or is in a file, in words or as a page"))
     add_taste_commands(commands, _store_option)
     add_evaluate_command(commands, _store_option)
     add_exchange_commands(commands, _store_option)
@@ -196,6 +197,7 @@ def _export(export: argparse.ArgumentParser) -> None:
     embedding.add_argument("--steps", type=int, default=None, metavar="N", help="of training")
     embedding.add_argument("-o", "--output", default=None, metavar="FILE", help="default: in PALATE_HOME/embeddings")
     embedding.add_argument("--private", action="store_true", help="don't write into the file whose taste it is")
+    embedding.add_argument("--json", action="store_true", help="print one JSON object")
     embedding.add_argument("--device", default=None, help="cpu, cuda, mps (default: the best there is)")
     _store_option(embedding)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import importlib
+import json
 import pkgutil
 import re
 import sys
@@ -95,8 +96,11 @@ def people(arguments: argparse.Namespace) -> int:
     from ..adapters.comparisons import PreferenceStore
 
     with PreferenceStore.existing(store_folder(arguments.store)) as store:
-        found = store.people_answers()
-        for one in sorted(found, key=lambda one: one.person):
+        found = sorted(store.people_answers(), key=lambda one: one.person)
+        if arguments.json:
+            print(json.dumps({"people": [{"person": one.person, "answers": one.answers} for one in found]}))
+            return 0
+        for one in found:
             print(f"{one.person}\t{one.answers}")
         if not found:  # for people; a script that reads the lines finds none
             print(f"Nobody has answered in {store.path} yet. Open `palate panel` and compare.", file=sys.stderr)
@@ -210,7 +214,7 @@ def study(arguments: argparse.Namespace) -> int:
     known = studies()
     listed = ", ".join(known) or "none in this installation"
     if arguments.name in (None, "-h", "--help"):
-        print(f"usage: palate study NAME [options]\n\nstudies: {listed}")
+        print(f"usage: palate study NAME [options] [--json]\n\nstudies: {listed}")
         return 0
     name = str(arguments.name).replace("_", "-")
     if name not in known or not re.fullmatch(r"[a-z0-9-]+", name):
@@ -219,7 +223,12 @@ def study(arguments: argparse.Namespace) -> int:
     run = getattr(module, "run", None)
     if run is None:
         raise CommandError(f"Cannot run the study {name!r}: it has no run(argv); expected one of: {listed}.")
-    return cast("Callable[[list[str]], int]", run)(list(arguments.arguments))
+    given, study_run = list(arguments.arguments), cast("Callable[[list[str]], int]", run)
+    if "--json" in given:
+        from .study_tables import run_as_json
+
+        return run_as_json(name, study_run, [word for word in given if word != "--json"])
+    return study_run(given)
 
 
 def train(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,7 @@ def export_embedding(arguments: argparse.Namespace, store: Path) -> int:
     """Learn or load a taste, train an embedding of it and save that; tells how to use it.
 
     Args:
-        arguments: person, name, model, encoder, taste, vectors, steps, output, device, private; as in `cli.py`.
+        arguments: person, name, model, encoder, taste, vectors, steps, output, device, private, json; as in `cli.py`.
         store: Folder of the answers.
     """
     from ..adapters.files import check_embedding_name, require_replaceable, save_embedding
@@ -51,6 +52,10 @@ def export_embedding(arguments: argparse.Namespace, store: Path) -> int:
         **chosen,
     )
     saved = save_embedding(embedding, path, private=arguments.private)
+    if arguments.json:
+        effect = {key: round(float(value), 4) for key, value in embedding.effect.items()}
+        print(json.dumps({"file": str(saved), "vectors": embedding.count, "effect": effect}))
+        return 0
     print(how_to_use(embedding, saved))
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -130,6 +131,7 @@ def add_merge_command(kinds: Any) -> None:
     checkpoint.add_argument("--lora", required=True, metavar="FILE", help="of palate train lora")
     checkpoint.add_argument("--strength", type=float, default=1.0, help="of the LoRA (default: 1)")
     checkpoint.add_argument("-o", "--output", required=True, metavar="FILE", help="a folder where the model is one")
+    checkpoint.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def merge_command(arguments: argparse.Namespace) -> int:
@@ -139,7 +141,7 @@ def merge_command(arguments: argparse.Namespace) -> int:
 
     silence()
     path = merge_lora(arguments.model, arguments.lora, arguments.output, arguments.strength)
-    print(f"Saved {path}.")
+    print(json.dumps({"file": str(path)}) if arguments.json else f"Saved {path}.")
     return 0
 
 
