@@ -14,7 +14,7 @@ from ..adapters.ppd.host_layers import HostLayer
 from ..adapters.ppd.model import PPD
 from ..adapters.ppd.user import MOST_STRENGTH, require_use
 from ..adapters.ppd.user import User as UserEmbedding
-from .sockets import CATEGORY, ppd_input, schema, user_or_batch_input
+from .sockets import CATEGORY, User, ppd_input, schema
 from .user_joint import JointLayer
 from .user_layers import user_layers
 from .user_patch import UserPatch
@@ -36,10 +36,10 @@ class PalateApplyUser(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="A model of the family that the PPD was trained for."),
                 ppd_input(),
-                user_or_batch_input(
+                User.Input(
                     "user",
-                    "A user from Encode User, Load User or Blend Users; or a batch from "
-                    "Batch Users: then each picture of the batch is for somebody else.",
+                    tooltip="A user from Encode User, Load User or Blend Users; or a batch from Batch Users: then each "
+                    "picture of the batch is for somebody else.",
                 ),
                 io.Float.Input(
                     "strength",

@@ -6,8 +6,9 @@ from typing import Any
 
 from comfy_api.v0_0_2 import io
 
+from ..adapters.errors import PPDError
 from ..adapters.ppd.user import User as UserEmbedding
-from .sockets import CATEGORY, Users, schema, user_or_batch_input
+from .sockets import CATEGORY, User, schema
 
 _MOST = 4  # and more by batches of batches
 
@@ -26,15 +27,15 @@ class PalateBatchUsers(io.ComfyNode):
             "them, the second for the second, and from the first again where there are more pictures. One run draws "
             "for all of them.",
             inputs=[
-                user_or_batch_input(
+                User.Input(
                     f"user_{number}",
-                    "A user, or a batch from another Batch Users for more than four. All made by one PPD.",
                     optional=number > 2,
+                    tooltip="A user, or a batch from another Batch Users for more than four. All made by one PPD.",
                 )
                 for number in range(1, _MOST + 1)
             ],
             outputs=[
-                Users.Output(display_name="users", tooltip="For Apply User, or another Batch Users."),
+                User.Output(display_name="users", tooltip="For Apply User, or another Batch Users."),
                 io.Int.Output(display_name="count", tooltip="How many: connect it to a batch_size."),
             ],
         )
@@ -46,3 +47,18 @@ class PalateBatchUsers(io.ComfyNode):
         for each in found:
             users += each if isinstance(each, tuple) else () if each is None else (each,)
         return io.NodeOutput(users, len(users))
+
+
+def the_only(user: UserEmbedding | tuple[UserEmbedding, ...], what: str) -> UserEmbedding:
+    """A user where a batch makes no sense.
+
+    Raises:
+        PPDError: a batch; `what` can't be done with it.
+    """
+    if not isinstance(user, tuple):
+        return user
+    names = ", ".join(one.person or "somebody" for one in user[:4])
+    raise PPDError(
+        f"Cannot {what}: found a batch of {len(user)} people ({names}); expected one. Connect a user that goes into "
+        "Batch Users, not what comes out of it."
+    )

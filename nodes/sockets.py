@@ -22,8 +22,7 @@ ADVANCED = {"advanced": True}  # of an input: hidden until asked for, where the 
 Encoder = io.Custom("PALATE_ENCODER")
 Taste = io.Custom("PALATE_TASTE")
 Ppd = io.Custom("PALATE_PPD")
-User = io.Custom("PALATE_USER")
-Users = io.Custom("PALATE_USERS")  # a tuple of them, one for each picture of a batch
+User = io.Custom("PALATE_USER")  # one, or a tuple of them: one for each picture of a batch
 
 _stores: dict[Path, PreferenceStore] = {}
 _lock = threading.Lock()
@@ -96,8 +95,3 @@ def ppd_input() -> io.Custom.Input:
 def user_input() -> io.Custom.Input:
     """The input for a user."""
     return User.Input("user", tooltip="A user from Encode User, Load User or Blend Users.")
-
-
-def user_or_batch_input(name: str, tooltip: str, optional: bool = False) -> io.MultiType.Input:
-    """An input for a user or for a batch of them."""
-    return io.MultiType.Input(name, [User, Users], optional=optional, tooltip=tooltip)

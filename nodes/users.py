@@ -14,6 +14,7 @@ from ..adapters.ppd.model import MOST_PAIRS, PPD, encode_user
 from ..adapters.ppd.user import User as UserEmbedding
 from ..adapters.ppd.user import blend_users
 from ..adapters.ppd.user_encoder import PictureEncoder
+from .batch_users import the_only
 from .learning import NONE, STOP, answers_mark, blocked, without_answers_input
 from .saved import USER_FILES
 from .sockets import CATEGORY, Ppd, User, encoder_input, open_store, person_input, ppd_input, schema, user_input
@@ -113,7 +114,8 @@ class PalateBlendUsers(io.ComfyNode):
     @classmethod
     def execute(cls, **given: Any) -> io.NodeOutput:
         with torch.inference_mode(False):
-            return io.NodeOutput(blend_users(*weighted(given, "user", 0.0)))
+            users, weights = weighted(given, "user", 0.0)
+            return io.NodeOutput(blend_users([the_only(user, "blend users") for user in users], weights))
 
 
 class PalateSaveUser(io.ComfyNode):
@@ -144,7 +146,8 @@ class PalateSaveUser(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, user: UserEmbedding, name: str) -> io.NodeOutput:
+    def execute(cls, user: UserEmbedding | tuple[UserEmbedding, ...], name: str) -> io.NodeOutput:
+        user = the_only(user, "save a user")
         path = save_user(user, USER_FILES.path_to_save(name))
         return io.NodeOutput(user, path.name, ui={"text": [f"Saved as {path.name}"]})
 

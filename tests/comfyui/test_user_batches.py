@@ -78,6 +78,29 @@ def test_a_batch_goes_with_another_user_in_either_order(host: Host, people: Grap
     torch.testing.assert_close(then, torch.stack([ann[0], ben[1], ann[2], ben[3]]), **CLOSE)
 
 
+def test_ip_adapters_go_before_between_and_after_with_the_same_bits(host: Host, people: Graph) -> None:
+    """IP-Adapter packs call `add` on whatever is in a layer's place; a user must never be there."""
+    graph = dict(people)
+
+    def picture(name: str, model: Any, strength: float) -> list[Any]:
+        graph[name] = node("PalateProbePicture", model=list(model), strength=strength)
+        return [name, 0]
+
+    orders = {
+        "before": apply(
+            graph, "after both", picture("both pictures", picture("one picture", ("load", 0), 0.7), 0.3), "batch"
+        ),
+        "between": picture("later", apply(graph, "after one", picture("first", ("load", 0), 0.7), "batch"), 0.3),
+        "after": picture("last", picture("next", apply(graph, "before both", user="batch"), 0.7), 0.3),
+        "without": ["both pictures", 0],
+    }
+    for name, model in orders.items():
+        draw_with(graph, f"picture {name}", model, steps=2)
+    before, between, after, without = drawn(host, graph, *(f"picture {name}" for name in orders))
+    assert torch.equal(before, between) and torch.equal(before, after)
+    assert not torch.allclose(before, without, atol=1e-2)
+
+
 def test_one_of_another_ppd_is_named_before_anything_is_drawn(host: Host, people: Graph) -> None:
     graph: dict[str, Any] = dict(people)
     other = random_ppd(playground_layers(), 96, "playground", seed=9)
@@ -86,4 +109,14 @@ def test_one_of_another_ppd_is_named_before_anything_is_drawn(host: Host, people
     graph["mixed"] = node("PalateBatchUsers", user_1=["ann", 0], user_2=["stranger", 0])
     draw_with(graph, "batch mixed", apply(graph, "for mixed", user="mixed"))
     with pytest.raises(NodeError, match=r"PalateApplyUser: .*'stranger' with the PPD 'playground 4'"):
+        host.run(graph)
+
+
+@pytest.mark.parametrize(("kind", "what"), [("PalateSaveUser", "save a user"), ("PalateBlendUsers", "blend users")])
+def test_a_batch_is_no_user_to_save_or_blend(host: Host, people: Graph, kind: str, what: str) -> None:
+    graph: dict[str, Any] = dict(people)
+    blend = {"user_1": ["batch", 0], "weight_1": 1.0, "user_2": ["ann", 0], "weight_2": 0.5}
+    graph["used"] = node(kind, **(blend if kind == "PalateBlendUsers" else {"user": ["batch", 0], "name": "three"}))
+    graph["save"] = node("PalateSaveUser", user=["used", 0], name="used")
+    with pytest.raises(NodeError, match=rf"{kind}: Cannot {what}: found a batch of 3 people \(ann, ben, cleo\)"):
         host.run(graph)

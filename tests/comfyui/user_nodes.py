@@ -167,6 +167,41 @@ def _twice(context, value):
     return torch.cat([context, 0.3 * context]), torch.cat([value, 0.3 * value])
 
 
+class PictureAttention:
+    """What sits in the place of a cross-attention, with the call by which IP-Adapter packs put a second one in."""
+
+    def __init__(self, strength):
+        self.strengths = [strength]
+
+    def add(self, strength):
+        self.strengths.append(strength)
+
+    def __call__(self, q, k, v, extra):
+        out = optimized_attention(q, k, v, extra["n_heads"])
+        for strength in self.strengths:
+            out = out + strength * optimized_attention(q, k[:, :4], v[:, :4].flip(1), extra["n_heads"])
+        return out
+
+
+class PalateProbePicture:
+    """An IP-Adapter as ComfyUI_IPAdapter_plus applies it: written into the options, added to what is there."""
+
+    INPUT_TYPES = classmethod(lambda s: {"required": {"model": ("MODEL",), "strength": ("FLOAT", {})}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "patch", "test"
+
+    def patch(self, model, strength):
+        model = model.clone()
+        options = model.model_options["transformer_options"] = dict(model.model_options["transformer_options"])
+        replace = options["patches_replace"] = dict(options.get("patches_replace", {}))
+        mine = replace["attn2"] = dict(replace.get("attn2", {}))
+        for key in [("input", number) for number in range(12)] + [("output", number) for number in range(12)]:
+            if key in mine:
+                mine[key].add(strength)
+            else:
+                mine[key] = PictureAttention(strength)
+        return (model,)
+
+
 class PalateProbeCalls:
     """A MODEL that keeps, under a name, what its denoiser was last called with and what it answered."""
 
@@ -233,6 +268,7 @@ NODE_CLASS_MAPPINGS = {
         PalateProbeDenoiser,
         PalateProbeText,
         PalateProbeOtherPack,
+        PalateProbePicture,
         PalateProbeCalls,
         PalateProbeHooks,
         PalateProbePatches,
