@@ -121,7 +121,7 @@ def generate(arguments: argparse.Namespace) -> int:
     ppd = None if users[0] is None else _ppd(arguments, users[0])
     from ..adapters.files.container import write_bytes_atomically
     from ..adapters.steering import Generator
-    from .panel.tools import best_device
+    from .panel.loaded import best_device
 
     silence()
     generator = Generator(arguments.model, arguments.device or best_device(), arguments.encoder, arguments.offload)

@@ -41,7 +41,7 @@ def page(browser, address):
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.goto(f"{address}#generate")
-    page.wait_for_selector('[data-part="method"] option', state="attached")
+    page.wait_for_selector('[data-part="method"] option[value="encoder"]', state="attached")
     for name in ("Ada", "Bob"):
         part(page, "add").select_option(f"person:{name}")
     yield page
@@ -175,7 +175,7 @@ def test_on_a_phone_the_picture_stays_in_sight_beside_the_triangle(browser, addr
     context.set_default_timeout(driving.WAIT)
     page = context.new_page()
     page.goto(f"{address}#generate")
-    page.wait_for_selector('[data-part="method"] option', state="attached")
+    page.wait_for_selector('[data-part="method"] option[value="encoder"]', state="attached")
     for name in ("Ada", "Bob"):
         if not page.get_by_role("button", name=f"Only {name}").count():
             part(page, "add").select_option(f"person:{name}")

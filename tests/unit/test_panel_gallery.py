@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from palate.adapters.errors import ImageError, StoreError
-from palate.ui.panel.gallery import Gallery, Used
+from palate.ui.panel.gallery import Gallery
 from palate.ui.panel.png_text import parameters, png_with_settings
+from palate.ui.panel.shot import Used
 from PIL import Image
 
 USED = Used(

@@ -121,7 +121,7 @@ def test_the_playground_paints_what_was_asked_for(tmp_path, monkeypatch):
 def test_words_can_be_encoded_before_the_model_imports_of_the_same_library(monkeypatch):
     """Two threads in transformers at once find parts missing: a tab that opened at once then said ImportError."""
     order = []
-    monkeypatch.setattr("palate.ui.panel.tools._import_tokenizer", lambda: order.append("tokenizer"))
+    monkeypatch.setattr("palate.ui.panel.loaded._import_tokenizer", lambda: order.append("tokenizer"))
     monkeypatch.setattr("palate.adapters.encoders.load_encoder", lambda *given: order.append("encoder"))
     monkeypatch.setattr("palate.adapters.steering.Generator", lambda *given: order.append("model"))
     made = real_tools("playground", None, "cpu")

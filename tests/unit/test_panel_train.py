@@ -22,7 +22,7 @@ from palate.ui.panel.rooms import Rooms  # noqa: E402
 from palate.ui.panel.studio import Studio  # noqa: E402
 from palate.ui.panel.train_routes import train_routes  # noqa: E402
 from palate.ui.panel.training_plan import enough_to_tell  # noqa: E402
-from palate.ui.panel.trainings import POINTS  # noqa: E402
+from palate.ui.panel.training_record import POINTS  # noqa: E402
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 LONG = 30.0  # s, only ever waited for when something is broken

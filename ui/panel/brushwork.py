@@ -12,8 +12,9 @@ from ...adapters.errors import CancelledError, EncoderError, SteeringError
 from ...adapters.steering.placement import ran_out_of_memory
 from ...adapters.taste import diversity
 from .brush import Brush
-from .gallery import Gallery, Shot, Used
+from .gallery import Gallery
 from .jobs import Job
+from .shot import Shot, Used
 from .users import DENOISER
 from .variety import beside_plain, most_different
 from .wish import Wish

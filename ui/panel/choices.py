@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from ...adapters.comparisons import Comparison
 from ...adapters.comparisons.images import read_image
 from ...adapters.errors import ComparisonError
-from .gallery import Gallery, Shot
+from .gallery import Gallery
+from .shot import Shot
 
 if TYPE_CHECKING:
     from .studio import Studio

@@ -201,42 +201,6 @@
     talk();
   };
 
-  // What to compare: prompts or a folder.
-  const dialog = () => document.getElementById("palate-choice");
-  const kind = () => dialog().querySelector("[name=kind]:checked").value;
-  const fields = () => {
-    for (const field of dialog().querySelectorAll("[data-kind]")) field.hidden = field.dataset.kind !== kind();
-  };
-  const open = () => {
-    dialog().querySelector(`[value=${wanted.folder ? "folder" : "prompts"}]`).checked = true;
-    document.getElementById("palate-wanted-prompt").value = wanted.prompt;
-    document.getElementById("palate-wanted-folder").value = wanted.folder;
-    dialog().querySelector(".pl-wrong").hidden = true;
-    fields();
-    dialog().showModal();
-    dialog().querySelector("[data-kind]:not([hidden]) > :last-child").focus();
-  };
-  const use = async () => {
-    const wrong = dialog().querySelector(".pl-wrong");
-    const folder = kind() === "folder";
-    const prompt = folder ? "" : document.getElementById("palate-wanted-prompt").value;
-    try {
-      if (folder && !document.getElementById("palate-wanted-folder").value.trim()) throw new Error("Give the path of a folder.");
-      await settled();
-      const told = await window.palate.ask("wanted", { prompt, folder: folder ? document.getElementById("palate-wanted-folder").value : "" });
-      if (told.found !== null) window.palateKit.say(`Found ${told.found} pictures.`);
-      take(told);
-    } catch (error) {
-      wrong.textContent = error.message;
-      wrong.hidden = false;
-      return;
-    }
-    dialog().close();
-    document.activeElement?.blur();
-    await show();
-    talk();
-  };
-
   document.addEventListener("click", (event) => {
     const target = event.target instanceof Element ? event.target : document.body;
     const card = target.closest("#palate-stage [data-choose]");
@@ -246,20 +210,8 @@
     }
     const answer = target.closest("#palate-stage [data-answer]");
     if (answer) act(answer.dataset.answer);
-    if (target.closest("#palate-about")) open();
-    if (target.closest("#palate-choice [data-close]") || target === dialog()) dialog().close();
-  });
-  document.addEventListener("change", (event) => event.target.closest?.("#palate-choice") && fields());
-  document.addEventListener("submit", (event) => {
-    if (!event.target.closest("#palate-choice")) return;
-    event.preventDefault();
-    use();
   });
   document.addEventListener("keydown", (event) => {
-    if (event.target.id === "palate-wanted-prompt" && event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-      event.preventDefault();
-      use();
-    }
     if (event.repeat || event.altKey || event.isComposing || window.palate.shown() !== "compare") return;
     if (window.palate.typing(event.target, event.key)) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
@@ -290,5 +242,9 @@
     show();
     talk();
   };
-  window.palateCompare = { choose, act, want, settled, ready, leave, again, told: take, way: () => wanted.way };
+  const go = async () => {
+    await show();
+    talk();
+  };
+  window.palateCompare = { choose, act, want, settled, ready, leave, again, go, told: take, way: () => wanted.way, wanted: () => wanted };
 })();

@@ -10,17 +10,18 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...adapters.comparisons.images import encode_png
 from ...adapters.errors import ImageError, StoreError
+from .shot import Shot, Used
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Gallery", "Shot", "Used"]
+__all__ = ["Gallery"]
 
 ROOM = 500  # pictures without a star
 REGRET = 60.0  # s that a deleted picture can be brought back for
@@ -32,54 +33,6 @@ CREATE TABLE IF NOT EXISTS shots (
 )"""
 _PERSON = "json_extract(used, '$.person')"
 _FIELDS = "id, used, picture, created, seconds, starred, slider"
-
-
-@dataclass(frozen=True)
-class Used:
-    """What a picture was made with; the same gives the same picture.
-
-    Attributes:
-        tastes: (source, weight) of each taste, sources as in `blends.Part`; () for a plain picture.
-        fingerprint: Of what the tastes were when they were used; answers change them.
-        degrees: How far the prompt was turned; None when the model doesn't say.
-        strength: 0 for a plain picture.
-    """
-
-    person: str
-    prompt: str
-    negative: str
-    seed: int
-    strength: float
-    tastes: tuple[tuple[str, float], ...]
-    fingerprint: str
-    method: str
-    objective: str
-    turns: int
-    limit: float
-    model: str
-    steps: int
-    guidance: float
-    width: int
-    height: int
-    degrees: float | None = None
-
-
-@dataclass(frozen=True)
-class Shot:
-    """One picture of the gallery.
-
-    Attributes:
-        picture: sha256 of its PNG file. seconds: it took. created: seconds since 1970 UTC.
-        between: Painted for the slider, not asked for by itself.
-    """
-
-    id: str
-    used: Used
-    picture: str
-    created: float
-    seconds: float
-    starred: bool = False
-    between: bool = False
 
 
 class Gallery:

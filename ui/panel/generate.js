@@ -71,7 +71,7 @@
       if (model) return;
       model = await kit.ask("model");
       describe();
-      tastes.know(await kit.ask("tastes")); // now it is known which user files fit
+      if (tastes.unsure()) tastes.know(await kit.ask("tastes")); // now it is known which user files fit
     });
 
     /** Seeds one after the other; -1 and nothing are another one each time, and what is no number is for the panel to name. */

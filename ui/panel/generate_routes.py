@@ -10,9 +10,9 @@ from fastapi.responses import FileResponse, Response
 from ...adapters.comparisons.images import read_image
 from ...adapters.errors import ImageError, PreferenceError
 from .answers import PlainRoute, person_of
-from .gallery import Shot
 from .png_text import parameters, png_with_settings
 from .rooms import Rooms
+from .shot import Shot
 from .wish import LONGEST_PROMPT, Wish, parts_of
 
 __all__ = ["generate_routes"]

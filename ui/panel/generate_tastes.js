@@ -133,6 +133,8 @@
         if (cornered()) shared();
         show();
       },
+      /** Whether there are files of which only the loaded model tells whether they fit. */
+      unsure: () => known.files.some((one) => one.kind === "user"),
       know: (told) => {
         known = told;
         show();

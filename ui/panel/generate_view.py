@@ -36,7 +36,7 @@ _WISH = """
     <select class="pl-input pl-add" data-part="add" aria-label="Add a taste"></select>
   </fieldset>
   <label class="pl-label" title="What is moved so that the picture follows the tastes">Moves
-    <select class="pl-input" data-part="method"></select>
+    <select class="pl-input" data-part="method"><option value="auto">what suits the model</option></select>
     <small class="pl-hint" data-part="moves">&nbsp;</small></label>
   <div class="pl-fields">
     <label class="pl-label">Seed <span class="pl-joined"><input class="pl-input" data-part="seed"

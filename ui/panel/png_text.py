@@ -11,7 +11,7 @@ from ..png_settings import as_parameters, png_with_text
 if TYPE_CHECKING:
     from PIL import Image
 
-    from .gallery import Used
+    from .shot import Used
 
 __all__ = ["parameters", "png_with_settings", "said_by"]
 

@@ -12,6 +12,7 @@ from ...adapters.comparisons.comparison import check_person
 from ...adapters.errors import ImageError
 from .ahead import PairsAhead
 from .maker import PairMaker
+from .offered import offered, opened_again, pair_of
 from .pair import CHOSEN, Pair
 from .sources import FolderSource, PromptSource, Source
 from .wanted import Wanted
@@ -121,7 +122,7 @@ class Session:
             with self._lock:
                 if pair is None or epoch != self._epoch:
                     break
-                self._hand = [*(self._hand or ()), self._offered(pair)]
+                self._hand = [*(self._hand or ()), offered(self.studio.store, self.person, pair)]
         return tuple(self._hand or ())[:count]
 
     def show(self, timeout: float = 0.0) -> Pair | None:
@@ -172,24 +173,10 @@ class Session:
             undone = store.undo(self.person)  # it decides which one: another tab may answer, or undo, at this moment
             if undone is None:
                 return None
-            offer = self._opened_again(undone)
-            pair = _pair(undone if offer is None else offer)
-            self._hand = [pair if offer is not None else self._offered(pair), *(self._hand or ())]
+            offer = opened_again(store, undone, self.studio.held(but=self) | self.tickets)
+            pair = pair_of(undone if offer is None else offer)
+            self._hand = [pair if offer is not None else offered(store, self.person, pair), *(self._hand or ())]
             return self._hand[0]
-
-    def _opened_again(self, undone: Comparison) -> Offer | None:
-        """Return the offer that this was the answer to; None for an answer that came from none."""
-        elsewhere = self.studio.held(but=self) | self.tickets
-        found = [
-            offer
-            for offer in self.studio.store.offers(self.person)
-            if offer.id not in elsewhere
-            and bool(offer.others) == (undone.ranking is not None)
-            and offer.left == undone.left
-            and undone.right in offer.images[1:]
-            and (offer.prompt, offer.source) == (undone.prompt, undone.source)
-        ]
-        return found[-1] if found else None
 
     def close(self) -> None:
         """Stop making pairs; those that the browser holds wait for the next time, or for answers still to come."""
@@ -217,7 +204,7 @@ class Session:
             self._go_on(source)
         if self._hand is None:
             waiting = [offer for offer in self._own_offers() if self._shows(offer)]
-            self._hand = [_pair(offer) for offer in waiting[:HAND]]
+            self._hand = [pair_of(offer) for offer in waiting[:HAND]]
             self._drop(waiting[HAND:])
 
     def _made(self, wanted: Wanted) -> Source:
@@ -236,21 +223,6 @@ class Session:
         else:
             self._ahead.restart(make)
 
-    def _offered(self, pair: Pair) -> Pair:
-        offer = self.studio.store.offer(
-            self.person,
-            pair.left,
-            pair.right,
-            pair.prompt,
-            pair.left_seed,
-            pair.right_seed,
-            pair.model,
-            pair.source,
-            others=pair.others,
-            seeds=(pair.left_seed, pair.right_seed, *pair.other_seeds) if pair.others else None,
-        )
-        return _pair(offer)
-
     def _own_offers(self) -> list[Offer]:
         """Return this person's undecided pairs that no other tab holds."""
         elsewhere = self.studio.held(but=self)
@@ -267,13 +239,3 @@ class Session:
     def _drop(self, offers: list[Offer]) -> None:
         for offer in offers:
             self.studio.store.withdraw(offer.id)
-
-
-def _pair(asked: Offer | Comparison) -> Pair:
-    """Return the pair of an offer, or of an answer that came from none."""
-    pair = Pair(
-        asked.left, asked.right, asked.prompt, asked.left_seed, asked.right_seed, asked.model, asked.source or CHOSEN
-    )
-    if isinstance(asked, Comparison):
-        return pair
-    return replace(pair, ticket=asked.id, others=asked.others, other_seeds=asked.seeds[2:])

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from ...adapters.comparisons.images import read_image
 from ...adapters.errors import ImageError
-from .gallery import ROOM, Gallery, Shot
+from .gallery import ROOM, Gallery
+from .shot import Shot
 from .wish import MOST_SEEDS, Wish
 
 if TYPE_CHECKING:

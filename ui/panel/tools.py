@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import logging
 import os
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...adapters.errors import EncoderError, PreferenceError
 from .easel import Facts
-from .preflight import fitting_encoders
-from .prompts import example_prompts
+from .loaded import Loaded
 from .sources import Painter
 
 if TYPE_CHECKING:
     from ...adapters.finetune.protocol import Finished
     from ...adapters.taste import Word
 
-__all__ = ["Tools", "best_device", "real_tools"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["Tools", "real_tools"]
 
 
 @dataclass(frozen=True)
@@ -86,15 +79,6 @@ class Tools:
     train: Callable[..., Finished]
 
 
-def best_device() -> str:
-    """Return "cuda", "mps" or "cpu", the first that this machine has."""
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
 def real_tools(
     model: str = "playground",
     encoders: str | Sequence[str] | None = None,
@@ -120,7 +104,7 @@ def real_tools(
     from ...adapters.taste.report import UNCOUNTED
 
     specs = (encoders,) if isinstance(encoders, str) else tuple(encoders or ())
-    loaded = _Loaded(model, specs, device, offload)
+    loaded = Loaded(model, specs, device, offload)
     return Tools(
         painter=loaded.painter,
         encoder=loaded.encoder,
@@ -151,109 +135,10 @@ def real_tools(
     )
 
 
-class _Loaded:
-    """One model and its encoders, which they share."""
-
-    def __init__(self, model: str, specs: tuple[str, ...], device: str | None, offload: str) -> None:
-        self._model, self._specs, self._device, self._offload = model, specs, device, offload
-        self._encoders: list[Any] = []
-        self._looked_for_ppd = False
-        self._lock = threading.Lock()
-
-    def encoder(self) -> Any:
-        return self._all()[0]
-
-    def more_encoders(self) -> Sequence[Any]:
-        return self._all()[1:]
-
-    def _all(self) -> list[Any]:
-        from ...adapters.encoders import load_encoder
-
-        with self._lock:
-            if not self._encoders:
-                _import_tokenizer()
-                try:
-                    found = [
-                        load_encoder(spec, self._device or best_device()) for spec in self._specs or (self._model,)
-                    ]
-                except EncoderError as error:
-                    if self._specs:
-                        raise
-                    raise EncoderError(
-                        f"Cannot learn or steer with {Path(self._model).name!r}: it comes without an encoder; expected "
-                        f"one with --encoder. {fitting_encoders(self._model)}"
-                    ) from error
-                self._encoders = found
-            return self._encoders
-
-    def painter(self) -> Painter:
-        encoders: list[Any] = []
-        try:
-            encoders = self._all()
-        except EncoderError:
-            if self._specs:
-                raise
-            # Without an encoder the model still makes pictures to compare; steering then says what is missing.
-            logger.warning("%s comes without an encoder; give one with --encoder to learn and to steer", self._model)
-        from diffusers.utils import logging as diffusers_logging
-        from transformers.utils import logging as transformers_logging
-
-        from ...adapters.steering import Generator
-
-        diffusers_logging.disable_progress_bar()
-        transformers_logging.disable_progress_bar()
-        encoder: Any = encoders if len(encoders) > 1 else next(iter(encoders), None)
-        return Generator(self._model, self._device or best_device(), encoder, self._offload)
-
-    def words(self) -> Sequence[Word]:
-        from ...adapters.playground import playground_words
-        from ...adapters.taste import VOCABULARY
-
-        return playground_words() if self._model == "playground" else VOCABULARY
-
-    def ppd(self, painter: Any) -> Any:
-        """The first that fits the model: the playground's own, or the newest of PALATE_HOME."""
-        with self._lock:
-            if not self._looked_for_ppd:
-                self._looked_for_ppd = True
-                for file in _ppd_files(self._model):
-                    from ...adapters.files import load_ppd
-
-                    with contextlib.suppress(PreferenceError):  # for another model, or broken
-                        painter.use_ppd(load_ppd(file))
-                        break
-            return painter.ppd
-
-    def prompts(self) -> tuple[str, ...]:
-        if self._model == "playground":
-            from ...adapters.playground import playground_folder
-
-            return example_prompts(playground_folder())
-        return example_prompts(Path(self._model))
-
-
-def _ppd_files(model: str) -> list[Path]:
-    from ...adapters.places import ppd_folder
-    from ...adapters.playground import playground_folder
-
-    if model == "playground":
-        return [playground_folder() / "ppd.safetensors"]
-    return sorted(ppd_folder().glob("*.safetensors"), key=lambda file: -file.stat().st_mtime)
-
-
 def _choose_set(model: Any, vectors: Any, size: int, diversity: float) -> Sequence[int]:
     from ...adapters.taste import choose_set
 
     return choose_set(model, vectors, size, diversity=diversity)
-
-
-def _import_tokenizer() -> None:
-    """Import what puts words to an encoder, before the model's thread imports of the same library.
-
-    transformers loads its parts on first use, and two threads at once find a part missing that is only half there.
-    """
-    with contextlib.suppress(ImportError):  # an encoder without words needs none
-        from transformers import CLIPTokenizer  # noqa: F401
 
 
 def _moved(painter: Any, prompt: str, taste: Any, strength: float, settings: Any) -> float | None:

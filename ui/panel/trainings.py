@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import threading
@@ -16,14 +15,13 @@ from ...adapters.finetune.protocol import Event, Finished, Prepared, Sampled, St
 from ...adapters.places import palate_home, safe_name
 from .jobs import DONE, FAILED, STOPPED, WORKING, Job, Jobs
 from .training_plan import plan_of
+from .training_record import KEPT, begun, by_time, keep, read, stepped
 
 if TYPE_CHECKING:
     from .studio import Studio
 
 __all__ = ["Trainings"]
 
-KEPT = "panel.json"  # in a training's folder
-POINTS = 400  # of each curve; from twice as many on every other one is dropped
 SETTINGS = ("rank", "learning_rate", "steps", "seed")
 SAMPLES = 4  # pictures that are painted before and after
 
@@ -105,7 +103,7 @@ class Trainings:
         with self._lock:
             if self._job is not None and self._now.get("state") == WORKING:
                 raise FineTuneError("Cannot train: a training is at work already. Stop it first, or wait for its end.")
-            now = _fresh(person, loss, given, before or {})
+            now = begun(person, loss, given, before or {})
             now["name"] = self._name(person, loss)
             now["model"] = Path(self._studio.tools.model).stem
             now["revision"] = self._studio.store.revision(person)
@@ -143,7 +141,7 @@ class Trainings:
             elif isinstance(event, Sampled):
                 now["samples"] = [one for one in now["samples"] if one["step"] != event.step] + [asdict(event)]
             elif isinstance(event, Stepped):
-                _stepped(event, now)
+                stepped(event, now)
         if not isinstance(event, Finished) and (not isinstance(event, Stepped) or event.judgement is not None):
             self._keep(now)
 
@@ -158,7 +156,7 @@ class Trainings:
 
     def _stopped(self, person: str, loss: str) -> dict[str, Any] | None:
         """The training of these answers that was stopped and can go on, with the settings that it was begun with."""
-        found = _read(palate_home() / "training" / self._name(person, loss) / KEPT)
+        found = read(palate_home() / "training" / self._name(person, loss) / KEPT)
         same = found.get("revision") == self._studio.store.revision(person)
         return found if same and found["state"] in (STOPPED, FAILED) and found["step"] else None
 
@@ -180,88 +178,26 @@ class Trainings:
         folder = palate_home() / "training" / now["name"]
         with self._lock:
             text = json.dumps(now)
-        with contextlib.suppress(OSError):  # it is only for a page that comes back
-            folder.mkdir(parents=True, exist_ok=True)
-            part = folder / f".{KEPT}.part"
-            part.write_text(text, encoding="utf-8")
-            part.replace(folder / KEPT)
+        keep(folder, text)
 
     def _last(self, person: str) -> dict[str, Any]:
         """This person's newest training, {} without any."""
         if self._now.get("person") == person:
             return self._now
-        trainings = map(_read, _by_time(palate_home() / "training"))
+        trainings = map(read, by_time(palate_home() / "training"))
         return next((found for found in trainings if found.get("person") == person), {})
 
     def _of(self, name: str) -> dict[str, Any]:
         """The training of this name, {} where there is none."""
         if self._now.get("name") == name:
             return self._now
-        file = next((file for file in _by_time(palate_home() / "training") if file.parent.name == name), None)
-        return {} if file is None else _read(file)
+        file = next((file for file in by_time(palate_home() / "training") if file.parent.name == name), None)
+        return {} if file is None else read(file)
 
     def _expected(self, steps: int) -> float | None:
         """Seconds that so many steps would take, going by the last training of this model; None without one."""
         model = Path(self._studio.tools.model).stem
-        for found in map(_read, _by_time(palate_home() / "training")):
+        for found in map(read, by_time(palate_home() / "training")):
             if found.get("model") == model and found.get("per_step"):
                 return float(found["per_step"]) * steps
         return None
-
-
-def _by_time(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f"*/{KEPT}"), key=lambda file: file.stat().st_mtime, reverse=True)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """What is kept of a training, {} where nothing sound is; one that was at work when its panel ended is stopped."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(found, dict) or not _fresh("", "", {}, {}).keys() <= found.keys():
-        return {}
-    return found | ({"state": STOPPED, "text": "", "seconds_left": None} if found["state"] == WORKING else {})
-
-
-def _fresh(person: str, loss: str, given: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """A training that begins, with the curves of the one that it goes on with."""
-    kept = {name: before.get(name, []) for name in ("points", "looks", "samples")}
-    return {
-        "person": person,
-        "loss": loss,
-        "name": "",
-        "settings": before.get("settings", given),
-        "model": "",
-        "revision": 0,
-        "sure": None,
-        "state": WORKING,
-        "text": "Starting…",
-        "share": 0.0,
-        "step": 0,
-        "steps": 0,
-        "seconds_left": None,
-        "error": "",
-        "result": None,
-        "began": time.time(),
-        "ended": None,
-        "first": None,
-        "per_step": before.get("per_step"),
-        **kept,
-    }
-
-
-def _stepped(event: Stepped, now: dict[str, Any]) -> None:
-    now["points"] = [point for point in now["points"] if point[0] < event.step]
-    now["points"].append([event.step, event.loss, event.margin, event.accuracy])
-    if len(now["points"]) > 2 * POINTS:
-        now["points"] = now["points"][::2]
-    if event.judgement is not None:
-        looks = [look for look in now["looks"] if look["step"] != event.step]
-        now["looks"] = [*looks, {**event.judgement, "step": event.step}]
-    now.update(step=event.step, steps=event.steps, share=event.step / max(event.steps, 1), text="")
-    now["seconds_left"] = event.seconds_left
-    now["first"] = now["first"] or [time.time(), event.step]
-    began, first = now["first"]
-    if event.step > first:
-        now["per_step"] = (time.time() - began) / (event.step - first)
