@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .errors import FileFormatError
 
-__all__ = ["MOST_WEIGHTS", "require_short_header", "unpickled"]
+__all__ = ["MOST_WEIGHTS", "require_short_header", "require_size", "unpickled"]
 
 MOST_WEIGHTS = 16 << 30  # bytes; of the largest models' files
 MOST_HEADER = 4 << 20  # bytes; SDXL's checkpoint has 0.3 MB
@@ -40,7 +40,7 @@ def unpickled(path: Path, what: str, most: int = MOST_WEIGHTS) -> Any:
     """
     name = path.name[:200]
     try:
-        _require_size(path, what, most)
+        _require_unpacked(path, what, require_size(path, what, most))
         found = torch.load(path, map_location="cpu", weights_only=True)
     except FileFormatError:
         raise
@@ -51,7 +51,8 @@ def unpickled(path: Path, what: str, most: int = MOST_WEIGHTS) -> Any:
         ) from error
     except Exception as error:  # torch, zipfile and the system raise their own kinds for a broken file
         raise FileFormatError(
-            f"Cannot read {name!r}: {str(error)[:300] or 'it ends too early'}; expected {what}. It is cut off or damaged."
+            f"Cannot read {name!r}: {str(error)[:300] or 'it ends too early'}; expected {what}. "
+            "It is cut off or damaged."
         ) from error
     _require_honest(name, found, what)
     return found
@@ -72,12 +73,22 @@ def require_short_header(path: Path, what: str, most: int = MOST_HEADER) -> None
             )
 
 
-def _require_size(path: Path, what: str, most: int) -> None:
+def require_size(path: Path, what: str, most: int) -> int:
+    """Return how many bytes a file has.
+
+    Raises:
+        FileFormatError: there is none, or it has more than `most`.
+        OSError, ValueError: the system can't say.
+    """
     if not path.is_file():
         raise FileFormatError(f"Cannot read {path.name[:200]!r}: there is no such file; expected {what}.")
     size = path.stat().st_size
     if size > most:
         raise FileFormatError(f"Cannot read {path.name!r}: it has {size:,} bytes; expected {what}, at most {most:,}.")
+    return size
+
+
+def _require_unpacked(path: Path, what: str, size: int) -> None:
     with path.open("rb") as file:
         if file.read(4) != _ZIP:  # torch's older way has nothing packed
             return

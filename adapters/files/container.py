@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..errors import FileFormatError, StoreError
+from ..untrusted import require_size
 
 MAX_HEADER = 1 << 20  # bytes; a taste's is below 10 KB
 MAX_FILE = 1 << 28  # bytes; a taste's is below 1 MB
@@ -28,13 +29,7 @@ MAX_TEXT = 4_000  # characters of one entry of the metadata
 def read_bytes(path: Path, what: str) -> bytes:
     """Return a whole file of at most `MAX_FILE` bytes."""
     try:
-        if not path.is_file():
-            raise FileFormatError(f"Cannot read {path.name!r}: there is no such file; expected {what}.")
-        size = path.stat().st_size
-        if size > MAX_FILE:
-            raise FileFormatError(
-                f"Cannot read {path.name!r}: it has {size:,} bytes; expected {what}, at most {MAX_FILE:,}."
-            )
+        require_size(path, what, MAX_FILE)
         return path.read_bytes()
     except (OSError, ValueError) as error:
         if isinstance(error, FileFormatError):
@@ -99,13 +94,7 @@ def read_header(path: Path, what: str, most: int = MAX_FILE) -> Header:
         FileFormatError: as `read_bytes` and `read_metadata`, or a tensor without type and shape.
     """
     try:
-        if not path.is_file():
-            raise FileFormatError(f"Cannot read {path.name[:200]!r}: there is no such file; expected {what}.")
-        size = path.stat().st_size
-        if size > most:
-            raise FileFormatError(
-                f"Cannot read {path.name!r}: it has {size:,} bytes; expected {what}, at most {most:,}."
-            )
+        size = require_size(path, what, most)
         with path.open("rb") as file:
             start = file.read(8)
             data = start + file.read(min(int.from_bytes(start, "little"), MAX_HEADER))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import FileFormatError, PPDError
 from ..places import typed_path
-from ..untrusted import unpickled
+from ..untrusted import require_size, unpickled
 
 __all__ = ["is_ip_adapter", "read_ip_state"]
 
@@ -111,13 +111,7 @@ def _pairs(layers: Mapping[str, Tensor], name: str) -> list[tuple[Tensor, Tensor
 
 def _load(path: Path) -> Mapping[str, Any]:
     try:
-        if not path.is_file():
-            raise FileFormatError(f"Cannot read {path.name[:200]!r}: there is no such file; expected {_WHAT}.")
-        size = path.stat().st_size
-        if size > MAX_FILE:
-            raise FileFormatError(
-                f"Cannot read {path.name!r}: it has {size:,} bytes; expected {_WHAT}, at most {MAX_FILE:,}."
-            )
+        size = require_size(path, _WHAT, MAX_FILE)
         with path.open("rb") as file:
             head = file.read(9)
         return _load_safetensors(path, head, size) if head[8:9] == b"{" else _load_pickle(path)
