@@ -39,7 +39,7 @@ def test_the_aesthetic_head_is_its_layers_in_one(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no pickle", b"\x80\x04cos\nsystem\n(S'true'\ntR."])
 def test_what_is_no_head_is_named_and_not_run(tmp_path, content):
     (tmp_path / "head.pth").write_bytes(content)
-    with pytest.raises(FileFormatError, match="Cannot read 'head.pth': .*expected LAION's"):
+    with pytest.raises(FileFormatError, match=r"Cannot read 'head.pth': .*expected LAION's"):
         aesthetic_head(tmp_path / "head.pth")
 
 
