@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ..adapters.errors import CancelledError, FineTuneError, PreferenceError
-from ..adapters.finetune.protocol import STOPPED, Event, Failed, Finished, Prepared, Sampled, Stepped
+from ..adapters.errors import CancelledError, FineTuneError
+from ..adapters.finetune.protocol import STOPPED, Event, Finished, Prepared, Sampled, Stepped
 from .train_options import pairs_for, settings_of, whose
-from .training import Ending, ending, lines, minutes, stepped
+from .training import Ending, minutes, run_told, stepped
 
 __all__ = ["train_lora_command"]
 
@@ -31,15 +31,8 @@ def train_lora_command(arguments: argparse.Namespace, store: Path) -> int:
         FineTuneError: what training needs is not installed, or it can't go on.
     """
     folder = _folder(arguments)
-    with ending(folder, arguments.starter) as asked:
-        if not arguments.json:
-            return _train(arguments, store, folder, asked, _Told(sys.stderr.isatty()))
-        with lines(asked) as tell:
-            try:
-                return _train(arguments, store, folder, asked, tell)
-            except PreferenceError as error:
-                tell(Failed(" ".join(str(error).split())))
-                return 2
+    told = _Told(sys.stderr.isatty())
+    return run_told(arguments, folder, lambda asked, tell: _train(arguments, store, folder, asked, tell), told)
 
 
 def _train(

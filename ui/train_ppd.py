@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..adapters.errors import CancelledError, PPDError, PreferenceError
-from ..adapters.finetune.protocol import STOPPED, Event, Failed, Finished, Prepared, Sampled, Stepped
+from ..adapters.errors import CancelledError, PPDError
+from ..adapters.finetune.protocol import STOPPED, Event, Finished, Prepared, Sampled, Stepped
 from .train_ppd_options import ppd_device, ppd_known_by, ppd_settings
-from .training import Ending, ending, lines, minutes, stepped
+from .training import Ending, minutes, run_told, stepped
 
 if TYPE_CHECKING:
     from ..adapters.ppd.settings import PPDSettings
@@ -36,17 +36,8 @@ def train_ppd_command(arguments: argparse.Namespace, store: Path) -> int:
     from ..adapters.places import palate_home, safe_name
 
     folder = palate_home() / "training" / f"ppd-{safe_name(arguments.name)}"
-    with ending(folder, arguments.starter) as asked:
-        if not arguments.json:
-            return _train(
-                arguments, store, folder, asked, _Told(sys.stderr.isatty(), arguments.user_encoder == "learned")
-            )
-        with lines(asked) as tell:
-            try:
-                return _train(arguments, store, folder, asked, tell)
-            except PreferenceError as error:
-                tell(Failed(" ".join(str(error).split())))
-                return 2
+    told = _Told(sys.stderr.isatty(), arguments.user_encoder == "learned")
+    return run_told(arguments, folder, lambda asked, tell: _train(arguments, store, folder, asked, tell), told)
 
 
 def _train(

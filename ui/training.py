@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
-from ..adapters.finetune.protocol import STOP, STOPPED, Event, Stepped, write_line
+from ..adapters.errors import PreferenceError
+from ..adapters.finetune.protocol import STOP, STOPPED, Event, Failed, Stepped, write_line
 
 if TYPE_CHECKING:
     from ..adapters.finetune.told import TrainingStep
 
-__all__ = ["Ending", "Lines", "ending", "lines", "minutes", "stepped"]
+__all__ = ["Ending", "Lines", "ending", "lines", "minutes", "run_told", "stepped"]
 
 PATIENCE = 120.0  # seconds after the starting program is gone in which a training may still keep its checkpoint
 
@@ -137,6 +139,37 @@ def lines(asked: Ending) -> Iterator[Lines]:
     out = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
         yield Lines(out, asked)
+
+
+def run_told(
+    arguments: argparse.Namespace,
+    folder: Path,
+    train: Callable[[Ending, Callable[[Event], None]], int],
+    people: Callable[[Event], None],
+) -> int:
+    """Run a training that can be asked to end, and tell how it goes: to people, or with --json to a program.
+
+    Args:
+        arguments: json and starter are looked at.
+        folder: Of the training.
+        train: Does it; returns the exit status.
+        people: Tells them.
+
+    Returns:
+        What `train` returns; 2 after a mistake that was told as a line.
+
+    Raises:
+        PreferenceError: a mistake, where people are told.
+    """
+    with ending(folder, arguments.starter) as asked:
+        if not arguments.json:
+            return train(asked, people)
+        with lines(asked) as tell:
+            try:
+                return train(asked, tell)
+            except PreferenceError as error:
+                tell(Failed(" ".join(str(error).split())))
+                return 2
 
 
 def minutes(seconds: float) -> str:
