@@ -170,9 +170,10 @@ def _device() -> str:
 
 
 def silence() -> None:
-    """Keep the libraries' own progress bars off the terminal."""
+    """Keep the libraries' own progress bars off the terminal, and remarks that are for programmers."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
     diffusers_logging.disable_progress_bar()
+    diffusers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

@@ -116,11 +116,12 @@ def pairs_for(
         where = typed_path(arguments.liked), folder, arguments.prompt
         return against_samples(generator, *where, arguments.each, arguments.seed or 0, tell, asked)
     from ..adapters.comparisons import PreferenceStore
-    from ..adapters.finetune.pairs import pairs_of
+    from ..adapters.finetune.pairs import pairs_of, turned_over
 
     with PreferenceStore.existing(store) as answers:
-        pairs = pairs_of(answers, arguments.person)
-    print(f"{len(pairs)} comparisons of {arguments.person!r}, loss {arguments.loss}.", file=sys.stderr)
+        pairs, turned = pairs_of(answers, arguments.person), turned_over(answers, arguments.person)
+    both = f" {turned} of them were answered both ways: the last answer counts." if turned else ""
+    print(f"{len(pairs)} comparisons of {arguments.person!r}, loss {arguments.loss}.{both}", file=sys.stderr)
     return pairs
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..comparisons import PreferenceStore
 from ..errors import NotEnoughAnswersError
 
-__all__ = ["LabelledPair", "pairs_of", "split_pairs"]
+__all__ = ["LabelledPair", "pairs_of", "split_pairs", "turned_over"]
 
 HELD_OUT = 0.15  # share of the pairs that is never trained on
 FEWEST_HELD_OUT, MOST_HELD_OUT = 3, 60
@@ -40,9 +40,10 @@ def pairs_of(store: PreferenceStore, person: str) -> list[LabelledPair]:
         NotEnoughAnswersError: no answer prefers one picture over another.
     """
     latest: dict[frozenset[str], LabelledPair] = {}
-    lost = 0
+    lost = without = 0
     for comparison in store.comparisons(person):
         if comparison.chosen is None or comparison.rejected is None:
+            without += 1
             if comparison.outcome == "tie":
                 latest.pop(frozenset((comparison.left, comparison.right)), None)
             continue
@@ -54,12 +55,26 @@ def pairs_of(store: PreferenceStore, person: str) -> list[LabelledPair]:
         chosen, rejected = store.image_path(comparison.chosen), store.image_path(comparison.rejected)
         latest[key] = LabelledPair(chosen, rejected, comparison.prompt, comparison.ranking)
     if not latest:
-        found = f"{lost} whose pictures are gone" if lost else "none"
+        kinds = {"whose pictures are gone": lost, "without a preference, such as ties": without}
+        found = " and ".join(f"{count} {what}" for what, count in kinds.items() if count) or "none"
         raise NotEnoughAnswersError(
             f"Cannot train on the answers of {person!r}: found {found}; expected answers that prefer one of two "
             "pictures. Compare some pictures first; 20 are a start."
         )
     return list(latest.values())
+
+
+def turned_over(store: PreferenceStore, person: str) -> int:
+    """How many pairs a person answered one way and later the other way."""
+    last: dict[frozenset[str], str] = {}
+    turned = set()
+    for comparison in store.comparisons(person):
+        if comparison.chosen is not None and comparison.rejected is not None:
+            pair = frozenset((comparison.chosen, comparison.rejected))
+            if last.setdefault(pair, comparison.chosen) != comparison.chosen:
+                turned.add(pair)
+            last[pair] = comparison.chosen
+    return len(turned)
 
 
 def split_pairs(pairs: Sequence[LabelledPair]) -> tuple[list[LabelledPair], list[LabelledPair]]:

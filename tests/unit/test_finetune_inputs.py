@@ -11,7 +11,7 @@ from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import CancelledError, FileFormatError, FineTuneError, NotEnoughAnswersError
 from palate.adapters.finetune.inputs import read_pairs
 from palate.adapters.finetune.liked import against_samples
-from palate.adapters.finetune.pairs import pairs_of
+from palate.adapters.finetune.pairs import pairs_of, turned_over
 from PIL import Image
 
 
@@ -158,12 +158,12 @@ def test_a_store_of_ties_alone_or_of_lost_pictures_says_so(tmp_path: Path) -> No
     store = PreferenceStore(tmp_path / "store")
     ids = [store.add_image(Image.new("RGB", (8, 8), (k, 0, 0))) for k in range(2)]
     store.add(Comparison("me", ids[0], ids[1], "tie"))
-    with pytest.raises(NotEnoughAnswersError, match="found none; expected answers that prefer"):
+    with pytest.raises(NotEnoughAnswersError, match="found 1 without a preference, such as ties; expected answers"):
         pairs_of(store, "me")
     store.add(Comparison("me", ids[0], ids[1], "left"))
     store.add(Comparison("me", ids[0], ids[1], "right"))  # contradicts the one before: the last one counts
     (pair,) = pairs_of(store, "me")
-    assert pair.chosen.stem == ids[1]
+    assert pair.chosen.stem == ids[1] and turned_over(store, "me") == 1 and turned_over(store, "you") == 0
     store.image_path(ids[1]).unlink()
-    with pytest.raises(NotEnoughAnswersError, match="pictures are gone"):
+    with pytest.raises(NotEnoughAnswersError, match="found 2 whose pictures are gone and 1 without a preference"):
         pairs_of(store, "me")
