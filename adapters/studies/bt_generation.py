@@ -60,7 +60,7 @@ ARMS = (
     Arm("portable embedding"),
     Arm("one liked word", liked=1),
     Arm("two liked words", liked=2, main=True),
-    replace(_arm("encoder, direction, two liked words", "encoder", "direction", as_tuned=BEST), liked=2),
+    replace(_arm("encoder, direction, two liked words", "encoder", "direction", as_tuned=BEST, main=True), liked=2),
     Arm("in words: one more property", words=1),
     Arm("in words: two more properties", words=2),
     _arm("a stranger's taste", "encoder", "direction", "stranger", BEST),
