@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from ..ppd.attention import UserAttention, attend
 from ..ppd.layers import layers_of, width_of
 from ..ppd.model import PPD
-from ..ppd.processors import ConstantAnswer, UserProcessor, Window, put_on
+from ..ppd.processors import ConstantAnswer, Window, put_answers
+from ._shapes import SHAPES
 
 __all__ = ["ARMS", "MODELS", "Model", "Step", "arm", "build"]
 
@@ -39,33 +40,8 @@ class Model:
 
 MODELS: Mapping[str, Model] = MappingProxyType(
     {
-        "sd15": Model(
-            "SD1.5, 512 px",
-            64,
-            {
-                "sample_size": 64,
-                "block_out_channels": (320, 640, 1280, 1280),
-                "cross_attention_dim": 768,
-                "attention_head_dim": 8,
-            },
-        ),
-        "sdxl": Model(
-            "SDXL, 1024 px",
-            128,
-            {
-                "sample_size": 128,
-                "block_out_channels": (320, 640, 1280),
-                "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-                "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-                "transformer_layers_per_block": (1, 2, 10),
-                "attention_head_dim": (5, 10, 20),
-                "cross_attention_dim": 2048,
-                "use_linear_projection": True,
-                "addition_embed_type": "text_time",
-                "addition_time_embed_dim": 256,
-                "projection_class_embeddings_input_dim": 2816,
-            },
-        ),
+        "sd15": Model("SD1.5, 512 px", 64, {"sample_size": 64, **SHAPES["sd15"].unet}),
+        "sdxl": Model("SDXL, 1024 px", 128, {"sample_size": 128, **SHAPES["sdxl"].unet}),
     }
 )
 
@@ -138,7 +114,7 @@ def _ours(step: Step) -> Iterator[tuple[Step, int]]:
     window = Window(0.0, 1.0, 999)
     answers = [ConstantAnswer(step.ppd, place, halves, 1.0, window) for place in range(len(step.ppd.attention.layers))]
     held = sum(2 * halves.shape[0] * len(step.tokens) * layer.inner for layer in step.ppd.attention.layers)
-    with put_on(step.unet, step.ppd, lambda place, inner: UserProcessor(inner, answers[place])):
+    with put_answers(step.unet, step.ppd, answers):
         yield step, held * step.latents.element_size()
 
 
