@@ -112,8 +112,8 @@ _GALLERY = """
 _VIEWER = """
 <dialog class="pl-viewer" data-part="viewer" aria-label="Picture at full size">
   <div class="pl-view-picture"><img data-part="large" alt="">
-    <button type="button" class="pl-step" data-act="previous" aria-label="Previous picture">‹</button>
-    <button type="button" class="pl-step" data-act="next" aria-label="Next picture">›</button></div>
+    <button type="button" class="pl-step" data-act="previous" aria-label="Previous picture" title="Previous">‹</button>
+    <button type="button" class="pl-step" data-act="next" aria-label="Next picture" title="Next">›</button></div>
   <div class="pl-view-text">
     <p class="pl-view-prompt" data-part="view-prompt"></p>
     <dl class="pl-facts" data-part="facts"></dl>
@@ -124,6 +124,6 @@ _VIEWER = """
       <button type="button" class="pl-button" data-act="delete">Delete</button>
     </div>
   </div>
-  <button type="button" class="pl-close" data-act="close" aria-label="Close">×</button>
+  <button type="button" class="pl-close" data-act="close" aria-label="Close" title="Escape">×</button>
 </dialog>
 """

@@ -46,7 +46,7 @@
     level(0.5, near(0.5) ? "" : "50 %", { style: "stroke: var(--pl-line)" });
     if (ceiling !== null) level(ceiling, near(ceiling) ? "" : percent(ceiling), { style: "stroke: var(--pl-soft)", "stroke-dasharray": "3 4" });
     if (!last) {
-      svg.append(draw("text", { x: (width - MARGIN.right) / 2, y: y(0.5) - 12, "text-anchor": "middle", style: "fill: var(--pl-soft)" }, "how well your choices are foreseen"));
+      svg.append(draw("text", { x: (width - MARGIN.right) / 2, y: y(0.5) - 12, "text-anchor": "middle", style: "fill: var(--pl-soft)" }, "your choices, foreseen"));
       return svg;
     }
 
