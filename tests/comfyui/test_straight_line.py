@@ -328,7 +328,7 @@ def test_broken_files_and_paths_are_refused(host: Host) -> None:
     for kind, file, said in (
         ("PalateLoadTaste", "broken.safetensors", "Cannot read 'broken"),
         ("PalateLoadTaste", "../broken.safetensors", "value_not_in_list"),
-        ("PalateLoadEncoder", "clip_vision/broken.pt", "Cannot load 'broken"),
+        ("PalateLoadEncoder", "clip_vision/broken.pt", "Cannot read 'broken"),
         ("PalateLoadEncoder", "clip_vision/../../broken.pt", "value_not_in_list"),
     ):
         with pytest.raises(NodeError, match=said):
