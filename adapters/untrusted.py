@@ -51,11 +51,16 @@ def unpickled(path: Path, what: str, most: int = MOST_WEIGHTS) -> Any:
         ) from error
     except Exception as error:  # torch, zipfile and the system raise their own kinds for a broken file
         raise FileFormatError(
-            f"Cannot read {name!r}: {str(error)[:300] or 'it ends too early'}; expected {what}. "
-            "It is cut off or damaged."
+            f"Cannot read {name!r}: {_reason(error)}; expected {what}. It is cut off or damaged."
         ) from error
     _require_honest(name, found, what)
     return found
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):  # torch's, with the number of what it doesn't know for a text
+        return "it is no file of torch.save"
+    return str(error)[:300] or "it ends too early"
 
 
 def require_short_header(path: Path, what: str, most: int = MOST_HEADER) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from palate.adapters.errors import EncoderMismatchError, FileFormatError, ShapeError, StoreError
 from palate.adapters.files import describe, load_taste, save_taste
 from palate.adapters.taste import BradleyTerry, Taste
+from palate.adapters.untrusted import unpickled
 from safetensors.torch import save_file
 
 HEADER = {
@@ -241,3 +242,10 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
         save_taste(replace(taste(), answers=99), path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["a.safetensors"]
+
+
+def test_junk_with_the_name_of_weights_is_called_so(tmp_path):
+    """torch's own error is a number there."""
+    (tmp_path / "x.pt").write_bytes(b"junk" * 100)
+    with pytest.raises(FileFormatError, match=r"Cannot read 'x.pt': it is no file of torch.save; expected weights"):
+        unpickled(tmp_path / "x.pt", "weights")
