@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from ..errors import FineTuneError, NotEnoughAnswersError
+from ..comparisons.images import read_image
+from ..errors import FineTuneError, ImageError, NotEnoughAnswersError
 from ..exchange.foreign import Foreign, Lost, Picture
 from ..exchange.sources import read_source
 from .pairs import LabelledPair
@@ -58,15 +59,16 @@ def read_pairs(
     """
     latest: dict[frozenset[Path], LabelledPair] = {}
     left_out, why = 0, ""
+    files = _Files(folder)
     for number, answer in enumerate(read_source(path)):
-        found = _pairs(answer, folder, prompt, number) if isinstance(answer, Foreign) else []
+        found = _pairs(answer, files, prompt, number) if isinstance(answer, Foreign) else []
         for pair in found:
             key = frozenset((pair.chosen, pair.rejected))
             latest.pop(key, None)
             latest[key] = pair
         if not found:
             left_out += 1
-            why = why or _reason(answer)
+            why = why or _reason(answer, files)
         if on_pair is not None:
             on_pair(len(latest))
         if limit is not None and len(latest) >= limit:
@@ -79,15 +81,56 @@ def read_pairs(
     return FoundPairs(tuple(latest.values())[:limit], left_out, why)
 
 
-def _pairs(answer: Foreign, folder: Path, prompt: str, number: int) -> list[LabelledPair]:
-    """One pair of an answer, those that a ranking implies, or none where a picture is gone or nothing is preferred."""
+class _Files:
+    """Pictures as files, each looked at once: one that is broken would end a training after hours of preparing.
+
+    Those from inside a table go into the training's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / PICTURES
+        self._known: dict[Path, Path | None] = {}
+
+    def __call__(self, picture: Picture) -> Path | None:
+        """A picture's file; None: it is gone or can't be read."""
+        file = picture if isinstance(picture, Path) else self._kept(picture)
+        if file not in self._known:
+            self._known[file] = file if _whole(file) else None
+        return self._known[file]
+
+    def _kept(self, picture: bytes) -> Path:
+        kind = "png" if picture[:4] == b"\x89PNG" else "webp" if picture[8:12] == b"WEBP" else "jpg"
+        file = self._folder / f"{hashlib.sha256(picture).hexdigest()}.{kind}"
+        try:
+            if not file.is_file():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                part = file.with_suffix(f".{os.getpid()}")
+                part.write_bytes(picture)
+                part.replace(file)
+        except OSError as error:
+            raise FineTuneError(
+                f"Cannot keep pictures in {file.parent}: {error}. Make room, or limit how many."
+            ) from error
+        return file
+
+
+def _whole(file: Path) -> bool:
+    try:
+        read_image(file)
+    except ImageError:
+        return False
+    return True
+
+
+def _pairs(answer: Foreign, files: _Files, prompt: str, number: int) -> list[LabelledPair]:
+    """One pair of an answer, those that a ranking implies, or none where a picture is lost or nothing is preferred."""
     said = answer.prompt or prompt
     if answer.chosen is not None and answer.rejected is not None:
-        chosen, rejected = (_file(picture, folder) for picture in (answer.chosen, answer.rejected))
+        chosen, rejected = files(answer.chosen), files(answer.rejected)
         return [LabelledPair(chosen, rejected, said)] if chosen and rejected and chosen != rejected else []
     found = []
     for better, worse in _ordered(answer):
-        chosen, rejected = _file(better, folder), _file(worse, folder)
+        chosen, rejected = files(better), files(worse)
         if chosen and rejected and chosen != rejected:
             found.append(LabelledPair(chosen, rejected, said, number))
     return found
@@ -101,25 +144,14 @@ def _ordered(answer: Foreign) -> Iterator[tuple[Picture, Picture]]:
                 yield answer.images[first], answer.images[second]
 
 
-def _reason(answer: Foreign | Lost) -> str:
+def _reason(answer: Foreign | Lost, files: _Files) -> str:
     if isinstance(answer, Lost):
         return f"{answer.where}: {answer.why}"
-    gone = [picture.name for picture in answer.images if isinstance(picture, Path) and not picture.is_file()]
-    return f"{gone[0]} is gone" if gone else "ties say nothing here"
-
-
-def _file(picture: Picture, folder: Path) -> Path | None:
-    """A picture's file; those from inside a table go into the training's folder. None: it is gone."""
-    if isinstance(picture, Path):
-        return picture if picture.is_file() else None
-    kind = "png" if picture[:4] == b"\x89PNG" else "webp" if picture[8:12] == b"WEBP" else "jpg"
-    file = folder / PICTURES / f"{hashlib.sha256(picture).hexdigest()}.{kind}"
-    try:
-        if not file.is_file():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            part = file.with_suffix(f".{os.getpid()}")
-            part.write_bytes(picture)
-            part.replace(file)
-    except OSError as error:
-        raise FineTuneError(f"Cannot keep pictures in {file.parent}: {error}. Make room, or limit how many.") from error
-    return file
+    if next(_ordered(answer), None) is None and answer.chosen is None:
+        return "ties say nothing here"
+    for picture in answer.images:
+        if files(picture) is None:
+            name = picture.name if isinstance(picture, Path) else "a picture in the table"
+            gone = isinstance(picture, Path) and not picture.is_file()
+            return f"{name} is gone" if gone else f"{name} can't be read"
+    return "both pictures are the same"

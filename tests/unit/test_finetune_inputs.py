@@ -69,6 +69,26 @@ def test_pick_a_pics_parquet_is_streamed_and_its_pictures_are_kept_once(tmp_path
     assert len(read_pairs(tmp_path / "part.parquet", tmp_path / "run", limit=1).pairs) == 1
 
 
+def test_a_broken_picture_costs_its_pair_and_not_the_training(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    whole = [
+        {"jpg_0": png(9 * k), "jpg_1": png(9 * k + 1), "label_0": 1.0, "label_1": 0.0, "caption": "a star"}
+        for k in range(3)
+    ]
+    rows = [*whole, {**whole[0], "jpg_0": png(200)[:30]}, {**whole[1], "jpg_1": b"no picture"}]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "part.parquet")
+    for _ in range(2):  # also where the broken ones have been kept before
+        found = read_pairs(tmp_path / "part.parquet", tmp_path / "run")
+        assert len(found.pairs) == 3 and found.left_out == 2 and found.why == "a picture in the table can't be read"
+    for side in ("chosen", "rejected"):
+        (tmp_path / "f" / side).mkdir(parents=True)
+        for k in range(2):
+            (tmp_path / "f" / side / f"{k}.png").write_bytes(png(len(side) + k))
+    (tmp_path / "f" / "chosen" / "0.png").write_bytes(b"")
+    found = read_pairs(tmp_path / "f", tmp_path / "run")
+    assert len(found.pairs) == 1 and found.why == "0.png can't be read"
+
+
 def test_a_ranking_gives_all_pairs_that_it_implies(tmp_path: Path) -> None:
     for k in range(3):
         (tmp_path / f"{k}.png").write_bytes(png(k))
