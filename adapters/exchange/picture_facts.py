@@ -39,6 +39,8 @@ def facts_of_picture(path: Path) -> PictureFacts:
         path: PNG (text chunks `parameters` or `prompt`), or JPEG and WebP (EXIF user comment).
     """
     try:
+        if not path.is_file():  # reading a pipe may never end
+            return PictureFacts()
         with Image.open(path) as image:
             texts = {name: text for name, text in image.info.items() if isinstance(text, str)}
             comment = image.getexif().get_ifd(_EXIF).get(_USER_COMMENT)

@@ -3,7 +3,9 @@
 import contextlib
 import io
 import json
+import os
 import random
+import threading
 
 import pytest
 import torch
@@ -378,3 +380,21 @@ def test_a_damaged_file_of_any_kind_is_lost_rows_or_a_named_error(tmp_path):
         file.write_bytes(bytes(data))
         with contextlib.suppress(PreferenceError):
             assert all(isinstance(one, (Foreign, Lost)) for one in read_source(file))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_a_pipe_among_the_pictures_holds_nothing_up(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    Image.new("RGB", (4, 4)).save(tmp_path / "b.png")
+    (tmp_path / "rows.jsonl").write_text('{"chosen": "a.png", "rejected": "b.png"}')
+    found = []
+
+    def bring():
+        with PreferenceStore(tmp_path / "store") as store:
+            found.append(import_answers(store, read_source(tmp_path / "rows.jsonl")))
+
+    thread = threading.Thread(target=bring, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert found and (found[0].added, found[0].lost) == (0, 1)
+    assert "it is no file" in found[0].why[0].why
