@@ -327,6 +327,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as place:
         folder = Path(place)
         known = formats(folder)
+        hostile.parquets()  # making them takes more than reading them may
         _limit_memory()
         print(f"{'format':22}{'files':>9}{'read':>9}{'seconds':>9}{'by hand':>9}{'MB a read':>11}")
         for one in known:

@@ -11,12 +11,18 @@ import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 Hostile = Iterator[tuple[str, bytes]]
 MARK = "/tmp/palate-was-here"  # a file that is there if anything was run
 MB = 1 << 20
+
+
+def once(make: Callable[[], Hostile]) -> Callable[[], Hostile]:
+    """Make the files at the first call only."""
+    made = functools.cache(lambda: tuple(make()))
+    return lambda: iter(made())
 
 
 def safetensors(good: bytes) -> Hostile:
@@ -69,17 +75,8 @@ def _empty_tensors(count: int) -> bytes:
     return b"".join(b',"t%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' % number for number in range(count))
 
 
+@once
 def pickles() -> Hostile:
-    """As `_pickles`, made once."""
-    yield from _pickles()
-
-
-@functools.cache
-def _pickles() -> tuple[tuple[str, bytes], ...]:
-    return tuple(_made_pickles())
-
-
-def _made_pickles() -> Hostile:
     """What `torch.load` might be led to: code, packed bombs, tensors of more numbers than there are, nesting."""
     touch = f"touch {MARK}"
     for protocol in (b"", b"\x80\x02", b"\x80\x04"):
@@ -182,6 +179,7 @@ def cells() -> Hostile:
     yield "empty", b""
 
 
+@once
 def parquets() -> Hostile:
     """Columns that unpack a thousandfold."""
     import pyarrow
