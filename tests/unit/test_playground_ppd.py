@@ -12,7 +12,7 @@ from palate.adapters.files.ppd_file import load_ppd
 from palate.adapters.playground.folder import playground_folder
 from palate.adapters.playground.people import FEATURES, make_people
 from palate.adapters.playground.training import ppd as ppd_training
-from palate.adapters.playground.training import ppd_cards, ppd_encoder
+from palate.adapters.playground.training import ppd_cards, ppd_changes, ppd_encoder, ppd_taught
 from palate.adapters.playground.training.ppd_cards import (
     BLOCKS,
     VIEWS,
@@ -23,8 +23,10 @@ from palate.adapters.playground.training.ppd_cards import (
     simpler,
     utilities,
 )
-from palate.adapters.playground.training.ppd_encoder import new_encoder, train_encoder
-from palate.adapters.playground.world import held_out, random_card
+from palate.adapters.playground.training.ppd_changes import Changes, changed_cards
+from palate.adapters.playground.training.ppd_encoder import Questions, Reader, new_encoder, train_encoder
+from palate.adapters.playground.training.ppd_taught import moved
+from palate.adapters.playground.world import NAMED, UNNAMED, held_out, random_card
 from palate.adapters.ppd.layers import layers_of, width_of
 from palate.adapters.steering import Generator
 
@@ -101,21 +103,74 @@ def test_a_pair_has_the_latents_and_vectors_of_its_cards():
 def test_an_encoder_that_was_stopped_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(ppd_encoder, "BATCH", 4)
     cards = _cards(4)
-    people = people_of(6, 0, cards)
-    whole = train_encoder(new_encoder(12, len(FEATURES)), people, cards, tmp_path, steps=2)
-    again = train_encoder(new_encoder(12, len(FEATURES)), people, cards, tmp_path, steps=2)
+    questions = Questions(people_of(6, 0, cards), cards)
+    whole = train_encoder(new_encoder(12, len(FEATURES)), questions, tmp_path, steps=2)
+    again = train_encoder(new_encoder(12, len(FEATURES)), questions, tmp_path, steps=2)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
-    assert not torch.equal(whole.start, new_encoder(12, len(FEATURES)).start)
+    assert not torch.equal(whole.encoder.start, new_encoder(12, len(FEATURES)).start)
+
+
+def test_a_blend_of_users_likes_what_its_weights_say():
+    reader, generator = Reader(new_encoder(12, 8)), torch.Generator().manual_seed(0)
+    one, other = torch.randn(2, 1, 4, 12, generator=generator)
+    measured = torch.rand(1, 5, len(FEATURES), generator=generator)
+    blended = reader(0.3 * one + 0.7 * other, measured)
+    assert torch.allclose(blended, 0.3 * reader(one, measured) + 0.7 * reader(other, measured), atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_changed_card_differs_in_the_property_that_is_said(seed):
+    rng = random.Random(seed)
+    card = next(card for card in iter(lambda: random_card(rng), None) if not held_out(card))
+    (first, nothing), *others = changed_cards(card, ["subject", "colour"], rng)
+    assert first == card and nothing == -1 and 8 < len(others) < ppd_changes.VIEWS
+    for other, place in others:
+        changed = [field.name for field in fields(card) if getattr(card, field.name) != getattr(other, field.name)]
+        assert changed == [(*NAMED, *UNNAMED)[place]] and changed[0] not in ("subject", "colour")
+        assert not held_out(other)
+
+
+def _changes(places: list[int]) -> Changes:
+    latents = torch.randn(1, len(places), 1, 2, 2, generator=torch.Generator().manual_seed(3))
+    return Changes(("a star",), latents, torch.zeros(1, len(places), 1), torch.tensor([places]), torch.zeros(1, 1))
+
+
+def test_users_move_a_picture_to_what_they_like_and_nowhere_else():
+    changes = _changes([-1, 2, 2, 5, -1])
+    noisy, kept, rows = torch.randn(1, 1, 2, 2), torch.tensor([0.01]), torch.tensor([0])
+    likes = torch.zeros(1, 4, 5)
+    likes[0, 1, 2], likes[0, 2, 3] = 50.0, 50.0
+    likes[0, 3, 2], likes[0, 3, 3] = 50.0, 50.0
+    found = -moved(changes, rows, noisy, kept, likes)[0] * 0.99**0.5  # of what the picture is
+    assert torch.equal(found[0], torch.zeros(1, 2, 2)), "who likes all alike moves nothing"
+    assert torch.allclose(found[1] + found[2], found[3], atol=1e-5), "properties are independent"
+    cards = changes.latents[0]
+    shares = torch.stack([-((noisy[0] - 0.1 * cards[k]) ** 2).sum() / 1.98 for k in (0, 3)]).softmax(0)
+    assert torch.allclose(found[2], (cards[3] - cards[0]) * (1 - shares[1]), atol=1e-4)
+
+
+def test_what_can_be_seen_already_is_not_moved():
+    changes, rows = _changes([-1, 2, 5]), torch.tensor([0])
+    kept, likes = torch.tensor([0.9999]), torch.tensor([[[0.0, 3.0, 3.0]]])
+    assert moved(changes, rows, changes.latents[:, 0], kept, likes).abs().max() < 1e-6
 
 
 def test_the_training_goes_from_cards_to_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(ppd_training, "ENCODER_STEPS", 1)
+    monkeypatch.setattr(ppd_training, "TAUGHT_STEPS", 1)
+    monkeypatch.setattr(ppd_training, "CHANGED", 1)
+    monkeypatch.setattr(ppd_training, "CHANGED_SHARDS", 1)
+    monkeypatch.setattr(ppd_taught, "CARDS", 2)
+    monkeypatch.setattr(ppd_taught, "ASKED", 4)
+    monkeypatch.setattr(ppd_taught, "EVEN", 0)
     monkeypatch.setattr(ppd_cards, "VIEWS", 3)
+    monkeypatch.setattr(ppd_changes, "VIEWS", 5)
     monkeypatch.setattr(ppd_encoder, "BATCH", 4)
     settings = replace(ppd_training.SETTINGS, steps=1, batch=1, warm_up=0.0)
     ppd = ppd_training.train_playground_ppd(tmp_path, settings, people=8, captions=1, shards=1)
     assert any(bool(value.weight.any()) for value in ppd.attention.values)
     assert ppd.base == "playground" and len(ppd.image_encoder) == 64
+    assert {"ppd-changes-0-1.pt", "ppd-taught.pt"} <= {file.name for file in tmp_path.iterdir()}
     size = sum(weight.numel() for weight in ppd.parameters()) * 2
     assert size < 800_000  # bytes in half precision: all of the playground's files together stay under 25 MB
 

@@ -1,4 +1,7 @@
-"""Training the playground's PPD: its user encoder on answers alone, then both with the denoiser.
+"""Training the playground's PPD: its user encoder on answers alone, then both with the denoiser, then DPO.
+
+The encoder learns what answers say of a taste (`ppd_encoder`), the attention what a taste says of a picture
+(`ppd_taught`), and direct preference optimisation over all people's pairs goes on from there.
 
 People, captions and cards of the studies are never among these: people are invented from another seed, and cards whose
 subject, colour and background are held out are never drawn.
@@ -10,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...finetune.noising import noising_of
 from ...finetune.several import several
@@ -20,25 +24,30 @@ from ...ppd.model import PPD
 from ...ppd.settings import PPDSettings
 from ...ppd.training import train_ppd
 from .ppd_cards import Cards, answers_of, draw_cards, people_of
-from .ppd_encoder import new_encoder, train_encoder
+from .ppd_changes import Changes, draw_changes
+from .ppd_encoder import Questions, new_encoder, train_encoder
+from .ppd_taught import start_from_text, teach
 
 __all__ = ["CAPTIONS", "SETTINGS", "train_playground_ppd", "write_everybody", "write_ppd"]
 
 SEED = 20_261
-PEOPLE, LOOKED_AT = 4000, 60
+PEOPLE = 4000
 CARES = (1, 5, 2, 5, 1, 5, 3, 5)  # for how many properties people care, in turn
 CAPTIONS, SHARDS = 400, 3
-ENCODER_STEPS, EVERYBODY_STEPS = 3000, 150
-STRENGTH = 0.45  # of what is written: with guidance, all of it moves pictures further than their prompts allow
+CHANGED, CHANGED_SHARDS = 250, 4
+ENCODER_STEPS, TAUGHT_STEPS, EVERYBODY_STEPS = 3000, 2600, 150
+STRENGTH = 1.0  # of what is written, beside what was trained
+# From nothing, attention is trained fast, and with guidance all of it moves pictures further than prompts allow.
+EVERYBODY_RATE, EVERYBODY_STRENGTH = 3e-3, 0.45
 ASKED, KNOWN = 24, 96  # pairs a person: to train on, and to know the person by
 SETTINGS = PPDSettings(
     loss="dpo",
     beta=30.0,
-    learning_rate=3e-3,
+    learning_rate=5e-4,
     weight_decay=0.0,
     schedule="cosine",
     warm_up=0.02,
-    steps=1300,
+    steps=300,
     batch=16,
     fewest=4,
     most=64,
@@ -56,6 +65,8 @@ def train_playground_ppd(
     captions: int = CAPTIONS,
     shards: int = SHARDS,
     name: str = "ppd",
+    taught: bool = True,
+    strength: float = STRENGTH,
 ) -> PPD:
     """Train; whatever lies in the folder already is gone on from.
 
@@ -64,6 +75,8 @@ def train_playground_ppd(
         settings: Of the training with the denoiser.
         people: Trained on, >= 8. captions: Of a shard of cards. shards: Of cards to train on.
         name: Of the checkpoints' folder in `folder`.
+        taught: Whether the attention is taught before DPO; without, it starts from nothing.
+        strength: Of what is given back, beside what was trained.
     """
     from ...steering import Generator
 
@@ -73,23 +86,31 @@ def train_playground_ppd(
     alike = Cards.joined([draw_cards(generator, captions, "alike", shard, folder) for shard in range(shards)])
     invented = people_of(people, SEED, mixed, CARES)
     unet, scheduler = generator._pipeline.unet, generator._pipeline.scheduler
-    encoder = train_encoder(new_encoder(width_of(unet), generator.encoder.dim), invented, mixed, folder, ENCODER_STEPS)
-    encoder.requires_grad_(False)
+    questions = Questions(invented, mixed)
+    reader = train_encoder(new_encoder(width_of(unet), generator.encoder.dim), questions, folder, ENCODER_STEPS)
     ppd = PPD(
         UserAttention(layers_of(unet), width_of(unet)),
-        encoder,
+        reader.encoder,
         "playground",
         name="playground",
         image_encoder=generator.encoder.identity,
         image_encoder_name=generator.encoder.name,
     )
+    noising = noising_of(scheduler)
+    if taught:
+        parts = [draw_changes(generator, CHANGED, shard, folder) for shard in range(CHANGED_SHARDS)]
+        start_from_text(ppd.attention, unet)
+        ppd = teach(ppd, reader, unet, noising, Changes.joined(parts), questions, folder, TAUGHT_STEPS)
+    assert ppd.encoder is not None
+    ppd.encoder.requires_grad_(False)
     data = answers_of(invented, alike, mixed, ASKED, KNOWN, SEED)
     together = several()
     settings = replace(settings, batch=max(1, settings.batch // together.count))
-    ppd = train_ppd(ppd, unet, noising_of(scheduler), data, None, settings, folder / name, _tell, several=together).ppd
+    with sdpa_kernel(SDPBackend.MATH):  # backwards twice as fast on processors as torch's own
+        ppd = train_ppd(ppd, unet, noising, data, None, settings, folder / name, _tell, several=together).ppd
     with torch.no_grad():
         for value in ppd.attention.values:
-            value.weight.mul_(STRENGTH)  # type: ignore[operator]
+            value.weight.mul_(strength)  # type: ignore[operator]
     return ppd
 
 
@@ -111,8 +132,8 @@ def write_everybody(folder: Path, loss: str) -> Path:
     """
     from ...files.ppd_file import save_ppd
 
-    settings = replace(SETTINGS, loss=loss, user_dropout=1.0, steps=EVERYBODY_STEPS)
-    ppd = train_playground_ppd(folder, settings, name=f"ppd-{loss}")
+    settings = replace(SETTINGS, loss=loss, user_dropout=1.0, steps=EVERYBODY_STEPS, learning_rate=EVERYBODY_RATE)
+    ppd = train_playground_ppd(folder, settings, name=f"ppd-{loss}", taught=False, strength=EVERYBODY_STRENGTH)
     return save_ppd(ppd, folder / f"ppd-{loss}.safetensors")
 
 
