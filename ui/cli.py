@@ -8,6 +8,7 @@ wait for torch.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -92,7 +93,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     try:
         arguments = parser().parse_args(argv)
-        return run[arguments.command](arguments)
+        code = run[arguments.command](arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read has enough, as `head` has. What is still to be written goes nowhere, at the end of Python, too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except PreferenceError as error:
         print(f"palate: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

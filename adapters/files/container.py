@@ -38,22 +38,25 @@ def read_bytes(path: Path, what: str) -> bytes:
         raise FileFormatError(f"Cannot read {path.name[:200]!r}: {reason}; expected {what}.") from error
 
 
-def read_metadata(name: str, data: bytes, what: str) -> dict[str, str]:
+def read_metadata(
+    name: str, data: bytes, what: str, most_header: int = MAX_HEADER, most_text: int = MAX_TEXT
+) -> dict[str, str]:
     """Return the text that a safetensors file carries, after checking that it is one.
 
     Args:
         name: of the file, for messages.
         data: its bytes.
         what: it should be, for messages.
+        most_header: bytes of the header. most_text: characters of one entry.
 
     Raises:
-        FileFormatError: not safetensors, a header over `MAX_HEADER` bytes, or metadata that isn't text.
+        FileFormatError: not safetensors, a longer header or entry, or metadata that isn't text.
     """
     if len(data) < 9 or data[8:9] != b"{":
         kind = "a pickle" if data[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05") else "no safetensors file"
         raise FileFormatError(f"Cannot read {name!r}: it is {kind}; expected {what}. Nothing in it was run.")
     length = int.from_bytes(data[:8], "little")
-    if length > MAX_HEADER or length > len(data) - 8:
+    if length > most_header or length > len(data) - 8:
         found = f"a header of {length:,} bytes in a file of {len(data):,}"
         raise FileFormatError(f"Cannot read {name!r}: {found}; expected {what}. It is cut off or something else.")
     try:
@@ -64,9 +67,9 @@ def read_metadata(name: str, data: bytes, what: str) -> dict[str, str]:
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise FileFormatError(f"Cannot read {name!r}: its metadata is not text; expected {what}.")
     for key, value in metadata.items():
-        if len(value) > MAX_TEXT:
+        if len(value) > most_text:
             raise FileFormatError(
-                f"Cannot read {name!r}: its {key[:40]!r} has {len(value):,} characters; expected at most {MAX_TEXT:,}."
+                f"Cannot read {name!r}: its {key[:40]!r} has {len(value):,} characters; expected at most {most_text:,}."
             )
     return metadata
 

@@ -25,6 +25,7 @@ _BASES = {
     "sdxl": ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora"),
 }
 _WHAT = "a LoRA in safetensors"
+_HEADER = 1 << 24  # bytes: others' trainers write down how often each tag was there
 
 
 def save_lora(
@@ -87,7 +88,7 @@ def load_lora_file(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[s
     """
     path = typed_path(path)
     data = read_bytes(path, _WHAT)
-    metadata = read_metadata(path.name, data, _WHAT)
+    metadata = read_metadata(path.name, data, _WHAT, _HEADER, _HEADER)
     tensors = read_tensors(path.name, data, _WHAT)
     if not any(name.endswith(".lora_down.weight") for name in tensors):
         raise FileFormatError(f"Cannot read {path.name!r}: found no LoRA layer in it; expected {_WHAT}.")

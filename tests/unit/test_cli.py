@@ -27,6 +27,14 @@ def test_an_expected_error_is_one_line_and_exit_code_2(capsys, monkeypatch):
     assert shown.out == ""
 
 
+def test_who_reads_no_further_is_no_error():
+    told = "commands.people = lambda arguments: print('answers ' * 1_000_000) or 0"
+    code = f"from palate.ui import cli, commands; {told}; raise SystemExit(cli.main(['people']))"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        running.stdout.close()
+        assert (running.stderr.read(), running.wait(60)) == (b"", 0)
+
+
 def test_an_unknown_study_names_itself(capsys):
     assert cli.main(["study", "../secrets"]) == 2
     assert "Cannot run the study '../secrets'" in capsys.readouterr().err

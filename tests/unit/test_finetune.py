@@ -34,6 +34,7 @@ from palate.adapters.finetune.training import Training
 from palate.adapters.steering import TextConditioner
 from palate.adapters.steering.pipelines import load_pipeline, prompt_towers
 from PIL import Image
+from safetensors.torch import save_file
 
 _spec = importlib.util.spec_from_file_location("steering_models", Path(__file__).with_name("steering_models.py"))
 tiny = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
@@ -238,6 +239,17 @@ def test_a_lora_file_does_in_diffusers_what_it_did_in_training(denoiser, folder:
     tensors, about = load_lora_file(file)
     assert about["palate.loss"] == "dpo" and about["ss_network_dim"] == "2"
     assert all(name.startswith("lora_unet_") and value.dtype == torch.float16 for name, value in tensors.items())
+
+
+def test_a_lora_of_another_trainer_may_say_much_of_itself(tmp_path: Path) -> None:
+    tags = '{"mine": {' + ", ".join(f'"tag {number}": {number}' for number in range(80_000)) + "}}"
+    layer = {"lora_unet_a.lora_down.weight": torch.ones(2, 4), "lora_unet_a.lora_up.weight": torch.ones(4, 2)}
+    save_file(layer, tmp_path / "theirs.safetensors", {"ss_tag_frequency": tags})
+    tensors, about = load_lora_file(tmp_path / "theirs.safetensors")
+    assert tensors.keys() == layer.keys() and len(about["ss_tag_frequency"]) == len(tags) > 1 << 20
+    save_file(layer, tmp_path / "bomb.safetensors", {"ss_tag_frequency": " " * (1 << 25)})
+    with pytest.raises(FileFormatError, match="a header of 33,"):
+        load_lora_file(tmp_path / "bomb.safetensors")
 
 
 def test_a_lora_that_can_not_be_written_is_named(tmp_path: Path) -> None:
