@@ -60,12 +60,13 @@ ARMS = (
     Arm("portable embedding"),
     Arm("one liked word", liked=1),
     Arm("two liked words", liked=2, main=True),
-    replace(_arm("encoder, direction, two liked words", "encoder", "direction", as_tuned=BEST, main=True), liked=2),
+    replace(_arm("encoder, direction, two liked words", "encoder", "direction", main=True), liked=2),
     Arm("in words: one more property", words=1),
     Arm("in words: two more properties", words=2),
     _arm("a stranger's taste", "encoder", "direction", "stranger", BEST),
     _arm("a perfect taste", "encoder", "direction", "perfect", BEST),
 )
+RANKED = (BEST, "two liked words", "encoder, direction, two liked words")  # also the best of several seeds
 POOLED = _arm("pooled, direction", "pooled", "direction")  # where the model takes a pooled vector
 
 
@@ -123,11 +124,12 @@ def run(argv: Sequence[str]) -> int:
     for arm in arms:
         turn = turns.get(arm.name, 0.0)
         found[arm.name] = replace(study.look(arm, turn), diversity=study.diversity(arm, turn, options.diverse))
-    seeds, best = options.seeds, next(arm for arm in [*arms, PLAIN] if arm.name in (BEST, PLAIN.name))
+    seeds = options.seeds
     found[f"best of {seeds} seeds, ranked by the taste"] = study.best_of(seeds, "taste")
-    found[f"{best.name}, best of {seeds} seeds, ranked"] = study.best_of(
-        seeds, "taste", replace(best, main=False), turns.get(best.name, 0.0)
-    )
+    for arm in (arm for arm in arms if arm.name in RANKED):
+        turn = turns.get(arm.name, 0.0)
+        ranked = study.best_of(seeds, "taste", replace(arm, main=False), turn)
+        found[f"{arm.name}, best of {seeds} seeds, ranked"] = ranked
     found[f"best of {seeds} seeds by true utility (oracle)"] = study.best_of(seeds, "utility")
     sys.stderr.write("\n")
     paint = painter.seconds / max(painter.painted, 1)
