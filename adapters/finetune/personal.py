@@ -112,7 +112,7 @@ def train_personal_lora(
     pipeline.vae.to(device, torch.float32)
     size = settings.size or loaded.defaults.size
     step = 64 if size >= 256 else 8
-    with _shelf(folder, model, among) as shelf:
+    with _shelf(folder, model, settings.precision or "", among) as shelf:
         data = prepare(kept, pipeline.vae, text, size, step, on_prepared, cancelled, settings.flip, shelf)
         judged = prepare(held, pipeline.vae, text, size, step, None, cancelled, shelf=shelf) if held else None
         pipeline.vae.to("cpu")
@@ -153,10 +153,10 @@ def train_personal_lora(
 
 
 @contextlib.contextmanager
-def _shelf(folder: Path, model: str | Path, among: Several) -> Iterator[Shelf]:
+def _shelf(folder: Path, model: str | Path, precision: str, among: Several) -> Iterator[Shelf]:
     """Where latents and prompts lie while it trains; each of several processes has its own, as it may be elsewhere."""
     place = folder / "prepared" / str(among.index)
-    about = [str(model)]
+    about = [str(model), precision]  # the text side computes in it
     if os.path.isfile(model):
         about += [str(os.stat(model).st_size), str(os.stat(model).st_mtime_ns)]
     with only_training(place), Shelf(place, " ".join(about)) as shelf:

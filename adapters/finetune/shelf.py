@@ -57,9 +57,10 @@ class Shelf:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._numbers.close()
-        self._lines.close()
         self._mapped = None
+        for file in (self._numbers, self._lines):
+            with contextlib.suppress(OSError):  # a full disk: what gets lost is made again
+                file.close()
 
     def __len__(self) -> int:
         return len(self._shapes)
@@ -102,9 +103,9 @@ class Shelf:
         if self._mapped is None or len(self._mapped) < end:
             with _named(self.folder):
                 self._numbers.flush()
-                # Copy on write: torch wants memory that may be written to, and nothing gets into the file.
-                self._mapped = np.memmap(self.folder / _NUMBERS, "<f4", "c", shape=(self._starts[-1],))
-        return torch.from_numpy(self._mapped[start:end].reshape(self._shapes[place])).clone()
+                # Only to read: the system promises memory for all that may be written to, however large the file is.
+                self._mapped = np.memmap(self.folder / _NUMBERS, "<f4", "r", shape=(self._starts[-1],))
+        return torch.from_numpy(np.array(self._mapped[start:end]).reshape(self._shapes[place]))
 
     def forget(self) -> None:
         """Delete the files, once nothing of them is needed any more."""

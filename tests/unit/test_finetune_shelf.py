@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import sys
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +16,9 @@ from palate.adapters.errors import FineTuneError, ImageError
 from palate.adapters.finetune import prepared
 from palate.adapters.finetune import shelf as shelves
 from palate.adapters.finetune.pairs import LabelledPair
+from palate.adapters.finetune.personal import _shelf
 from palate.adapters.finetune.prepared import Prepared, latents_of, prepare
+from palate.adapters.finetune.several import several
 from palate.adapters.finetune.shelf import Shelf
 from PIL import Image
 
@@ -161,6 +165,40 @@ def test_a_full_disk_is_named_and_what_was_made_stays(
         assert vae.made == 0
         shelf.forget()
     assert not list((tmp_path / "shelf").iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="asks a device of Linux")
+def test_a_disk_that_is_full_at_the_end_is_no_traceback(tmp_path: Path) -> None:
+    with Shelf(tmp_path, "model") as shelf:
+        shelf.add("one", torch.ones(2))
+        shelf.keep()
+        shelf.add("two", torch.ones(2))
+        with open("/dev/full", "ab") as full:
+            for file in (shelf._numbers, shelf._lines):
+                os.dup2(full.fileno(), file.fileno())
+        with pytest.raises(FineTuneError, match=r"No space left.*make room"):
+            shelf.keep()
+    assert shelf._numbers.closed and shelf._lines.closed
+    with Shelf(tmp_path, "model") as shelf:
+        assert len(shelf) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks for a file with holes")
+def test_a_shelf_may_be_larger_than_memory(tmp_path: Path) -> None:
+    with Shelf(tmp_path, "model") as shelf:
+        shelf.add("one", torch.ones(2))
+        shelf.keep()
+        os.truncate(tmp_path / "tensors.bin", 1 << 42)  # with holes
+        shelf._know("the rest", ((1 << 40) - 3,))
+        place = shelf._know("last", (1,))
+        assert shelf[place].item() == 0.0
+
+
+def test_prompts_of_another_precision_are_not_taken_for_these(tmp_path: Path) -> None:
+    for precision, there in (("bfloat16", 0), ("bfloat16", 1), ("float32", 0)):
+        with _shelf(tmp_path, "playground", precision, several()) as shelf:
+            assert len(shelf) == there
+            shelf.add("tokens a house", torch.ones(2))
 
 
 @pytest.mark.parametrize("line", [b"[]", b"5", b'["a", [-1]]', b'["a", ["b"]]', b'["a", [1000000000000]]', b"\xff"])
