@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -176,6 +177,11 @@ def _of_lora(file: Path) -> Card:
     tensors, said = load_lora_file(file)
     layers = [name.removesuffix(".lora_down.weight") for name in tensors if name.endswith(".lora_down.weight")]
     strengths = [_product(tensors[f"{one}.lora_down.weight"], tensors.get(f"{one}.lora_up.weight")) for one in layers]
+    if broken := [name for name, strength in zip(layers, strengths, strict=True) if not math.isfinite(strength)]:
+        raise FileFormatError(
+            f"Cannot show {file.name!r}: found numbers that are not finite in {broken[0][:120]!r}; expected a LoRA that "
+            "came out well. Train it again, or ask for another one."
+        )
     about = {key.removeprefix("palate."): value for key, value in said.items() if key.startswith("palate.")}
     right = about.get("held_out_accuracy", "")
     rank = said.get("ss_network_dim", "?")[:9]

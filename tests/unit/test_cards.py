@@ -100,3 +100,11 @@ def test_what_a_file_says_is_text_on_its_page(tmp_path):
     page = tmp_path / "page.html"
     assert cli.main(["show", str(save_taste(odd, tmp_path / "odd.safetensors")), "--html", str(page)]) == 0
     assert "<script" not in page.read_text() and "&lt;script&gt;" in page.read_text()
+
+
+def test_a_lora_that_came_out_as_nan_is_named_and_never_told_as_json_that_is_none(tmp_path, capsys):
+    halves = {f"lora_unet_a.lora_{side}.weight": torch.full((2, 2), torch.nan) for side in ("down", "up")}
+    save_file(halves, tmp_path / "lora.safetensors", {"format": "palate.lora"})
+    assert cli.main(["show", str(tmp_path / "lora.safetensors"), "--json"]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and "not finite in 'lora_unet_a'" in told.err
