@@ -128,3 +128,18 @@ def test_words_can_be_encoded_before_the_model_imports_of_the_same_library(monke
     made.painter()
     made.encoder()
     assert order == ["tokenizer", "encoder", "model"]
+
+
+def test_a_link_to_a_disk_that_is_away_is_no_ppd(tmp_path, monkeypatch):
+    monkeypatch.setenv("PALATE_HOME", str(tmp_path))
+    from palate.adapters.errors import PPDError
+    from palate.ui.webui.users import ANY_PPD, WantedUser, _weights, ppd_names
+
+    (tmp_path / "ppd").mkdir()
+    (tmp_path / "ppd" / "away.safetensors").symlink_to(tmp_path / "nowhere.safetensors")
+    asked = []
+    painter = SimpleNamespace(ppd=None, use_ppd=asked.append)
+    assert real_tools("sd15", None, "cpu").ppd(painter) is None and asked == []
+    assert ppd_names() == [ANY_PPD]
+    with pytest.raises(PPDError, match="found none"):
+        _weights(WantedUser().ppd, (), None)

@@ -127,7 +127,8 @@ def _ppd_files(model: str) -> list[Path]:
 
     if model == "playground":
         return [playground_folder() / "ppd.safetensors"]
-    return sorted(ppd_folder().glob("*.safetensors"), key=lambda file: -file.stat().st_mtime)
+    there = [file for file in ppd_folder().glob("*.safetensors") if file.is_file()]  # not a link to a disk that is away
+    return sorted(there, key=lambda file: -file.stat().st_mtime)
 
 
 def _import_tokenizer() -> None:

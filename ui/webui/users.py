@@ -152,7 +152,8 @@ def _described(file: Path) -> PPDFile | None:
 
 
 def _files(folder: Path) -> list[str]:
-    return sorted(file.name for file in folder.glob("*.safetensors") if file.name[0] != ".")
+    # Links to a disk that is away are no files.
+    return sorted(file.name for file in folder.glob("*.safetensors") if file.name[0] != "." and file.is_file())
 
 
 def _listed(name: str, folder: Path, what: str) -> Path:
