@@ -27,10 +27,8 @@ from ._styles import STYLES, picture_of
 from ._tables import Array
 from ._tuning import Workshop
 
-__all__ = ["RATES", "Judged", "StyleBench", "kid", "styles_and_arms"]
+__all__ = ["Judged", "StyleBench", "kid", "styles_and_arms"]
 
-RATES = {"sft": 3e-3, "dpo": 3e-3, "mapo": 3e-3, "rpo": 3e-3}
-"""Each loss's own, the best of three at the style that is in no table."""
 _THEN = " then "  # between the stages of an arm
 
 
@@ -86,7 +84,7 @@ class StyleBench:
             loss=loss,
             beta=BETAS[loss],
             rank=options.rank,
-            learning_rate=options.learning_rate or RATES[loss],
+            learning_rate=options.learning_rate,
             steps=max(1, options.steps // (1 + len(stages))),
             batch=options.batch,
             seed=options.seed + number,
@@ -168,5 +166,5 @@ def styles_and_arms(
     parser.add_argument("--steps", type=positive, default=100)
     parser.add_argument("--batch", type=positive, default=8)
     parser.add_argument("--rank", type=positive, default=8)
-    parser.add_argument("--learning-rate", type=float, default=None, help="for all; by default each loss has its own")
+    parser.add_argument("--learning-rate", type=float, default=3e-3, help="for all (3e-3)")
     return parser

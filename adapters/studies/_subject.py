@@ -24,7 +24,6 @@ from ..playground.shapes import SUBJECTS
 from ..playground.world import random_card
 from ._bench import cache_of
 from ._gains import kept_of
-from ._styled import RATES
 from ._styles import STYLES, SUBJECT
 from ._tables import with_interval
 from ._tuning import Tuned, Workshop
@@ -98,7 +97,7 @@ class SubjectBench:
             loss=loss,
             beta=BETAS[loss],
             rank=options.rank,
-            learning_rate=options.learning_rate or RATES[loss],
+            learning_rate=options.learning_rate,
             steps=options.steps,
             batch=options.batch,
             seed=options.seed + self._number,
