@@ -179,8 +179,8 @@ def _of_lora(file: Path) -> Card:
     strengths = [_product(tensors[f"{one}.lora_down.weight"], tensors.get(f"{one}.lora_up.weight")) for one in layers]
     if broken := [name for name, strength in zip(layers, strengths, strict=True) if not math.isfinite(strength)]:
         raise FileFormatError(
-            f"Cannot show {file.name!r}: found numbers that are not finite in {broken[0][:120]!r}; expected a LoRA that "
-            "came out well. Train it again, or ask for another one."
+            f"Cannot show {file.name!r}: found numbers that are not finite in {broken[0][:120]!r}; expected a LoRA "
+            "that came out well. Train it again, or ask for another one."
         )
     about = {key.removeprefix("palate."): value for key, value in said.items() if key.startswith("palate.")}
     right = about.get("held_out_accuracy", "")
