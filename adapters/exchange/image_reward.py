@@ -68,7 +68,7 @@ class ImageReward:
         try:
             self._vision, self._text = (tower.to(self._device).eval() for tower in _towers(state))
             self._weights, self._constant = (part.to(self._device) for part in _head(state))
-        except (KeyError, RuntimeError, ValueError, IndexError, AttributeError) as error:
+        except (KeyError, RuntimeError, ValueError, IndexError, AttributeError, ZeroDivisionError) as error:
             raise FileFormatError(
                 f"Cannot read the weights: {str(error)[:300]}; expected {_WHAT}. Get the file again."
             ) from error
@@ -111,8 +111,8 @@ def load_image_reward(path: str | PathLike[str], device: str | torch.device = "c
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        require_short_header(file, _WHAT)
         try:
+            require_short_header(file, _WHAT)
             state: Any = load_file(str(file))
         except (SafetensorError, OSError, ValueError) as error:
             raise FileFormatError(f"Cannot read {file.name!r}: {error}; expected {_WHAT}.") from error
@@ -180,7 +180,8 @@ def _translated(name: str) -> str:
 
 
 def _count(state: Mapping[str, Tensor], layer: str) -> int:
-    return 1 + max(int(found[1]) for name in state if (found := re.match(layer, name)))
+    # Not the highest number: a name is no reason to make room for a billion layers.
+    return len({found[1] for name in state if (found := re.match(layer, name))})
 
 
 def _head(state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from palate.adapters.encoders.pictures import as_batches, prepare
 from palate.adapters.errors import FileFormatError
-from palate.adapters.exchange import ImageReward, load_image_reward
+from palate.adapters.exchange import ImageReward, image_reward, load_image_reward
 from palate.adapters.exchange.image_reward import MEAN, SPREAD
 from palate.ui import cli
 from PIL import Image
@@ -147,6 +147,13 @@ def test_safetensors_and_a_folder_are_taken_too_and_prompts_matter(released):
     assert not torch.equal(one(pictures(), texts), one(pictures(), texts[::-1]))
 
 
+def test_a_name_alone_makes_no_room_for_a_billion_layers():
+    names = dict.fromkeys(["encoder.layers.0.a", "encoder.layers.0.b", "encoder.layers.999999999.a"])
+    assert image_reward._count(names, r"encoder\.layers\.(\d+)\.") == 2
+    with pytest.raises(FileFormatError, match=r"'no encoder\.layers\.2\."):
+        ImageReward(state() | {"blip.visual_encoder.blocks.999999999.norm1.weight": torch.zeros(1)}, None)
+
+
 def test_what_is_missing_or_something_else_is_named(released):
     with pytest.raises(FileFormatError, match=r"no such file; expected ImageReward's weights.*huggingface.co/THUDM"):
         load_image_reward(released / "elsewhere.pt")
@@ -158,6 +165,10 @@ def test_what_is_missing_or_something_else_is_named(released):
     torch.save({"model": torch.zeros(2)}, released / "other.pt")
     with pytest.raises(FileFormatError, match="it holds model; expected ImageReward"):
         load_image_reward(released / "other.pt")
+    narrow = whole | {"blip.visual_encoder.patch_embed.proj.weight": torch.zeros(32, 3, PATCH, PATCH)}
+    torch.save(narrow, released / "narrow.pt")
+    with pytest.raises(FileFormatError, match=r"Cannot read the weights.*Get the file again"):
+        load_image_reward(released / "narrow.pt")
     (released / "vocab.txt").unlink()
     with pytest.raises(FileFormatError, match=r"expected vocab\.txt of bert-base-uncased in"):
         load_image_reward(released / "ImageReward.pt")
