@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -101,13 +102,15 @@ class _Files:
     def _kept(self, picture: bytes) -> Path:
         kind = "png" if picture[:4] == b"\x89PNG" else "webp" if picture[8:12] == b"WEBP" else "jpg"
         file = self._folder / f"{hashlib.sha256(picture).hexdigest()}.{kind}"
+        part = file.with_suffix(f".{os.getpid()}")
         try:
             if not file.is_file():
                 file.parent.mkdir(parents=True, exist_ok=True)
-                part = file.with_suffix(f".{os.getpid()}")
                 part.write_bytes(picture)
                 part.replace(file)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink()
             raise FineTuneError(
                 f"Cannot keep pictures in {file.parent}: {error}. Make room, or limit how many."
             ) from error

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import CancelledError, FileFormatError, FineTuneError, NotEnoughAnswersError
-from palate.adapters.finetune.inputs import read_pairs
+from palate.adapters.finetune.inputs import _Files, read_pairs
 from palate.adapters.finetune.liked import against_samples
 from palate.adapters.finetune.pairs import pairs_of, turned_over
 from PIL import Image
@@ -87,6 +87,18 @@ def test_a_broken_picture_costs_its_pair_and_not_the_training(tmp_path: Path) ->
     (tmp_path / "f" / "chosen" / "0.png").write_bytes(b"")
     found = read_pairs(tmp_path / "f", tmp_path / "run")
     assert len(found.pairs) == 1 and found.why == "0.png can't be read"
+
+
+def test_a_disk_that_gets_full_keeps_no_half_of_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, data: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(data[:3])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(FineTuneError, match=r"Cannot keep pictures.*No space left.*Make room"):
+        _Files(tmp_path)(png(7))
+    assert not list((tmp_path / "pictures").iterdir())
 
 
 def test_a_ranking_gives_all_pairs_that_it_implies(tmp_path: Path) -> None:
