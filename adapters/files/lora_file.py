@@ -25,7 +25,7 @@ _BASES = {
     "sdxl": ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora"),
 }
 _WHAT = "a LoRA in safetensors"
-_HEADER = 1 << 24  # bytes: others' trainers write down how often each tag was there
+_HEADER = 1 << 22  # bytes: others' trainers write down how often each tag was there
 
 
 def save_lora(

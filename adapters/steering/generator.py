@@ -74,14 +74,15 @@ class Generator:
         self.name, self.family, self.defaults = loaded.name, loaded.family, loaded.defaults
         self._pipeline = loaded.pipeline
         self.offload = chosen_offload(offload, self._pipeline, self.family, self.device)
+        own = self.offload == "none"
+        given, home = encoder if encoder is not None else loaded.clip, self.device if own else torch.device("cpu")
+        # Before the weights are placed: offloading takes the text encoders out of the pipeline.
+        self.conditioner = text_side(self._pipeline, given, home, None if own else self.device)
         named_when_out_of_memory(
             f"load the model {self.name!r}",
             "Choose offload 'model' or 'sequential'.",
             partial(place, self._pipeline, self.offload, self.device),
         )
-        own = self.offload == "none"
-        given, home = encoder if encoder is not None else loaded.clip, self.device if own else torch.device("cpu")
-        self.conditioner = text_side(self._pipeline, given, home, None if own else self.device)
         self.ppd: PPD | None = None
         self._pictures: OrderedDict[tuple[Any, ...], Image.Image] = OrderedDict()
         self._lock = threading.RLock()
