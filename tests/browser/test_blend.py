@@ -134,6 +134,20 @@ def test_a_dropped_user_file_is_a_corner_and_the_denoiser_follows(page, tmp_path
     expect(page.locator(".pl-blend .pl-trouble")).to_contain_text("A user file only moves the denoiser")
 
 
+def test_the_way_that_was_chosen_outlives_typing_while_the_model_loads(page):
+    part(page, "method").select_option("user")
+    waiting = []
+    page.route("**/palate/api/model", lambda request: waiting.append(request))
+    with page.expect_request("**/palate/api/model"):
+        page.reload()
+    part(page, "prompt").press_sequentially("x")
+    assert page.evaluate("() => window.palateKit.wish().method") == "user"
+    for request in waiting:
+        request.continue_()
+    page.wait_for_selector('[data-part="method"] option[value="encoder"]', state="attached")
+    expect(part(page, "method")).to_have_value("user")
+
+
 def test_four_answers_and_the_pictures_change(page):
     page.goto(page.url.replace("#generate", "#compare"))
     page.evaluate("() => window.palate.use('Newcomer')")

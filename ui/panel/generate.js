@@ -13,8 +13,8 @@
     const tastes = kit.tastesList(form, {
       method: () => field("method").value,
       denoiser: () => {
-        if (!model?.methods.includes("user")) return false;
-        field("method").value = "user";
+        if (model && !model.methods.includes("user")) return false;
+        choose("user");
         field("moves").textContent = MOVES.user;
         return true;
       },
@@ -28,10 +28,18 @@
 
     const keep = () => kit.keep("wish", { ...Object.fromEntries(FIELDS.map((name) => [name, field(name).value])), parts: tastes.parts(), shape: tastes.shape() });
 
+    /** Choose a way; what was chosen before the model has said which it knows must not be lost. */
+    const choose = (name) => {
+      const select = field("method");
+      if (!model && name && ![...select.options].some((one) => one.value === name)) select.append(make("option", { value: name, textContent: WAYS[name] ?? name }));
+      select.value = name;
+    };
+
     const fill = (values) => {
       for (const name of FIELDS) {
         const value = values[name] ?? DEFAULTS[name];
-        if (value !== undefined) field(name).value = value;
+        if (name === "method") choose(value);
+        else if (value !== undefined) field(name).value = value;
       }
       const given = Array.isArray(values.parts) ? values.parts : [{ source: `person:${kit.person()}`, weight: 1 }];
       tastes.set(given.filter((one) => typeof one?.source === "string" && Math.abs(one.weight) <= 1), values.shape);
