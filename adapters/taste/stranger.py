@@ -36,11 +36,14 @@ def others_weights(store: PreferenceStore, encoder: str, person: str) -> Array |
         (one for one in store.people_answers() if one.person != person and one.answers >= FEWEST),
         key=lambda one: (-one.answers, one.person),
     )[:MOST]
-    vectors = store.count_vectors(encoder).bit_length()
-    found = [
-        _direction(store.path, encoder, one.person, (one.first, store.revision(one.person)), vectors) for one in others
-    ]
-    directions = [direction for direction in found if direction is not None]
+    vectors, directions = store.count_vectors(encoder), []
+    for one in others:
+        who = store.path, encoder, one.person, (one.first, store.revision(one.person))
+        direction = _direction(*who, vectors.bit_length())
+        if direction is None:  # any picture more may be theirs
+            direction = _direction(*who, -vectors)
+        if direction is not None:
+            directions.append(direction)
     return np.mean(directions, axis=0) if directions else None
 
 
@@ -52,7 +55,7 @@ def _direction(path: Path, encoder: str, person: str, answered: tuple[int, int],
         path: Of the store.
         encoder, person: As for `others_weights`.
         answered: Another one after each answer, and where somebody was forgotten and began anew.
-        vectors: Another one when many more pictures have become known to the encoder.
+        vectors: Another one when many more pictures have become known to the encoder; where too little was known, any.
     """
     with PreferenceStore.existing(path) as store:
         # Without what people have in common: the person's own answers are part of that.

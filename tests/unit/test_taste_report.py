@@ -241,6 +241,19 @@ def test_others_who_change_their_minds_are_learned_from_again(store):
     np.testing.assert_allclose(others_weights(store, "numbers", "mara"), -before, atol=1e-6)
 
 
+def test_others_count_as_soon_as_their_pictures_are_known(store):
+    def know(kind, count):
+        draw = np.random.default_rng(count).normal(size=(count, 4)).astype(np.float32)
+        store.put_vectors("numbers", {f"{kind * 4}{i:060x}": vector for i, vector in enumerate(draw)})
+
+    know("a", 70)
+    for i in range(10):
+        store.add(Comparison("ben", f"bbbb{2 * i:060x}", f"bbbb{2 * i + 1:060x}", "left"))
+    assert others_weights(store, "numbers", "mara") is None
+    know("b", 20)  # 90: not many more
+    assert others_weights(store, "numbers", "mara") is not None
+
+
 def test_of_a_ranking_nothing_is_looked_at_again(store):
     """The worst of three is called the best, among a hundred consistent pairs."""
     answers(store, 100, LIKES)
