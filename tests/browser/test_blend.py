@@ -199,3 +199,19 @@ def test_on_a_phone_the_picture_stays_in_sight_beside_the_triangle(browser, addr
     assert picture["y"] > 0 and picture["y"] + picture["height"] < point["y"] < 740
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
     context.close()
+
+
+def test_what_is_said_late_of_another_person_is_not_shown(page):
+    page.locator("#palate-tab-share").click()
+    expect(part(page, "own")).to_contain_text("answers as me")
+    waiting = []
+    page.route("**/palate/api/own?person=Nobody", lambda request: waiting.append(request))
+    with page.expect_request("**/palate/api/own?person=Nobody"):
+        page.evaluate("() => window.palate.use('Nobody')")
+    page.evaluate("() => window.palate.use('Ada')")
+    expect(part(page, "own")).to_contain_text("answers as Ada")
+    with page.expect_response("**/palate/api/own?person=Nobody") as late:
+        waiting[0].continue_()
+    late.value.finished()
+    page.evaluate("() => new Promise((go) => setTimeout(go, 50))")
+    assert "answers as Ada" in part(page, "own").inner_text()

@@ -23,6 +23,7 @@
         on("own").textContent = `${answers(taste.answers)} as ${taste.person}, in ${taste.numbers} numbers for ${taste.encoder}.`;
         for (const name of SAVES) act(name).disabled = false;
       } catch (error) {
+        if (who !== kit.person()) return; // it is about whoever chose before
         on("own").textContent = error.message;
       }
       if (!on("embedding-name").value) on("embedding-name").placeholder = `${who.toLowerCase().replace(/[^a-z0-9]+/g, "-")}-taste`;
