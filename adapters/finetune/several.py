@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -108,5 +109,6 @@ def several() -> Several:
             "environment that has it."
         ) from error
     cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes") or not torch.cuda.is_available()
-    state = PartialState(cpu=cpu)
+    # The first prepares what the others wait for, a large data set for many hours; one that dies is noticed without it.
+    state = PartialState(cpu=cpu, timeout=timedelta(days=7))
     return Several(int(state.process_index), int(state.num_processes), state.device)
