@@ -17,9 +17,9 @@ def playground_words() -> tuple[Word, ...]:
     )
 
 
-def words_known_by(encoder_name: str) -> tuple[Word, ...]:
-    """Return the words that an encoder can tell apart: the playground's own, or those of all pictures."""
-    return playground_words() if encoder_name == "playground" else VOCABULARY
+def words_known_by(name: str) -> tuple[Word, ...]:
+    """Return the words that an encoder or a model of this name knows: the playground's, or those of all pictures."""
+    return playground_words() if name == "playground" else VOCABULARY
 
 
 def _shown(kind: str, value: str) -> str:

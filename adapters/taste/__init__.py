@@ -15,7 +15,7 @@ from .second_look import Suspect, second_look
 from .sets import choose_set
 from .shares import Accuracy
 from .vocabulary import VOCABULARY
-from .wording import MOST_WORDS, Worded, prompt_in_words
+from .wording import MOST_WORDS, Worded, prompt_in_words, sentence_vectors
 from .words import Word, WordEffect, words_of
 from .worth_asking import worth_asking
 
@@ -42,6 +42,7 @@ __all__ = [
     "pair_to_repeat",
     "prompt_in_words",
     "second_look",
+    "sentence_vectors",
     "strip",
     "taste_map",
     "words_of",

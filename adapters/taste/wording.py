@@ -27,7 +27,7 @@ from ..errors import EncoderMismatchError, ShapeError
 from .person import Taste
 from .words import Word, WordEffect, word_effects
 
-__all__ = ["MOST_WORDS", "Worded", "prompt_in_words"]
+__all__ = ["MOST_WORDS", "Worded", "prompt_in_words", "sentence_vectors"]
 
 MOST_WORDS = 8  # of either side: more is no prompt any longer
 _GIVEN = frozenset({"subject"})  # what a picture is of is the prompt's to say
@@ -102,12 +102,12 @@ def prompt_in_words(
 
 
 def _effects(prompt: str, taste: Taste, encoder: TextEncoder, words: Sequence[Word]) -> list[WordEffect]:
-    if taste.chosen is not None and taste.rejected is not None and len(words):
-        seen = torch.cat([taste.chosen, taste.rejected])
-        if found := word_effects(taste, words, _sentences(encoder, words), seen):
-            return found
     if not words:
         return []
+    if taste.chosen is not None and taste.rejected is not None:
+        seen = torch.cat([taste.chosen, taste.rejected])
+        if found := word_effects(taste, words, sentence_vectors(encoder, words), seen):
+            return found
     vectors = encoder.encode_texts([prompt, *(_joined((prompt, word.text)) for word in words)]).double()
     plain, said = vectors[:1].numpy(), vectors[1:].numpy()
     gains = taste.model.log_odds(said, plain.repeat(len(said), 0))
@@ -122,8 +122,13 @@ def _effects(prompt: str, taste: Taste, encoder: TextEncoder, words: Sequence[Wo
 _encoded: weakref.WeakKeyDictionary[TextEncoder, dict[str, Tensor]] = weakref.WeakKeyDictionary()
 
 
-def _sentences(encoder: TextEncoder, words: Sequence[Word]) -> Tensor:
-    """(W, D) vectors of the words' sentences."""
+def sentence_vectors(encoder: TextEncoder, words: Sequence[Word]) -> Tensor:
+    """(W, D) unit vectors of the words' sentences, each encoded once for as long as the encoder lives.
+
+    Args:
+        encoder: With a text side.
+        words: One or more.
+    """
     known = _encoded.setdefault(encoder, {})
     if new := [word.sentence for word in words if word.sentence not in known]:
         known.update(zip(new, encoder.encode_texts(new), strict=True))

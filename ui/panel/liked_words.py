@@ -45,7 +45,7 @@ class LikedWords:
             tastes = self._blends.of([part for part in parts if not part.source.startswith(USER)])
         except (EncoderError, EncoderMismatchError, NotEnoughAnswersError):
             return nothing
-        (taste,) = [one for one in tastes if one.encoder == encoder.identity][:1] or (None,)
+        taste = next((one for one in tastes if one.encoder == encoder.identity), None)
         if taste is None or not getattr(encoder, "has_text", False):
             return nothing
         found = prompt_in_words(prompt, taste, encoder, self._studio.tools.words(), LIKED, DISLIKED)

@@ -94,10 +94,9 @@ class Loaded:
 
     def words(self) -> Sequence[Word]:
         """The vocabulary that suits the model."""
-        from ...adapters.playground import playground_words
-        from ...adapters.taste import VOCABULARY
+        from ...adapters.playground import words_known_by
 
-        return playground_words() if self._model == "playground" else VOCABULARY
+        return words_known_by(self._model)
 
     def ppd(self, painter: Any) -> Any:
         """The first that fits the model: the playground's own, or the newest of PALATE_HOME."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...adapters.errors import NotEnoughAnswersError
-from ...adapters.taste import words_of
+from ...adapters.taste import sentence_vectors, words_of
 from ...adapters.taste.map import strip, taste_map
 from .fresh import Fresh
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...adapters.comparisons import Comparison
-    from ...adapters.taste import Taste, Word, WordEffect
+    from ...adapters.taste import Taste, WordEffect
     from .studio import Studio
 
 __all__ = ["Learned", "Looks", "Place", "Subject"]
@@ -99,8 +98,6 @@ class Looks:
 
     def __init__(self, studio: Studio, painted: Callable[[str], Sequence[str]] = _nothing) -> None:
         self._studio, self._painted = studio, painted
-        self._words: tuple[tuple[Word, ...], Tensor] | None = None
-        self._loading = threading.Lock()
         self._fresh: Fresh[Learned] = Fresh(self._revision, self._look)
 
     def of(self, person: str, subject: str = "") -> Learned:
@@ -178,24 +175,13 @@ class Looks:
 
     def _in_words(self, taste: Taste, vectors: Tensor, subject: str) -> tuple[Any, Any]:
         """Return what is liked and disliked, None both where the encoder has no text side."""
-        vocabulary = self._vocabulary()
-        if vocabulary is None or not len(vectors):
-            return None, None
-        words, texts = vocabulary
-        told = [i for i, word in enumerate(words) if not subject or word.kind != SUBJECT]  # which is given
-        likes, dislikes = words_of(taste, [words[i] for i in told], texts[told], vectors)
-        return tuple(likes), tuple(dislikes)
-
-    def _vocabulary(self) -> tuple[tuple[Word, ...], Tensor] | None:
-        """Return the words and their vectors (W, D), encoded once; None where the encoder has no text side."""
         encoder = self._studio.encoder()
-        if not getattr(encoder, "has_text", False):
-            return None
-        with self._loading:
-            if self._words is None:
-                words = tuple(self._studio.tools.words())
-                self._words = words, encoder.encode_texts([word.sentence for word in words])
-            return self._words
+        if not getattr(encoder, "has_text", False) or not len(vectors):
+            return None, None
+        # What a picture shows is given where one prompt is looked at.
+        told = [word for word in self._studio.tools.words() if not subject or word.kind != SUBJECT]
+        likes, dislikes = words_of(taste, told, sentence_vectors(encoder, told), vectors)
+        return tuple(likes), tuple(dislikes)
 
 
 def _prompts(comparisons: Sequence[Comparison], images: Sequence[str]) -> dict[str, str]:
