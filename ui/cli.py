@@ -165,7 +165,9 @@ def _train(train: argparse.ArgumentParser) -> None:
     lora.add_argument("--accumulate", type=int, default=None, help="batches per step (default: 1)")
     lora.add_argument("--size", type=int, default=None, help="side of the pictures in pixels (default: the model's)")
     lora.add_argument("--seed", type=int, default=None, help="(default: 0)")
-    lora.add_argument("--encoder", default=None, metavar="SPEC", help="rpo: tells what is alike; cdpo: doubts answers")
+    lora.add_argument(
+        "--encoder", default=None, metavar="SPEC", help="rpo: what is alike; cdpo, --drop-doubted: doubts"
+    )
     lora.add_argument("--name", default=None, metavar="NAME", help="of the training and the file")
     lora.add_argument("-o", "--output", default=None, metavar="FILE", help="default: in PALATE_HOME/loras")
     lora.add_argument("--private", action="store_true", help="don't write into the file whose answers they were")

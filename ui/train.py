@@ -7,11 +7,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..adapters.errors import CancelledError, FineTuneError
-from ..adapters.finetune.protocol import STOPPED, Event, Finished, Prepared, Sampled, Stepped
+from ..adapters.finetune.protocol import STOPPED, Event, Finished, LeftOut, Prepared, Sampled, Stepped
 from .train_options import pairs_for, settings_of, whose
 from .training import Ending, minutes, run_told, stepped
+
+if TYPE_CHECKING:
+    from ..adapters.finetune.dropping import Dropped
 
 __all__ = ["train_lora_command"]
 
@@ -50,7 +54,7 @@ def _train(
     among = several()
     begin_training(folder, arguments.anew, among)
     try:
-        pairs = pairs_for(arguments, store, folder, asked.asked)
+        pairs, vectors = pairs_for(arguments, store, folder, asked.asked)
     except CancelledError as error:
         print(error, file=sys.stderr)
         return STOPPED
@@ -64,8 +68,12 @@ def _train(
 
     silence()
     encoder = load_encoder(arguments.encoder) if arguments.encoder else None
+    if encoder is not None:
+        vectors = {}  # whoever names one means it
     if "rpo" in (settings.loss, *settings.stages) and encoder is None:
         encoder = load_encoder("playground" if arguments.model == "playground" else "open_clip:ViT-L-14/openai")
+    if settings.drop_doubted and not vectors and encoder is None and arguments.model == "playground":
+        encoder = load_encoder("playground")
     try:
         found = train_personal_lora(
             arguments.model,
@@ -82,6 +90,8 @@ def _train(
             merge=typed_path(arguments.merge) if arguments.merge else None,
             samples=arguments.samples,
             on_sample=lambda step, files: tell(Sampled(step, tuple(map(str, files)))),
+            vectors=vectors or None,
+            on_dropped=lambda dropped, listed: tell(_left_out(dropped, listed)),
         )
     except CancelledError:
         print("Training stopped. The same command goes on from the last checkpoint.", file=sys.stderr)
@@ -91,6 +101,10 @@ def _train(
         return 0
     tell(Finished(str(found.file), trained.summary, trained.better, trained.steps, trained.stopped))
     return 0
+
+
+def _left_out(dropped: Dropped, listed: Path) -> LeftOut:
+    return LeftOut(len(dropped), dropped.of, dropped.said, str(listed))
 
 
 def _folder(arguments: argparse.Namespace) -> Path:
@@ -114,6 +128,9 @@ class _Told:
                 f"{chr(13) if self._terminal else ''}after {event.step} steps: {', '.join(event.files)}",
                 file=sys.stderr,
             )
+        elif isinstance(event, LeftOut):
+            listed = f" Which: {event.file}" if event.count else ""
+            print(f"{event.text}{listed}", file=sys.stderr)
         elif isinstance(event, Finished):
             _finished(event)
 

@@ -14,11 +14,12 @@ from ..adapters.errors import FineTuneError
 if TYPE_CHECKING:
     from ..adapters.finetune.pairs import LabelledPair
     from ..adapters.finetune.settings import TrainSettings
+    from ..adapters.finetune.vectors import Vectors
 
 __all__ = ["add_merge_command", "add_train_options", "merge_command", "pairs_for", "settings_of", "whose"]
 
 _NAMES = ("steps", "rank", "learning_rate", "batch", "accumulate", "beta", "seed", "size", "warmup", "ema")
-_MORE = ("optimizer", "precision", "checkpointing", "fixed_noise", "save_every", "full", "flip")
+_MORE = ("optimizer", "precision", "checkpointing", "fixed_noise", "save_every", "full", "flip", "drop_doubted")
 _OF_LOSSES = ("variant", "flip_rate", "temperature", "caption_dropout", "check_every")
 
 
@@ -37,6 +38,12 @@ def add_train_options(lora: argparse.ArgumentParser) -> None:
     lora.add_argument("--limit", type=int, default=None, metavar="N", help="with --data: pairs at most")
     lora.add_argument("--full", action="store_true", default=None, help="train all weights; saves a whole model")
     lora.add_argument("--flip", action="store_true", default=None, help="see half of the pairs mirrored")
+    lora.add_argument(
+        "--drop-doubted",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="leave out answers that a taste of all the others doubts; nothing is deleted (default: off)",
+    )
     lora.add_argument("--merge", default=None, metavar="FILE", help="also save the model with the LoRA merged in")
     lora.add_argument("--samples", type=int, default=0, metavar="N", help="pictures to paint before and after")
     lora.add_argument("--optimizer", default=None, metavar="NAME", help="adamw (the default), adamw8bit or adafactor")
@@ -87,8 +94,8 @@ def whose(arguments: argparse.Namespace) -> str:
 
 def pairs_for(
     arguments: argparse.Namespace, store: Path, folder: Path, asked: Callable[[], bool]
-) -> list[LabelledPair]:
-    """The pairs, from the store or from elsewhere; says how many on the error stream.
+) -> tuple[list[LabelledPair], Vectors]:
+    """The pairs, from the store or from elsewhere, and the store's vectors; says how many on the error stream.
 
     Args:
         folder: Of the training, where pictures are kept that come with tables or are sampled.
@@ -102,7 +109,7 @@ def pairs_for(
         found = read_pairs(typed_path(arguments.data), folder, arguments.prompt, arguments.limit)
         left_out = f", {found.left_out} left out{f' ({found.why})' if found.why else ''}" if found.left_out else ""
         print(f"{len(found.pairs)} pairs of {arguments.data}{left_out}.", file=sys.stderr)
-        return list(found.pairs)
+        return list(found.pairs), {}
     if getattr(arguments, "liked", None):
         from ..adapters.finetune.liked import against_samples
         from ..adapters.steering import Generator
@@ -114,15 +121,17 @@ def pairs_for(
         generator = Generator(arguments.model, _device(arguments.device))
         tell = progress_line("sample", sys.stderr)
         where = typed_path(arguments.liked), folder, arguments.prompt
-        return against_samples(generator, *where, arguments.each, arguments.seed or 0, tell, asked)
+        return against_samples(generator, *where, arguments.each, arguments.seed or 0, tell, asked), {}
     from ..adapters.comparisons import PreferenceStore
     from ..adapters.finetune.pairs import pairs_of, turned_over
+    from ..adapters.finetune.vectors import stored_vectors
 
     with PreferenceStore.existing(store) as answers:
         pairs, turned = pairs_of(answers, arguments.person), turned_over(answers, arguments.person)
+        vectors = stored_vectors(answers, arguments.person, pairs) if arguments.drop_doubted else {}
     both = f" {turned} of them were answered both ways: the last answer counts." if turned else ""
     print(f"{len(pairs)} comparisons of {arguments.person!r}, loss {arguments.loss}.{both}", file=sys.stderr)
-    return pairs
+    return pairs, vectors
 
 
 def add_merge_command(kinds: Any) -> None:

@@ -10,6 +10,7 @@ Shapes: N answers, D width of the vectors.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -18,9 +19,10 @@ from ..taste.arrays import Matrix, to_array
 from ..taste.prior import evidence_prior_variance
 from ..taste.second_look import left_out
 
-__all__ = ["doubts_of"]
+__all__ = ["doubts_of", "is_doubted"]
 
 MISTAKEN = 0.3  # share of the answers that is mistaken at worst; with fewer, few are doubted much (study `flips`)
+DROPPED = 0.5  # a doubt above which an answer is held to be mistaken rather than right
 SHARPER = 2.0  # a taste that learned mistaken answers, too, is less sure than its sides are right
 
 
@@ -43,3 +45,8 @@ def doubts_of(chosen: Matrix, rejected: Matrix) -> Tensor:
     by_others = np.clip(left_out(model, first - second), 1e-9, 1.0 - 1e-9)
     log_odds = SHARPER * np.log(by_others / (1.0 - by_others)) + np.log((1.0 - MISTAKEN) / MISTAKEN)
     return torch.from_numpy(1.0 / (1.0 + np.exp(log_odds))).float()
+
+
+def is_doubted(doubts: Matrix) -> npt.NDArray[np.bool_]:
+    """(N,) which answers are held to be mistaken rather than right, so that `drop_doubted` leaves them out."""
+    return np.asarray(doubts) > DROPPED

@@ -13,30 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..encoders import ImageTextEncoder
 from ..files.lora_file import save_lora
-from ..steering import TextConditioner
-from ..steering.pipelines import load_pipeline, prompt_towers
 from .checkpoint import only_training
 from .doubts import doubts_of
+from .dropping import Dropped, without_doubted
 from .gradients import KnownOfPairs
 from .loop import train_lora
-from .lora import add_lora
 from .losses import pair_embedding
 from .memory import denoiser_of, require_memory
 from .merging import merge_lora, require_new, save_checkpoint
-from .noising import noising_of
+from .opened import Opened
 from .pairs import LabelledPair, split_pairs
-from .prepared import prepare
 from .samples import Samples, prompts_of
 from .settings import TrainSettings
 from .several import Several, several
 from .shelf import Shelf
-from .step import Denoiser
 from .told import Trained, TrainingStep
-from .weights import all_parameters, load_state
+from .vectors import Vectors, encoded_vectors
+from .weights import load_state
 
 __all__ = ["PersonalLora", "train_personal_lora"]
 
@@ -49,12 +45,14 @@ class PersonalLora:
         file: Of the LoRA.
         trained: How the training went.
         pairs: How many it was trained on. held_out: How many it was judged by.
+        dropped: How many were left out as doubted.
     """
 
     file: Path
     trained: Trained
     pairs: int
     held_out: int
+    dropped: int = 0
 
 
 def train_personal_lora(
@@ -72,6 +70,8 @@ def train_personal_lora(
     merge: Path | None = None,
     samples: int = 0,
     on_sample: Callable[[int, tuple[Path, ...]], None] | None = None,
+    vectors: Vectors | None = None,
+    on_dropped: Callable[[Dropped, Path], None] | None = None,
 ) -> PersonalLora:
     """Train a LoRA on pairs and save it; or all weights, where the settings say so.
 
@@ -83,73 +83,83 @@ def train_personal_lora(
             to its end makes room for another.
         file: To save to; with full fine-tuning a checkpoint, or a folder where the model is one.
         person: For the file's metadata; "" leaves it out.
-        encoder: For `rpo`'s distances, with both towers; and for `cdpo`, which with it doubts each answer as far as a
-            taste that learned all others does, instead of all alike.
+        encoder: For `rpo`'s distances, with both towers; for `drop_doubted`; and for `cdpo`, which with it doubts each
+            answer as far as a taste that learned all others does, instead of all alike.
         device: Where to train; on "cuda" in bfloat16. One of several processes has its own.
         on_prepared: Called with (pictures encoded, all).
         on_step, cancelled: See `train_lora`.
         merge: Where to write the model with the LoRA merged in, too; None: nowhere.
         samples: How many pictures to paint before and after, of different prompts, held-out ones first.
         on_sample: Called with the steps done and the pictures' files.
+        vectors: Of the pictures, for `drop_doubted`; None has the encoder make them.
+        on_dropped: Called before anything is loaded with the answers that are left out, and the file that lists them.
 
     Raises:
-        CancelledError, FineTuneError, ImageError, SteeringError, StoreError: see `prepare`, `train_lora`, `save_lora`,
-            `require_memory`, `merge_lora`.
+        CancelledError, FineTuneError, ImageError, NotEnoughAnswersError, SteeringError, StoreError: see `prepare`,
+            `train_lora`, `save_lora`, `require_memory`, `merge_lora`, `without_doubted`.
     """
     among = several()
     device = torch.device(device) if among.device is None else among.device
-    kept, held = split_pairs(pairs)
     settings = _on(device, settings)
-    about = _identity(model, kept, held)
+    kept, held = split_pairs(pairs)
     require_new(model, *([file] if settings.full else []), *([] if merge is None else [merge]))
+    dropped = None
+    if settings.drop_doubted:
+        kept, dropped = _without_doubted(kept, vectors, encoder, cancelled, folder, on_dropped if among.first else None)
+    about = _identity(model, kept, held)
     _require_room(model, settings.settled(len(kept), among.count), device)
-    precision = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
-    loaded = load_pipeline(model, precision)
-    pipeline = loaded.pipeline
-    zeros = bool(pipeline.config.get("force_zeros_for_empty_prompt", False))
-    text = TextConditioner(prompt_towers(pipeline), zero_negative=zeros)
-    # The autoencoder in full precision: SDXL's overflows in half, and it is at work only once.
-    pipeline.vae.to(device, torch.float32)
-    size = settings.size or loaded.defaults.size
-    step = 64 if size >= 256 else 8
+    opened = Opened.of(model, settings, device)
     with _shelf(folder, model, settings.precision or "", among) as shelf:
-        data = prepare(kept, pipeline.vae, text, size, step, on_prepared, cancelled, settings.flip, shelf)
-        judged = prepare(held, pipeline.vae, text, size, step, None, cancelled, shelf=shelf) if held else None
-        pipeline.vae.to("cpu")
-        unet = pipeline.unet.to(device)
-        settings = settings.suited(unet.config)
-        if settings.full:
-            parameters = all_parameters(unet)
-        else:
-            parameters = add_lora(unet, settings.settled(len(kept)).rank or 4, settings.seed)
-        if settings.checkpointing:
-            unet.enable_gradient_checkpointing()
-        denoiser = Denoiser(unet, noising_of(pipeline.scheduler), device, precision)
+        data = opened.prepared(kept, on_prepared, cancelled, settings.flip, shelf)
+        judged = opened.prepared(held, None, cancelled, False, shelf) if held else None
+        settings = settings.suited(opened.pipeline.unet.config)
+        denoiser, parameters = opened.denoiser(settings, len(kept))
         known = _known(kept, encoder, {settings.loss, *settings.stages})
         if known.embeddings is not None and encoder is not None:
             about += f"/{encoder.identity}"
-        look = replace(loaded.defaults, size=size)
         prompts = prompts_of(held, kept, samples if among.first else 0)
-        painter = Samples(pipeline, text, look, prompts, settings.seed, folder, precision)
+        painter = Samples(opened.pipeline, opened.text, opened.look, prompts, settings.seed, folder, opened.precision)
         if prompts:
             painter.paint(0, on_sample, again=False)
         trained = train_lora(
             denoiser, parameters, data, judged, settings, folder, known, on_step, cancelled, about, among
         )
-        if not among.first:
-            shelf.forget()
-            return PersonalLora(file, trained, len(kept), len(held))
-        if prompts:
-            load_state(unet, trained.state, settings.full)
-            painter.paint(trained.steps, on_sample)
-        if settings.full:
-            saved = save_checkpoint(model, trained.state, file)
-        else:
-            saved = save_lora(trained.state, file, loaded.family, _about(trained, person, len(pairs), loaded.name))
-            if merge is not None:
-                merge_lora(model, saved, merge)
+        saved = file
+        if among.first:
+            if prompts:
+                load_state(denoiser.unet, trained.state, settings.full)
+                painter.paint(trained.steps, on_sample)
+            said = _about(trained, person, len(pairs), opened.name, dropped)
+            saved = _saved(model, trained, file, opened.family, said, merge)
         shelf.forget()
-        return PersonalLora(saved, trained, len(kept), len(held))
+        return PersonalLora(saved, trained, len(kept), len(held), 0 if dropped is None else len(dropped))
+
+
+def _without_doubted(
+    pairs: Sequence[LabelledPair],
+    vectors: Vectors | None,
+    encoder: ImageTextEncoder | None,
+    cancelled: Callable[[], bool] | None,
+    folder: Path,
+    told: Callable[[Dropped, Path], None] | None,
+) -> tuple[list[LabelledPair], Dropped]:
+    if vectors is None:
+        vectors = {} if encoder is None else encoded_vectors(pairs, encoder, cancelled)
+    kept, dropped = without_doubted(pairs, vectors)
+    if told is not None:
+        told(dropped, dropped.write(folder))
+    return kept, dropped
+
+
+def _saved(
+    model: str | Path, trained: Trained, file: Path, family: str, about: dict[str, str], merge: Path | None
+) -> Path:
+    if trained.settings.full:
+        return save_checkpoint(model, trained.state, file)
+    saved = save_lora(trained.state, file, family, about)
+    if merge is not None:
+        merge_lora(model, saved, merge)
+    return saved
 
 
 @contextlib.contextmanager
@@ -192,7 +202,10 @@ def _known(pairs: Sequence[LabelledPair], encoder: ImageTextEncoder | None, loss
     """What these losses want to know of the pairs: (N, 2 D) for `rpo`, (N, D) without a text side, (N,) for `cdpo`."""
     if encoder is None or not {"rpo", "cdpo"} & set(losses):
         return KnownOfPairs()
-    chosen, rejected = (_vectors([getattr(pair, side) for pair in pairs], encoder) for side in ("chosen", "rejected"))
+    found = encoded_vectors(pairs, encoder)
+    chosen, rejected = (
+        torch.stack([torch.from_numpy(found[getattr(pair, side)]) for pair in pairs]) for side in ("chosen", "rejected")
+    )
     doubts = doubts_of(chosen, rejected) if "cdpo" in losses else None
     if "rpo" in losses and encoder.has_text:
         prompts = encoder.encode_texts([pair.prompt for pair in pairs])
@@ -200,24 +213,15 @@ def _known(pairs: Sequence[LabelledPair], encoder: ImageTextEncoder | None, loss
     return KnownOfPairs((chosen, rejected), doubts)
 
 
-def _vectors(files: Sequence[Path], encoder: ImageTextEncoder) -> Tensor:
-    """(N, D)."""
-    from PIL import Image
-
-    pictures = []
-    for file in files:
-        with Image.open(file) as opened:
-            pictures.append(opened.convert("RGB"))
-    return torch.cat([encoder.encode_images(pictures[k : k + 16]) for k in range(0, len(pictures), 16)])
-
-
-def _about(trained: Trained, person: str, answers: int, model: str) -> dict[str, str]:
+def _about(trained: Trained, person: str, answers: int, model: str, dropped: Dropped | None) -> dict[str, str]:
     settings: dict[str, Any] = vars(trained.settings)
     found = {f"palate.{name}": str(value) for name, value in settings.items() if value not in (None, ())}
     if trained.best is not None:
         found["palate.held_out_accuracy"] = f"{trained.best.accuracy:.4f}"
         found["palate.held_out_log_loss"] = f"{trained.best.log_loss:.4f}"
     found |= {"palate.pairs": str(answers), "palate.model": model, "palate.person": person}
+    if dropped is not None:
+        found |= dropped.about
     found["modelspec.date"] = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     found["modelspec.description"] = trained.summary
     return found

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Event", "Failed", "Finished", "Prepared", "Sampled", "Stepped", "read_line", "write_line"]
+__all__ = ["Event", "Failed", "Finished", "LeftOut", "Prepared", "Sampled", "Stepped", "read_line", "write_line"]
 
 STOP = "STOP"  # a file of this name in a training's folder asks it to end
 STOPPED = 130  # exit code of a training that was asked to end and kept its checkpoint
@@ -21,6 +21,21 @@ class Prepared:
 
     done: int
     all: int
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Answers are not trained on, as a taste of the others doubts them; told before the first step.
+
+    Attributes:
+        count: How many. of: How many there were, without those that are held back.
+        text: The same as a sentence. file: Lists them, most doubted first.
+    """
+
+    count: int
+    of: int
+    text: str
+    file: str
 
 
 @dataclass(frozen=True)
@@ -75,9 +90,10 @@ class Failed:
     text: str
 
 
-Event = Prepared | Stepped | Sampled | Finished | Failed
+Event = Prepared | LeftOut | Stepped | Sampled | Finished | Failed
 _NAMES: dict[str, type[Event]] = {
     "prepared": Prepared,
+    "left_out": LeftOut,
     "step": Stepped,
     "sample": Sampled,
     "done": Finished,

@@ -69,6 +69,7 @@ class TrainSettings:
         flip: Whether half of the pairs are seen mirrored left to right, both sides together, since noise is shared.
         variant: Another reading of the last stage's loss: one of MaPO's, or "released" for Adaptive-DPO as its authors'
             code has it. "" is ours.
+        drop_doubted: Whether answers are left out that a taste of all others holds to be mistaken (`doubts.py`).
     """
 
     loss: str = "dpo"
@@ -95,6 +96,7 @@ class TrainSettings:
     save_every: int | None = None
     flip: bool = False
     variant: str = ""
+    drop_doubted: bool = False
 
     def __post_init__(self) -> None:
         choices = [("loss", loss, tuple(LOSSES)) for loss in (*self.stages, self.loss)]

@@ -13,13 +13,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..finetune.doubts import doubts_of
+from ..finetune.doubts import doubts_of, is_doubted
 from ..finetune.losses import PairErrors, minority
 from ..playground.people import FEATURES
 from ._postcards import Answers, Postcards
 from ._tables import Array
 
-__all__ = ["Watcher", "auroc", "by_measures", "doubts_about"]
+__all__ = ["Watcher", "auroc", "by_measures", "doubts_about", "without_doubted"]
 
 _VOTERS = ("brightness", "colourfulness")  # beside CLIP's opinion of the caption
 
@@ -28,6 +28,11 @@ def doubts_about(cards: Postcards, answers: Answers) -> Tensor:
     """(N,) what a taste that learned all other answers makes of each; no picture is denoised."""
     chosen, rejected = (cards.vectors[answers.caption, side] for side in (answers.chosen, answers.rejected))
     return doubts_of(chosen, rejected)
+
+
+def without_doubted(cards: Postcards, answers: Answers) -> Answers:
+    """Those that `palate train lora --drop-doubted` would train on."""
+    return answers[np.nonzero(~is_doubted(doubts_about(cards, answers)))[0]]
 
 
 class Watcher:

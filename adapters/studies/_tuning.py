@@ -106,7 +106,9 @@ class Workshop:
             watch: Gives what is kept of the training beside the LoRA; called at its end.
         """
         settings = settings.suited(self._unet.config)
-        key = f"{name}/{self.generator.name}/{self._precision}/{sorted(asdict(settings).items())}/{len(data)}"
+        told = asdict(settings)
+        told.pop("drop_doubted")  # which pairs are left is in the name
+        key = f"{name}/{self.generator.name}/{self._precision}/{sorted(told.items())}/{len(data)}"
         file = self._file("tuned", key)
         if file is not None and file.is_file():
             return Tuned(**torch.load(file, map_location="cpu", weights_only=True))

@@ -23,7 +23,7 @@ from ..finetune.settings import TrainSettings
 from ..playground.people import Person, make_people
 from ._bench import cards_of, common_options, opened, parsed
 from ._gains import Gain, gain_of
-from ._minority import doubts_about
+from ._minority import doubts_about, without_doubted
 from ._options import positive
 from ._postcards import Postcards, answered, calibrated_on, pairs_of
 from ._tables import bootstrap_interval, markdown, provenance
@@ -32,18 +32,23 @@ from ._tuning import Tuned, Workshop
 __all__ = ["SETTLED", "rival", "run"]
 
 SETTLED = "as settled"
-_RIVALS = (SETTLED, "mapo", "dpo", "mapo at 0.003", "dpo at 0.003", "cdpo at 0.003")
-_HELP = '"as settled", a loss, or such as "mapo at 0.003"; cdpo doubts each answer by a taste of the others'
+_RIVALS = (SETTLED, "dpo", "mapo", "mapo, dropped", "dpo, dropped")
+_HELP = (
+    '"as settled", a loss, or such as "mapo, dropped at 0.003": without the answers that a taste of the others doubts, '
+    "at this rate; cdpo softens each as far as that taste doubts it"
+)
 _AT = " at "  # between a loss and its rate
+_DROPPED = ", dropped"
 _CARDS = 16  # that invented people set their noise on; it is set again on the postcards
 
 
 def rival(name: str) -> TrainSettings:
-    """Settings by their name: "as settled", or a loss, and at which rate where it isn't the settled one."""
+    """Settings by their name: "as settled", or a loss, without the doubted answers, at which rate."""
     if name == SETTLED:
         return TrainSettings()
-    loss, _, rate = name.partition(_AT)
-    return TrainSettings(loss=loss, learning_rate=float(rate) if rate else None)
+    how, _, rate = name.partition(_AT)
+    loss = how.removesuffix(_DROPPED)
+    return TrainSettings(loss=loss, drop_doubted=how != loss, learning_rate=float(rate) if rate else None)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -71,8 +76,11 @@ def _trained(
     held = min(MOST_HELD_OUT, max(FEWEST_HELD_OUT, round(HELD_OUT * count)))
     kept, judged = answers[held:], answers[:held]
     settings = replace(rival(name), seed=options.seed, steps=options.steps)
+    if settings.drop_doubted:
+        kept = without_doubted(cards, kept)
     known = KnownOfPairs(None, doubts_about(cards, kept) if settings.loss == "cdpo" else None)
     which = f"defaults/{options.seed}/{person.name}/{len(cards.captions)}/{count}"
+    which += "/dropped" if settings.drop_doubted else ""
     return workshop.train(pairs_of(cards, kept), settings, which, pairs_of(cards, judged), known=known)
 
 

@@ -23,7 +23,7 @@ from ..finetune.losses import BETAS
 from ..finetune.settings import TrainSettings
 from ._bench import cards_of, common_options, opened, parsed
 from ._gains import Gain, gain_of, planted_utility
-from ._minority import Watcher, auroc, by_measures, doubts_about
+from ._minority import Watcher, auroc, by_measures, doubts_about, without_doubted
 from ._options import positive
 from ._postcards import Answers, Postcards, embeddings_of, flipped, pairs_of
 from ._tables import Array, markdown, provenance, with_interval
@@ -67,7 +67,6 @@ METHODS: Mapping[str, Method] = MappingProxyType(
     }
 )
 _CLEAN = {"dpo": "DPO", "mapo": "MaPO"}  # whose gain on clean answers is the whole; DPO's for the others
-_DOUBTED = 0.5  # a doubt above which an answer is left out
 _METRICS = {
     "released": "Adaptive-DPO: confidence x stability, as released",
     "confidence": "Adaptive-DPO: confidence alone",
@@ -134,11 +133,6 @@ def _trained(
     return workshop.train(
         pairs_of(cards, given), settings, name, watch=None if watcher is None else watcher.kept, known=known
     )
-
-
-def without_doubted(cards: Postcards, answers: Answers) -> Answers:
-    """Those that a taste of all others holds to be right rather than mistaken."""
-    return answers[np.nonzero(doubts_about(cards, answers).numpy() <= _DOUBTED)[0]]
 
 
 def _told(found: dict[tuple[str, float], list[float]], name: str, rate: float, given: Answers, tuned: Tuned) -> None:

@@ -13,7 +13,7 @@ from palate.adapters.playground.people import FEATURES, Person
 from palate.adapters.steering import Generator
 from palate.adapters.studies import _bench, flips
 from palate.adapters.studies._gains import Gain
-from palate.adapters.studies._minority import Watcher, auroc, by_measures, doubts_about
+from palate.adapters.studies._minority import Watcher, auroc, by_measures, doubts_about, without_doubted
 from palate.adapters.studies._postcards import Answers, Postcards, answered, flipped
 
 
@@ -51,7 +51,7 @@ def test_the_doubted_answers_are_mostly_those_that_were_turned_over() -> None:
     """Of 60 planted among 300 most go, and of the others few; all that an answer consists of goes with it."""
     cards = clear_cards()
     given = flipped(answers_of(cards), 0.2, 0)
-    kept = flips.without_doubted(cards, given)
+    kept = without_doubted(cards, given)
     assert kept.planted.sum() < 20 and (~kept.planted).sum() > 200
     assert len(kept.caption) == len(kept.truth) == len(kept) < len(given)
 

@@ -7,7 +7,9 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.files.lora_file import load_lora_file
 from palate.ui.cli import main
 from PIL import Image
@@ -75,3 +77,36 @@ def test_mistakes_are_said_before_anything_is_loaded(command: list[str], tmp_pat
     ):
         assert main([*command, *more]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_doubted_answers_are_left_out_and_said(command: list[str], tmp_path: Path, capsys) -> None:
+    """Thirty-nine answers for the lighter picture and one for the darker, from a folder and from a store."""
+    data = tmp_path / "pairs"
+    for side in ("chosen", "rejected"):
+        (data / side).mkdir(parents=True)
+    home = tmp_path / "home"
+    with PreferenceStore(home / "store") as store:
+        for k in range(40):
+            shades = (40, 190) if k == 39 else (190, 40)
+            ids = []
+            for side, shade in zip(("chosen", "rejected"), shades, strict=True):
+                picture = Image.new("RGB", (16, 16), (shade + k, k, k))
+                picture.save(data / side / f"{k}.png")
+                ids.append(store.add_image(picture))
+            store.add(Comparison("mara", *ids, "left", prompt="a red star"))
+            bright = {name: [shade / 100, 1.0] for name, shade in zip(ids, shades, strict=True)}
+            store.put_vectors("bright", {name: np.array(vector) for name, vector in bright.items()})
+    drop = [*command, "--drop-doubted"]
+    assert main([*drop, "--person", "mara", "--json", "-o", str(tmp_path / "mine")]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (out,) = (one for one in told if one["event"] == "left_out")
+    (line,) = Path(out["file"]).read_text().splitlines()
+    assert out["count"] == 1 and out["of"] == 34 and json.loads(line)["chosen"].endswith(f"{ids[0]}.png")
+    _, about = load_lora_file(tmp_path / "mine.safetensors")
+    assert about["palate.dropped"] == "1 of 34" and about["palate.drop_doubted"] == "True"
+    assert json.loads(about["palate.dropped_pairs"])[0][:2] == ids and about["palate.pairs"] == "40"
+    folder = ["--data", str(data), "--prompt", "a red star"]
+    assert main([*drop, *folder]) == 2
+    assert "vectors for the pictures of 0 of 34 answers" in capsys.readouterr().err
+    assert main([*drop, *folder, "--encoder", "playground"]) == 0
+    assert "of 34 answers" in capsys.readouterr().err
