@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..taste import BradleyTerry
+from ..taste.gain import information_gain
 from ..taste.observed import Observed
-from ..taste.pairs import information_gain
 from ._asking import ByEvidence, PriorOf
 from ._samples import Sample
 from ._tables import Array

@@ -5,7 +5,6 @@ Shapes: M candidates, D width, P pairs.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from typing import Any, Protocol
 
@@ -16,8 +15,9 @@ import torch
 from ..errors import ShapeError
 from .arrays import Matrix, require_finite, to_array, to_matrix
 from .bradley_terry import BradleyTerry
+from .gain import information_gain
 from .likelihood import Array
-from .shortlist import coordinates, promising_pairs
+from .shortlist import Rough, promising_pairs
 
 Indices = npt.NDArray[np.integer]
 
@@ -25,17 +25,11 @@ STRATEGIES = ("information_gain", "random", "uncertainty")
 ALIKE = 0.1  # of the usual distance between two candidates: below, it is the same picture for whoever compares them
 
 _ALL_PAIRS = 300  # candidates, up to which every pair is looked at
+_RATED = 128  # of the pairs that seem best by few digits
 _NEIGHBOURS = 8  # in order of utility, for "uncertainty"
 _TRIES = 1000  # at a random pair, before the pairs that are left are counted
 _SOME = 1024  # pairs: more are not looked at one by one
 _SAMPLE = 256  # candidates, for what is usual
-# Entropy of an answer by its log-odds z, in nats, as ln 2 * sum of share * exp(-z^2 / (2 width^2)): within 2.1e-4 of
-# the true one everywhere (fitted by least squares on [-14, 14]; one Gaussian, as for probit, is off by 2.5e-2).
-_SHARES = (0.24156221, 0.18207543, 0.57636236)
-_WIDTHS = (1.18470453, 2.91346833, 1.86763538)
-# sigmoid(z) as sum of share * Phi(slope * z), within 5e-5 everywhere; as in Monahan & Stefanski 1992.
-_PROBIT_SHARES = (0.58313584, 0.25578903, 0.16107513)
-_PROBIT_SLOPES = (0.57636824, 0.90542096, 0.36361784)
 
 
 class HasModel(Protocol):
@@ -82,29 +76,50 @@ def choose_pair(
     if strategy not in STRATEGIES:
         raise ShapeError(f"Cannot choose a pair: strategy {strategy!r}; expected one of {', '.join(STRATEGIES)}.")
     vectors = require_finite("candidates", to_matrix("candidates", candidates))
-    excluded = _excluded(len(vectors), exclude or ())
+    excluded = excluded_keys(len(vectors), exclude or ())
     model = model_of(taste)
     if strategy == "random" or model is None:
         return _random(vectors, excluded, generator)
-    pairs = _pairs_to_rate(model, vectors, strategy, generator)
-    pairs = pairs[~np.isin(_keys(pairs, len(vectors)), excluded)]
-    log_odds, variance = _beliefs(model, vectors, pairs, strategy == "information_gain")
-    score = -np.abs(log_odds) if strategy == "uncertainty" else information_gain(log_odds, variance)
-    best = _best_different(vectors, pairs, score)
+    to_matrix("candidates", vectors, model.n_features_in_)
+    best = (
+        _most_even(model, vectors, excluded)
+        if strategy == "uncertainty"
+        else most_telling(model, vectors, excluded, *rough_look(model, vectors, generator))
+    )
     return _random(vectors, excluded, generator) if best is None else best
 
 
-def _pairs_to_rate(model: BradleyTerry, vectors: Array, strategy: str, generator: torch.Generator | None) -> Indices:
-    """(P, 2) all pairs of a few candidates; of many, those that come first by what few digits tell."""
-    if len(vectors) <= _ALL_PAIRS:
-        return np.stack(np.triu_indices(len(vectors), 1), axis=1)
-    model.utility(vectors[:2])  # says what is wrong with the width
-    vectors = vectors.astype(np.float32, copy=False)
-    utility = vectors @ to_array("weights", model.weights_).astype(np.float32)
-    if strategy == "uncertainty":
-        return _nearest(utility)
+def rough_look(
+    model: BradleyTerry, vectors: Array, generator: torch.Generator | None
+) -> tuple[Rough | None, np.random.Generator]:
+    """What few digits tell of many candidates, None of a few; and the numbers to go on with."""
     numbers = np.random.default_rng(0 if generator is None else _seed(generator))
-    return promising_pairs(utility, coordinates(model.posterior, vectors, numbers), numbers)
+    return (None if len(vectors) <= _ALL_PAIRS else Rough.of(model, vectors, numbers)), numbers
+
+
+def most_telling(
+    model: BradleyTerry, vectors: Array, excluded: Any, rough: Rough | None, numbers: np.random.Generator
+) -> tuple[int, int] | None:
+    """The pair with the highest information gain of all, or among thousands nearly; None where all are excluded.
+
+    Args:
+        model: fitted.
+        vectors: (M, D) of the candidates.
+        excluded: sorted keys of the pairs that may not be asked.
+        rough, numbers: of `rough_look`.
+    """
+    pairs = _all_pairs(len(vectors)) if rough is None else promising_pairs(rough, numbers)
+    pairs = pairs[~np.isin(_keys(pairs, len(vectors)), excluded)]
+    pairs = pairs if rough is None else pairs[:_RATED]
+    return _best_different(vectors, pairs, information_gain(*_beliefs(model, vectors, pairs)))
+
+
+def _most_even(model: BradleyTerry, vectors: Array, excluded: Any) -> tuple[int, int] | None:
+    """The pair whose answer is nearest to a coin's."""
+    utility = vectors @ to_array("weights", model.weights_).astype(vectors.dtype)
+    pairs = _all_pairs(len(vectors)) if len(vectors) <= _ALL_PAIRS else _nearest(utility)
+    pairs = pairs[~np.isin(_keys(pairs, len(vectors)), excluded)]
+    return _best_different(vectors, pairs, -np.abs(utility[pairs[:, 0]] - utility[pairs[:, 1]]))
 
 
 def model_of(taste: BradleyTerry | HasModel | None) -> BradleyTerry | None:
@@ -113,48 +128,22 @@ def model_of(taste: BradleyTerry | HasModel | None) -> BradleyTerry | None:
     return model if hasattr(model, "weights_") else None
 
 
-def information_gain(log_odds: Array, variance: Array) -> Array:
-    """Mutual information, in nats, between an answer and its log-odds ~ Normal(log_odds, variance).
-
-    entropy(mean answer) - mean entropy(answer), both in closed form; any shapes that broadcast. Within 2e-3 nats of
-    numerical integration.
-    """
-    mean = np.zeros(np.broadcast_shapes(log_odds.shape, variance.shape))
-    for share, slope in zip(_PROBIT_SHARES, _PROBIT_SLOPES, strict=True):
-        argument = slope * log_odds / np.sqrt(1.0 + slope * slope * variance)
-        mean += share * torch.special.ndtr(torch.from_numpy(np.asarray(argument))).numpy()
-    mean = np.clip(mean, 1e-12, 1.0 - 1e-12)
-    of_mean = -mean * np.log(mean) - (1.0 - mean) * np.log1p(-mean)
-    return np.maximum(of_mean - _mean_entropy(log_odds, variance), 0.0)
-
-
-def _mean_entropy(log_odds: Array, variance: Array) -> Array:
-    """Mean entropy of an answer whose log-odds are Normal."""
-    total = np.zeros(np.broadcast_shapes(log_odds.shape, variance.shape))
-    for share, width in zip(_SHARES, _WIDTHS, strict=True):
-        spread = width * width + variance
-        total += math.log(2.0) * share * width / np.sqrt(spread) * np.exp(-0.5 * log_odds * log_odds / spread)
-    return total
-
-
 def usual_square(vectors: Array) -> float:
     """Mean squared distance between two of these vectors (M, D), by `_SAMPLE` of them."""
     some = vectors[:: max(1, len(vectors) // _SAMPLE)].astype(np.float64)
     return 2.0 * float(((some - some.mean(axis=0)) ** 2).sum()) / max(len(some) - 1, 1)
 
 
-def _beliefs(model: BradleyTerry, vectors: Array, pairs: Indices, uncertain: bool) -> tuple[Array, Array]:
-    """(P,) log-odds and, if asked for, their variance."""
+def _beliefs(model: BradleyTerry, vectors: Array, pairs: Indices) -> tuple[Array, Array]:
+    """(P,) log-odds and their variance."""
     used, places = np.unique(pairs, return_inverse=True)
     first, second = places.reshape(pairs.shape).T
     some = vectors[used]
     utility = to_array("candidates", model.utility(some))
-    log_odds = utility[first] - utility[second]
-    if not uncertain:
-        return log_odds, np.zeros(len(pairs))
     covariance = to_array("candidates", model.utility_covariance(some))
     own = np.diag(covariance)
-    return log_odds, np.asarray(np.maximum(own[first] + own[second] - 2.0 * covariance[first, second], 0.0))
+    variance = np.maximum(own[first] + own[second] - 2.0 * covariance[first, second], 0.0)
+    return utility[first] - utility[second], np.asarray(variance)
 
 
 def _best_different(vectors: Array, pairs: Indices, score: Array) -> tuple[int, int] | None:
@@ -174,6 +163,11 @@ def _best_different(vectors: Array, pairs: Indices, score: Array) -> tuple[int, 
     return near  # type: ignore[return-value]
 
 
+def _all_pairs(count: int) -> Indices:
+    """(P, 2) i < j."""
+    return np.stack(np.triu_indices(count, 1), axis=1)
+
+
 def _nearest(utility: Array) -> Indices:
     """(P, 2) pairs that are next to each other in order of utility, or nearly."""
     order = np.argsort(utility, kind="stable")
@@ -187,7 +181,7 @@ def _keys(pairs: Indices, count: int) -> Any:
     return pairs[:, 0].astype(np.int64) * count + pairs[:, 1]
 
 
-def _excluded(count: int, exclude: Collection[tuple[int, int]]) -> Any:
+def excluded_keys(count: int, exclude: Collection[tuple[int, int]]) -> Any:
     """(E,) sorted keys of the pairs that may not be asked."""
     if count < 2:
         raise ShapeError(f"Cannot choose a pair: found {count} candidate(s); expected two or more. Add images.")
@@ -221,7 +215,7 @@ def _rare_pairs(vectors: Array) -> Indices:
     """(P, 2) all pairs; among many where nearly all are one picture, those with one of the others."""
     other = np.flatnonzero((vectors != vectors[0]).any(axis=1))
     if len(vectors) <= _ALL_PAIRS or not 0 < 4 * len(other) < len(vectors):
-        return np.stack(np.triu_indices(len(vectors), 1), axis=1)
+        return _all_pairs(len(vectors))
     same = np.setdiff1d(np.arange(len(vectors)), other)
     return np.sort(np.stack(np.meshgrid(other, same), axis=-1).reshape(-1, 2), axis=1)
 

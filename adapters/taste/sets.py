@@ -1,17 +1,15 @@
 """Which images to show at once, to have the best of them picked or all put in order.
 
-What an answer about k images takes from what is unknown, in nats, by the volume of the posterior (D-optimal):
-
-    gain = 1/2 log det(I + H K),   H = diag(p) - p p'
-
-with K the covariance of the k utilities and p how probably each is picked as the best.
+One image after the other, then exchanged one at a time, by what an answer about the set would teach (`gain_beside`).
+Among thousands of candidates that is done twice: for all of them by the few digits of `shortlist.py`, and exactly for
+those that came near to being chosen there and some others.
 
 Shapes: M candidates, D width, k images of a set, C candidates looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +18,16 @@ import torch
 from ..errors import ShapeError
 from .arrays import Matrix, require_finite, to_array, to_matrix
 from .bradley_terry import BradleyTerry
+from .gain import gain_beside
 from .likelihood import Array
-from .pairs import ALIKE, HasModel, Indices, choose_pair, model_of, usual_square
+from .pairs import ALIKE, HasModel, Indices, choose_pair, model_of, rough_look, usual_square
+from .shortlist import Rough, promising_pairs
 
 __all__ = ["choose_set"]
 
-_LOOKED_AT = 600  # candidates, among them the best pair: 1,500 make sets hardly better, 300 make worse ones
+_NEAR = 48  # best ones of each step by few digits that are looked at exactly
+_OTHERS = 128  # and others by chance
+_SPREAD_OUT = 512  # looked at where nothing was learned, or where images should be far apart, too
 _ROUNDS = 2
 
 
@@ -64,22 +66,75 @@ def choose_set(
     if not 0.0 <= diversity <= 1.0:
         raise ShapeError(f"Cannot choose a set: diversity {diversity}; expected a number from 0 to 1.")
     model = model_of(taste)
+    if model is not None:
+        to_matrix("candidates", vectors, model.n_features_in_)
     numbers = generator or torch.Generator()
     if generator is None and model is None:
         numbers.seed()
-    apart_by_wish = {(min(i, j), max(i, j)) for i, j in exclude or () if i != j}
-    every = len(vectors) * (len(vectors) - 1) // 2
-    start = choose_pair(model, vectors, exclude=apart_by_wish if len(apart_by_wish) < every else (), generator=numbers)
-    places = _looked_at(len(vectors), start, numbers)
+    apart = {(min(i, j), max(i, j)) for i, j in exclude or () if i != j}
+    near, start, chance = _near(model, vectors, size, apart, numbers)
+    places = _looked_at(len(vectors), near, _SPREAD_OUT if diversity else len(near) + chance, numbers)
     looked_at = _Candidates.of(model, vectors[places].astype(np.float64), numbers)
-    looked_at.keep_apart(places, apart_by_wish)
-    return tuple(int(places[k]) for k in _best_set(looked_at, size, diversity))
+    looked_at.keep_apart(places, apart)
+    chosen = _best_set(lambda others: looked_at.worth(others, diversity), range(start), size, _ROUNDS)
+    return tuple(int(places[k]) for k in chosen)
 
 
-def _looked_at(count: int, start: tuple[int, int], generator: torch.Generator) -> Indices:
-    """(C,) candidates: the two to start with, then others by chance."""
-    others = [k for k in torch.randperm(count, generator=generator).tolist() if k not in start]
-    return np.array([*start, *others[: _LOOKED_AT - 2]])
+def _near(
+    model: BradleyTerry | None,
+    vectors: Array,
+    size: int,
+    apart: Collection[tuple[int, int]],
+    generator: torch.Generator,
+) -> tuple[list[int], int, int]:
+    """Candidates to look at, how many of them to start with, and how many others by chance."""
+    rough, numbers = (None, None) if model is None else rough_look(model, vectors, generator)
+    if rough is not None and numbers is not None:
+        return _near_by_few_digits(rough, size, apart, numbers), size, _OTHERS
+    every = len(vectors) * (len(vectors) - 1) // 2
+    start = choose_pair(model, vectors, exclude=apart if len(apart) < every else (), generator=generator)
+    return list(start), 2, _SPREAD_OUT
+
+
+def _near_by_few_digits(
+    rough: Rough, size: int, apart: Collection[tuple[int, int]], generator: np.random.Generator
+) -> list[int]:
+    """The best set by few digits, then all candidates that came near to being chosen into it."""
+    utility, spread = rough.utility.astype(np.float64), rough.spread
+    own = np.einsum("ij,ij->i", spread, spread).astype(np.float64)
+    not_with: dict[int, list[int]] = {}
+    for i, j in apart:
+        not_with.setdefault(i, []).append(j)
+        not_with.setdefault(j, []).append(i)
+    near: dict[int, None] = {}
+
+    def worth(others: list[int]) -> Array:
+        gain = gain_beside(utility, own, (spread @ spread[others].T).astype(np.float64), others)
+        gain[[*others, *(k for other in others for k in not_with.get(other, ()) if 0 <= k < len(gain))]] = -np.inf
+        near.update(dict.fromkeys(np.argpartition(-gain, _NEAR)[:_NEAR].tolist()))
+        return gain
+
+    start = promising_pairs(rough, generator)[0].tolist()
+    return list(dict.fromkeys([*_best_set(worth, start, size, 1), *near]))
+
+
+def _looked_at(count: int, near: Sequence[int], most: int, generator: torch.Generator) -> Indices:
+    """(C,) candidates: those near, then others by chance, up to so many."""
+    known = set(near)
+    others = [k for k in torch.randperm(count, generator=generator).tolist() if k not in known]
+    return np.array([*near, *others[: max(0, most - len(near))]])
+
+
+def _best_set(worth: Callable[[list[int]], Array], start: Iterable[int], size: int, rounds: int) -> list[int]:
+    """From two or more on; `worth` says how good each candidate is beside others."""
+    chosen = list(start)
+    while len(chosen) < size:
+        chosen.append(int(np.argmax(worth(chosen))))
+    for _ in range(rounds):
+        for _ in range(size):  # the one that came first makes room for the best beside the others, maybe itself
+            others = chosen[1:]
+            chosen = [*others, int(np.argmax(worth(others)))]
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -120,37 +175,11 @@ class _Candidates:
 
     def worth(self, others: list[int], diversity: float) -> Array:
         """(C,) of adding each candidate to `others`."""
-        count = len(self.utility)
-        sets = np.concatenate([np.tile(others, (count, 1)), np.arange(count)[:, None]], axis=1)
-        spread = self.distance[:, others].min(axis=1)
-        gain = set_gain(self.utility[sets], self.covariance[sets[:, :, None], sets[:, None, :]])
+        gain = gain_beside(self.utility, np.diag(self.covariance), self.covariance[:, others], others)
         worth = (1.0 - diversity) * gain / max(float(gain.max()), 1e-12)
-        worth += diversity * spread / max(float(spread.max()), 1e-12)
+        if diversity:
+            spread = self.distance[:, others].min(axis=1)
+            worth += diversity * spread / max(float(spread.max()), 1e-12)
         worth -= self.penalty[:, others].sum(axis=1)
         worth[others] = -np.inf
         return np.asarray(worth)
-
-
-def set_gain(utility: Array, covariance: Array) -> Array:
-    """(C,) nats that an answer about a set takes from the posterior's volume; utility (C, k), covariance (C, k, k)."""
-    size = utility.shape[1]
-    centred = covariance - covariance.mean(axis=1, keepdims=True)
-    centred = centred - centred.mean(axis=2, keepdims=True)
-    own = np.einsum("cii->ci", centred)
-    # The mean answer, not the answer of the mean: as sigmoid(z / sqrt(1 + pi / 8 variance)) for a pair.
-    damped = (utility - utility.mean(axis=1, keepdims=True)) / np.sqrt(1.0 + (np.pi / 8.0) * np.maximum(own, 0.0))
-    share = np.exp(damped - damped.max(axis=1, keepdims=True))
-    share /= share.sum(axis=1, keepdims=True)
-    information = share[:, :, None] * (np.eye(size) - share[:, None, :])
-    return np.asarray(0.5 * np.linalg.slogdet(np.eye(size) + information @ centred)[1])
-
-
-def _best_set(candidates: _Candidates, size: int, diversity: float) -> list[int]:
-    chosen = [0, 1]
-    while len(chosen) < size:
-        chosen.append(int(np.argmax(candidates.worth(chosen, diversity))))
-    for _ in range(_ROUNDS):
-        for _ in range(size):  # the one that came first makes room for the best beside the others, maybe itself
-            others = chosen[1:]
-            chosen = [*others, int(np.argmax(candidates.worth(others, diversity)))]
-    return chosen

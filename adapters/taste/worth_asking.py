@@ -12,8 +12,9 @@ import numpy as np
 from ..errors import ShapeError
 from .arrays import Matrix, require_finite, to_array, to_matrix
 from .bradley_terry import BradleyTerry
+from .gain import information_gain
 from .likelihood import Array
-from .pairs import HasModel, information_gain, model_of, usual_square
+from .pairs import HasModel, model_of, usual_square
 
 __all__ = ["worth_asking"]
 

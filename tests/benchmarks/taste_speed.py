@@ -6,7 +6,8 @@ in float64, as the product does: differences, checks and all. LogisticRegression
 them turned round because it wants two classes, C = prior_variance, no intercept, and the loosest tolerance at which
 the objective's gradient is below the limit, or the tightest it can do; the gradient it reached is in the table.
 
-Then how the costs grow with the answers (`growth.py`), and a store of a million comparisons (`million.py`). Times are
+Then how the costs grow with the answers (`growth.py`), what the next question costs among thousands of pictures
+(`asking.py`), and a store of a million comparisons (`million.py`). Times are
 of one run on one machine, which may do other things: the ratios are what to look at.
 """
 
@@ -22,6 +23,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import asking
 import growth
 import million
 import numpy as np
@@ -94,9 +96,9 @@ def main() -> int:
     parser.add_argument("--repetitions", type=int, default=31)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--parts", default="fit,growth,store", help="some of fit,growth,store")
-    parser.add_argument("--sizes", default="10,100,1000,10000,100000", help="answers, for growth")
-    parser.add_argument("--widths", default="64,768", help="dimensions, for growth")
+    parser.add_argument("--parts", default="fit,growth,asking,store", help="some of fit,growth,asking,store")
+    parser.add_argument("--sizes", default="10,100,1000,10000,100000", help="answers, for growth and asking")
+    parser.add_argument("--widths", default="64,768", help="dimensions, for growth and asking")
     parser.add_argument("--stored", type=int, default=1_000_000, help="comparisons in the store")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # lbfgs says so when it can't reach a tolerance; the table shows the gradient
@@ -104,9 +106,11 @@ def main() -> int:
     with threadpool_limits(options.threads):
         if "fit" in parts:
             measure(options)
+        sizes, widths = ([int(part) for part in text.split(",")] for text in (options.sizes, options.widths))
         if "growth" in parts:
-            sizes, widths = ([int(part) for part in text.split(",")] for text in (options.sizes, options.widths))
             growth.measure(sizes, widths, options.seed, answers)
+        if "asking" in parts:
+            asking.measure(sizes, widths, options.seed, answers)
         if "store" in parts:
             million.measure(options.stored, options.seed)
     print(

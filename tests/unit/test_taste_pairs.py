@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from palate.adapters.errors import ShapeError
 from palate.adapters.taste import BradleyTerry, choose_pair
 from palate.adapters.taste.covariance import Stretch
-from palate.adapters.taste.pairs import information_gain
+from palate.adapters.taste.gain import information_gain
 
 
 def vectors(seed, *shape):
@@ -189,7 +189,8 @@ def test_one_picture_many_times_and_one_other(count, strategy):
         (np.zeros((1, 6)), "random", "found 1 candidate"),
         (np.zeros((0, 6)), "random", "found 0 candidate"),
         (np.full((3, 6), np.nan), "random", "`candidates`: row 0 holds NaN"),
-        (np.zeros((3, 5)), "information_gain", r"found shape \(3, 5\)"),
+        (np.zeros((3, 5)), "information_gain", "width 5; expected 6"),
+        (np.zeros((400, 5)), "uncertainty", "width 5; expected 6"),
         (np.zeros((3, 6)), "clever", "strategy 'clever'"),
         (np.zeros(6), "random", r"found shape \(6,\)"),
     ],

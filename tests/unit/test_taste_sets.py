@@ -7,7 +7,7 @@ import pytest
 import torch
 from palate.adapters.errors import ShapeError
 from palate.adapters.taste import BradleyTerry, choose_pair, choose_set, worth_asking
-from palate.adapters.taste.sets import set_gain
+from palate.adapters.taste.gain import gain_beside
 
 
 def vectors(seed, *shape):
@@ -24,9 +24,32 @@ def nearest(candidates, chosen):
     return distance[np.triu_indices(len(some), 1)].min()
 
 
+def set_gain(model, some):
+    """1/2 log det(I + H K) as it is written, for one set (k, D)."""
+    utility, covariance = model.utility(some), model.utility_covariance(some)
+    middle = np.eye(len(some)) - 1 / len(some)
+    own = np.diag(middle @ covariance @ middle)
+    share = np.exp((utility - utility.mean()) / np.sqrt(1 + np.pi / 8 * own))
+    share /= share.sum()
+    return 0.5 * np.linalg.slogdet(np.eye(len(some)) + (np.diag(share) - np.outer(share, share)) @ covariance)[1]
+
+
 def test_gain_of_a_pair_by_hand():
     """Even odds, variance 3 of the difference: H K has the one eigenvalue p (1 - p) 3, so 1/2 log(1 + 3 / 4)."""
-    assert set_gain(np.zeros((1, 2)), np.diag([1.0, 2.0])[None]) == pytest.approx([0.5 * np.log(1.75)])
+    found = gain_beside(np.zeros(2), np.array([1.0, 2.0]), np.array([[1.0], [0.0]]), [0])
+    assert found == pytest.approx([0.0, 0.5 * np.log(1.75)])
+
+
+@pytest.mark.parametrize("others", [[4], [1, 5], [2, 0, 7], list(range(15))])
+def test_gain_of_a_set_is_the_determinant(others):
+    """For every candidate beside the others; also one that is almost never picked, and one that is there twice."""
+    model, candidates = fitted(count=40, variance=9.0), 3.0 * vectors(3, 20, 6)
+    candidates[18] = candidates[others[0]]
+    candidates[19] *= 20
+    covariance = model.utility_covariance(candidates)
+    found = gain_beside(model.utility(candidates), np.diag(covariance), covariance[:, others], others)
+    wanted = [set_gain(model, candidates[[*others, k]]) for k in range(20)]
+    assert found == pytest.approx(wanted, abs=1e-5)
 
 
 def test_a_pair_is_nearly_the_pair_and_a_set_begins_with_it():
@@ -37,12 +60,27 @@ def test_a_pair_is_nearly_the_pair_and_a_set_begins_with_it():
 def test_four_teach_more_than_four_by_chance():
     model, candidates = fitted(width=12), vectors(3, 60, 12)
 
-    def gain(chosen):
-        some = candidates[list(chosen)]
-        return float(set_gain(model.utility(some)[None], model.utility_covariance(some)[None])[0])
+    drawn = [np.random.default_rng(seed).choice(60, 4, replace=False) for seed in range(200)]
+    by_chance = [set_gain(model, candidates[chosen]) for chosen in drawn]
+    assert set_gain(model, candidates[list(choose_set(model, candidates))]) > max(by_chance)
 
-    by_chance = [gain(np.random.default_rng(seed).choice(60, 4, replace=False)) for seed in range(200)]
-    assert gain(choose_set(model, candidates)) > max(by_chance)
+
+@pytest.mark.parametrize(("width", "answers"), [(12, 30), (96, 20), (96, 300), (96, 500)])
+def test_among_thousands_a_set_teaches_as_much_as_one_from_600_looked_at_exactly(width, answers):
+    """The same search in the whole covariance of 600 candidates, the best pair among them, is what it was before."""
+    model, candidates = fitted(count=answers, width=width, variance=2.0), vectors(5, 3000, width).astype(np.float32)
+    pair = choose_pair(model, candidates)
+    others = np.setdiff1d(np.arange(3000), pair)
+    some = candidates[[*pair, *np.random.default_rng(0).choice(others, 598, replace=False)]]
+    covariance = model.utility_covariance(some)
+    chosen = [0, 1]
+    for k in range(10):
+        beside = chosen if k < 2 else chosen[1:]
+        gain = gain_beside(model.utility(some), np.diag(covariance), covariance[:, beside], beside)
+        gain[beside] = -1
+        chosen = [*beside, int(np.argmax(gain))]
+    found = candidates[list(choose_set(model, candidates))]
+    assert set_gain(model, found) > 0.97 * set_gain(model, some[chosen])
 
 
 @pytest.mark.parametrize("size", [3, 4, 9])
@@ -65,22 +103,23 @@ def test_more_diversity_is_farther_apart_and_teaches_less():
     model, candidates = fitted(count=40), vectors(4, 200, 6) * np.array([3.0, 1, 1, 1, 1, 1])
     sets = [choose_set(model, candidates, diversity=d) for d in (0.0, 1.0)]
     apart = [nearest(candidates, chosen) for chosen in sets]
-    gains = [
-        float(
-            set_gain(model.utility(candidates[list(s)])[None], model.utility_covariance(candidates[list(s)])[None])[0]
-        )
-        for s in sets
-    ]
+    gains = [set_gain(model, candidates[list(chosen)]) for chosen in sets]
     assert apart[1] > 1.2 * apart[0]
     assert gains[0] > gains[1]
 
 
-def test_excluded_pairs_are_kept_apart_and_all_excluded_is_no_dead_end():
+@pytest.mark.parametrize("count", [12, 900])
+def test_excluded_pairs_are_kept_apart(count):
+    model, candidates = fitted(), vectors(3, count, 6)
+    pairs = {(0, count), (-1, 3)}  # others' indices do no harm
+    for _ in range(3):
+        chosen = choose_set(model, candidates, exclude=pairs)
+        assert not {(i, j) for i in chosen for j in chosen} & pairs
+        pairs |= {(i, j) for i in chosen for j in chosen if i < j}
+
+
+def test_all_excluded_is_no_dead_end():
     model, candidates = fitted(), vectors(3, 12, 6)
-    first = choose_set(model, candidates)
-    pairs = {(i, j) for i in first for j in first if i < j}
-    again = choose_set(model, candidates, exclude=pairs)
-    assert not {(i, j) for i in again for j in again} & pairs
     every = {(i, j) for i in range(4) for j in range(i + 1, 4)}
     assert sorted(choose_set(model, candidates[:4], exclude=every)) == [0, 1, 2, 3]
 
@@ -114,7 +153,8 @@ def test_the_second_option_is_not_the_first_one_again():
         (lambda: choose_set(fitted(), vectors(0, 3, 6), 4), "found 3 candidate"),
         (lambda: choose_set(fitted(), vectors(0, 3, 6), 1), "for a set of 1"),
         (lambda: choose_set(fitted(), vectors(0, 5, 6), diversity=1.5), "diversity 1.5"),
-        (lambda: choose_set(fitted(), vectors(0, 5, 4)), "expected"),
+        (lambda: choose_set(fitted(), vectors(0, 5, 4)), "width 4; expected 6"),
+        (lambda: choose_set(fitted(), vectors(0, 500, 4)), "width 4; expected 6"),
         (lambda: worth_asking(fitted(), []), "without vectors"),
         (lambda: worth_asking(fitted(), [vectors(0, 2, 6), vectors(0, 2, 5)]), "width 5"),
         (lambda: worth_asking(fitted(), np.full((2, 6), np.nan)), r"options\[0\]"),
