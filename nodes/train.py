@@ -17,7 +17,7 @@ from server import PromptServer
 from ..adapters.files.lora_file import require_replaceable_lora
 from ..adapters.finetune.losses import LOSSES
 from ..adapters.finetune.process import TrainingProcess
-from ..adapters.finetune.protocol import Event, Finished, Prepared, Sampled, Stepped
+from ..adapters.finetune.protocol import Event, Finished, LeftOut, Prepared, Sampled, Stepped
 from ..adapters.places import safe_name
 from .learning import answers_mark
 from .sockets import ADVANCED, CATEGORY, person_input, schema
@@ -91,6 +91,7 @@ class PalateTrainPreferenceLora(io.ComfyNode):
         steps: int = 0,
         seed: int = 0,
         begin_anew: bool = False,
+        drop_doubted: bool = False,
     ) -> io.NodeOutput:
         file = _file(name)
         require_replaceable_lora(file, person)
@@ -110,14 +111,17 @@ class PalateTrainPreferenceLora(io.ComfyNode):
             "samples": _SAMPLES,
         }
         words = [f"--{key}={value}" for key, value in given.items() if value]
-        found = await _train(["lora", *words, *(["--anew"] if begin_anew else [])], cls.hidden.unique_id)
+        flags = {"--anew": begin_anew, "--drop-doubted": drop_doubted}
+        words += [flag for flag, on in flags.items() if on]
+        found, left_out = await _train(["lora", *words], cls.hidden.unique_id)
         _made.add(file)
-        said = f"{found.summary}\nSaved as {file.name}." + (f"\nIt ended early: {found.stopped}." * bool(found.stopped))
+        said = f"{found.summary}\n{left_out}\n" if left_out else f"{found.summary}\n"
+        said += f"Saved as {file.name}." + (f"\nIt ended early: {found.stopped}." * bool(found.stopped))
         return io.NodeOutput(file.name, file.name, said, ui={"text": [said]})
 
 
-async def _train(arguments: Sequence[str], node: str) -> Finished:
-    """Run it, with progress on the node; Cancel ends it and keeps its checkpoint.
+async def _train(arguments: Sequence[str], node: str) -> tuple[Finished, str]:
+    """Run it, with progress on the node; Cancel ends it and keeps its checkpoint. Also what was said to be left out.
 
     Raises:
         FineTuneError: it couldn't start or go on. InterruptProcessingException: it was cancelled.
@@ -132,19 +136,25 @@ async def _train(arguments: Sequence[str], node: str) -> Finished:
                 shown(event)
             comfy.model_management.throw_exception_if_processing_interrupted()
             await asyncio.sleep(_PAUSE)
-        return training.result()
+        result = training.result()
+        for event in training.news():
+            shown(event)
+        return result, shown.left_out
 
 
 class _Shown:
     """Shows how far it is on the node."""
 
     def __init__(self, node: str) -> None:
-        self._bar, self._node, self._judged = comfy.utils.ProgressBar(1), node, ""
+        self._bar, self._node, self._judged, self.left_out = comfy.utils.ProgressBar(1), node, "", ""
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Prepared):
             self._bar.update_absolute(event.done, event.all)
             self.say(f"Reading images: {event.done} of {event.all}")
+        elif isinstance(event, LeftOut):
+            self.left_out = event.text
+            self.say(event.text)
         elif isinstance(event, Stepped):
             if event.judgement is not None:
                 self._judged = f", {100 * event.judgement['accuracy']:.0f} % of unseen answers right"
@@ -216,6 +226,14 @@ def _settings() -> list[Any]:
             default=False,
             tooltip="Off: a training of this name that was cancelled goes on where it stood, and other settings or new "
             "answers are refused. On: it is forgotten.",
+            extra_dict=ADVANCED,
+        ),
+        io.Boolean.Input(
+            "drop_doubted",
+            optional=True,
+            default=False,
+            tooltip="On: answers that a taste learned from all the others doubts are not trained on. Nothing is "
+            "deleted; found says how many.",
             extra_dict=ADVANCED,
         ),
     ]

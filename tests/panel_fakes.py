@@ -15,9 +15,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from palate.adapters.comparisons import Comparison
+from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import CancelledError, FileFormatError, PPDError
-from palate.adapters.finetune.protocol import Finished, Prepared, Sampled, Stepped
+from palate.adapters.finetune.protocol import Finished, LeftOut, Prepared, Sampled, Stepped
 from palate.adapters.places import palate_home
 from palate.adapters.ppd import User
 from palate.adapters.steering import METHODS
@@ -137,6 +137,11 @@ class FakeTrainer:
         given = dict(word[2:].split("=", 1) for word in arguments if "=" in word)
         name, chance = given["name"], random.Random(0)
         first = 0 if "--anew" in arguments else self.reached.get(name, 0)
+        if "--drop-doubted" in arguments:
+            with PreferenceStore.existing(given["store"]) as store:
+                one = next(c for c in store.comparisons(given["person"]) if c.chosen)
+            told = "1 of 34 answers are left out, as a taste of the others doubts them."
+            on_event(LeftOut(1, 34, told, "doubted.jsonl", ((one.chosen, one.rejected),)))
         on_event(Prepared(4, 4))
         self._sample(name, 0, on_event)
         for step in range(first + 1, self.steps + 1):

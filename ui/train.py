@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["train_lora_command"]
 
+_SHOWN = 12  # answers left out whose pictures a panel may show
+
 
 def train_lora_command(arguments: argparse.Namespace, store: Path) -> int:
     """Train on a person's answers and say how good the LoRA is on answers that it did not see.
@@ -104,7 +106,8 @@ def _train(
 
 
 def _left_out(dropped: Dropped, listed: Path) -> LeftOut:
-    return LeftOut(len(dropped), dropped.of, dropped.said, str(listed))
+    pairs = tuple((pair.chosen.stem, pair.rejected.stem) for pair in dropped.pairs[:_SHOWN])
+    return LeftOut(len(dropped), dropped.of, dropped.said, str(listed), pairs)
 
 
 def _folder(arguments: argparse.Namespace) -> Path:

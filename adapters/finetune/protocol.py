@@ -30,12 +30,14 @@ class LeftOut:
     Attributes:
         count: How many. of: How many there were, without those that are held back.
         text: The same as a sentence. file: Lists them, most doubted first.
+        pairs: Names of the chosen and the rejected picture of the first dozen; with a store they are its ids.
     """
 
     count: int
     of: int
     text: str
     file: str
+    pairs: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

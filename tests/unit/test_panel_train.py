@@ -236,3 +236,24 @@ def test_every_loss_has_its_line_on_the_page():
     assert set(train_view.LOSSES) | set(train_view.MORE) == set(LOSSES)
     assert all(train_view.train_page().count(f'value="{name}"') == 1 for name in LOSSES)
     assert f'value="{TrainSettings().loss}" checked' in train_view.train_page()
+
+
+def test_answers_that_the_others_doubt_are_left_out_and_shown(client, studio, trainer):
+    """How many is said beforehand where the pictures have vectors; which, as soon as it begins."""
+    drop = {"drop_doubted": True}
+    assert client.get("train/plan").json()["dropped"] == 0
+    assert client.get("train/plan", params=drop).json()["dropped"] is None
+    answers = studio.store.comparisons("me")
+    wrong = answers[7].id
+    for number, one in enumerate(answers):
+        sign = -1.0 if one.id == wrong else 1.0
+        near = {one.chosen: [sign, 0.01 * number], one.rejected: [-sign, 0.0]}
+        studio.store.put_vectors("numbers", {name: torch.tensor(vector).numpy() for name, vector in near.items()})
+    plan = client.get("train/plan", params=drop).json()
+    assert plan["dropped"] == 1 and plan["pairs"] == 40 and plan["held_out"] == 6 and not plan["trouble"]
+    client.post("train", json=drop)
+    training = until(client, "done")
+    assert "--drop-doubted" in trainer.asked[-1] and training["left_out"]["count"] == 1
+    assert training["left_out"]["pairs"][0] == [answers[0].chosen, answers[0].rejected]
+    client.post("train", json={})
+    assert "left_out" not in until(client, "done") and "--drop-doubted" not in trainer.asked[-1]

@@ -26,6 +26,12 @@
 
     // -- what would happen
 
+    const dropping = ({ dropped }) => {
+      if (!on("train-drop").checked) return "";
+      if (dropped === null) return " How many are left out is said when it begins.";
+      return dropped ? ` ${dropped} ${dropped === 1 ? "is" : "are"} left out.` : " None is left out: none is doubted.";
+    };
+
     const planned = () => {
       if (!plan) return;
       const few = !plan.pairs;
@@ -35,7 +41,7 @@
       const me = plan.person === "me";
       on("train-plan").textContent = few
         ? `${me ? "You have" : `${plan.person} has`} no answers yet that prefer one of two pictures. Compare some first.`
-        : `${plan.pairs - plan.held_out} of ${me ? "your" : `${plan.person}’s`} answers train a LoRA for ${model} in ${steps} steps${long}; ${plan.held_out || "none"} are held back to judge it by.`;
+        : `${plan.pairs - plan.held_out - (plan.dropped || 0)} of ${me ? "your" : `${plan.person}’s`} answers train a LoRA for ${model} in ${steps} steps${long}; ${plan.held_out || "none"} are held back to judge it by.${dropping(plan)}`;
       on("train-worth").textContent = few ? "" : plan.worth;
       on("train-trouble").textContent = plan.trouble;
       on("train-trouble").hidden = !plan.trouble;
@@ -46,7 +52,7 @@
 
     const look = async () => {
       const wanted = ++asked;
-      const found = await kit.ask(`train/plan?person=${encodeURIComponent(kit.person())}&loss=${loss()}`);
+      const found = await kit.ask(`train/plan?person=${encodeURIComponent(kit.person())}&loss=${loss()}&drop_doubted=${on("train-drop").checked}`);
       if (wanted !== asked) return;
       plan = found;
       planned();
@@ -100,6 +106,21 @@
       return `Step ${training.step} of ${training.steps}${left}`;
     };
 
+    // Which answers it does without: of the first dozen the pictures, what was chosen before what it was chosen over.
+    const leftOut = () => {
+      const told = training.left_out;
+      const place = on("train-left-out");
+      place.hidden = !told;
+      if (!told || place.dataset.key === String(training.began)) return;
+      place.dataset.key = String(training.began);
+      const thumb = (id, alt) => make("img", { src: `palate/api/thumbs/${encodeURIComponent(id)}`, alt, loading: "lazy" });
+      const rows = told.pairs.map(([chosen, rejected]) => make("div", { className: "pl-sample" }, thumb(chosen, "chosen"), thumb(rejected, "not chosen")));
+      place.replaceChildren(
+        make("p", { className: "pl-hint", textContent: told.text }),
+        ...(rows.length ? [make("details", { className: "pl-details" }, make("summary", { textContent: "Which" }), make("div", { className: "pl-left-out-rows" }, ...rows))] : []),
+      );
+    };
+
     const plots = () => {
       const { points, looks, steps } = training;
       on("train-plots").hidden = !points.length;
@@ -145,6 +166,7 @@
       if (on("train-title").textContent !== title()) on("train-title").textContent = title();
       on("train-bar").setAttribute("aria-valuenow", Math.round(100 * training.share));
       on("train-bar").querySelector("i").style.width = `${100 * training.share}%`;
+      leftOut();
       verdict();
       plots();
       samples();
@@ -177,7 +199,7 @@
     const start = kit.trying(async (anew) => {
       if (working()) return;
       act("start-training").disabled = true;
-      const body = { person: kit.person(), loss: loss(), anew };
+      const body = { person: kit.person(), loss: loss(), anew, drop_doubted: on("train-drop").checked };
       for (const [name, field] of Object.entries(FIELDS)) body[name] = on(field).value.trim().replace(",", ".");
       try {
         ({ training } = await kit.ask("train", body));
@@ -203,7 +225,7 @@
         act("stop-training-lora").disabled = false;
       }
     }));
-    page.addEventListener("change", (event) => event.target.name === "palate-loss" && (buttons(), kit.trying(look)()));
+    page.addEventListener("change", (event) => (event.target.name === "palate-loss" || event.target === on("train-drop")) && (buttons(), kit.trying(look)()));
     on("train-steps").addEventListener("input", planned);
     addEventListener("resize", () => training && plots());
 

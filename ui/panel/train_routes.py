@@ -27,8 +27,8 @@ def train_routes(rooms: Rooms) -> APIRouter:
         return {"training": trainings.state(person_of({"person": person}, studio.person), since)}
 
     @api.get("/plan")
-    def plan(person: str = "", loss: str = "dpo") -> dict[str, Any]:
-        return trainings.plan(person_of({"person": person}, studio.person), loss)
+    def plan(person: str = "", loss: str = "dpo", drop_doubted: bool = False) -> dict[str, Any]:
+        return trainings.plan(person_of({"person": person}, studio.person), loss, drop_doubted)
 
     @api.post("")
     def start(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
@@ -52,12 +52,12 @@ def train_routes(rooms: Rooms) -> APIRouter:
 
 
 def _settings(body: dict[str, Any]) -> dict[str, int | float]:
-    """The numbers that were typed; an empty field is chosen.
+    """The numbers that were typed, where an empty field is chosen, and what was ticked.
 
     Raises:
         FineTuneError: one is no number.
     """
-    found: dict[str, int | float] = {}
+    found: dict[str, int | float] = {"drop_doubted": True} if body.get("drop_doubted") is True else {}
     for name, kind in NUMBERS.items():
         text = str(body.get(name) if body.get(name) is not None else "").strip()
         if text:

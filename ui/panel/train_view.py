@@ -44,6 +44,9 @@ def _plan() -> str:
   <fieldset class="pl-losses"><legend class="pl-label">Learn from</legend>{simple}
     <details class="pl-details" data-part="train-more"><summary>More ways</summary>{more}</details>
   </fieldset>
+  <div class="pl-train-drop"><label class="pl-check"><input type="checkbox" data-part="train-drop"> without the
+    answers that the others speak against</label>
+    <p class="pl-hint" data-part="train-drop-hint">Slips, most of them. Nothing is deleted.</p></div>
   <details class="pl-details"><summary>Settings</summary>
     <div class="pl-fields">
       <label class="pl-label">Steps <input class="pl-input" inputmode="numeric" data-part="train-steps"></label>
@@ -82,6 +85,7 @@ _COURSE = """
   </div>
   <div class="pl-bar" data-part="train-bar" role="progressbar" aria-label="Training" aria-valuemin="0"
     aria-valuemax="100" aria-valuenow="0" hidden><i></i></div>
+  <div class="pl-left-out" data-part="train-left-out" hidden></div>
   <div class="pl-verdict" data-part="train-verdict" hidden></div>
   <div class="pl-train-plots" data-part="train-plots" hidden>
     <figure class="pl-train-main"><figcaption><strong>Right on unseen answers</strong>

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...adapters.errors import NotEnoughAnswersError
+from ...adapters.errors import FineTuneError, NotEnoughAnswersError
 from ...adapters.taste.shares import wilson_interval
 
 if TYPE_CHECKING:
     from ...adapters.comparisons import PreferenceStore
+    from ...adapters.finetune.pairs import LabelledPair
 
 __all__ = ["Plan", "enough_to_tell", "plan_of"]
 
@@ -22,6 +23,7 @@ class Plan:
 
     Attributes:
         pairs: Answers that prefer one of two pictures. held_out: Those of them that it would be judged by.
+        dropped: Those that would be left out as doubted; None: said when it begins.
         steps, batch, rank, learning_rate: As they would be chosen.
         sure: Share of the held-out answers that must be right before it is sure that the LoRA helps; None: too few.
         worth: One or two plain sentences.
@@ -29,6 +31,7 @@ class Plan:
 
     pairs: int
     held_out: int
+    dropped: int | None
     steps: int
     batch: int
     rank: int
@@ -37,8 +40,12 @@ class Plan:
     worth: str
 
 
-def plan_of(store: PreferenceStore, person: str, loss: str, model: str) -> Plan | None:
-    """Return the plan; None where there is nothing to train on."""
+def plan_of(store: PreferenceStore, person: str, loss: str, model: str, drop_doubted: bool = False) -> Plan | None:
+    """Return the plan; None where there is nothing to train on.
+
+    Raises:
+        NotEnoughAnswersError: without the doubted answers too few are left.
+    """
     from ...adapters.finetune.memory import denoiser_of
     from ...adapters.finetune.pairs import pairs_of, split_pairs
     from ...adapters.finetune.settings import TrainSettings
@@ -48,6 +55,9 @@ def plan_of(store: PreferenceStore, person: str, loss: str, model: str) -> Plan 
     except NotEnoughAnswersError:
         return None
     kept, held = split_pairs(pairs)
+    dropped: int | None = 0
+    if drop_doubted:
+        kept, dropped = _without_doubted(store, person, kept)
     known = denoiser_of(model)
     settled = TrainSettings(loss=loss).suited(known[0] if known else {}).settled(len(kept))
     steps, batch, rank = settled.steps or 1, settled.batch or 1, settled.rank or 1
@@ -55,7 +65,21 @@ def plan_of(store: PreferenceStore, person: str, loss: str, model: str) -> Plan 
     sure = None if needed is None else needed / len(held)
     rate = settled.learning_rate or 0.0
     batch *= settled.accumulate
-    return Plan(len(pairs), len(held), steps, batch, rank, rate, sure, _worth(needed, len(held)))
+    return Plan(len(pairs), len(held), dropped, steps, batch, rank, rate, sure, _worth(needed, len(held)))
+
+
+def _without_doubted(
+    store: PreferenceStore, person: str, pairs: list[LabelledPair]
+) -> tuple[list[LabelledPair], int | None]:
+    """What would be trained on, and how many would be left out; None where the pictures have no vectors yet."""
+    from ...adapters.finetune.dropping import without_doubted
+    from ...adapters.finetune.vectors import stored_vectors
+
+    try:
+        kept, dropped = without_doubted(pairs, stored_vectors(store, person, pairs))
+    except FineTuneError:
+        return pairs, None
+    return kept, len(dropped)
 
 
 def enough_to_tell(held_out: int) -> int | None:

@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...adapters.errors import CancelledError, FineTuneError, PreferenceError
-from ...adapters.finetune.protocol import Event, Finished, Prepared, Sampled, Stepped
+from ...adapters.errors import CancelledError, FineTuneError, NotEnoughAnswersError, PreferenceError
+from ...adapters.finetune.protocol import Event, Finished, LeftOut, Prepared, Sampled, Stepped
 from ...adapters.places import palate_home, safe_name
 from .jobs import DONE, FAILED, STOPPED, WORKING, Job, Jobs
 from .training_plan import plan_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Trainings"]
 
-SETTINGS = ("rank", "learning_rate", "steps", "seed")
+SETTINGS = ("rank", "learning_rate", "steps", "seed", "drop_doubted")
 SAMPLES = 4  # pictures that are painted before and after
 
 
@@ -55,7 +55,7 @@ class Trainings:
                 return None
             return {**found, "points": [point for point in found["points"] if point[0] > since]}
 
-    def plan(self, person: str, loss: str) -> dict[str, Any]:
+    def plan(self, person: str, loss: str, drop_doubted: bool = False) -> dict[str, Any]:
         """Return what a training would be."""
         tools = self._studio.tools
         try:
@@ -63,7 +63,10 @@ class Trainings:
             trouble = ""
         except PreferenceError as error:
             trouble = str(error)
-        found = plan_of(self._studio.store, person, loss, self._studio.tools.model)
+        try:
+            found = plan_of(self._studio.store, person, loss, tools.model, drop_doubted)
+        except NotEnoughAnswersError as error:
+            found, trouble = plan_of(self._studio.store, person, loss, tools.model), trouble or str(error)
         told: dict[str, Any] = {"person": person, "model": Path(tools.model).stem or tools.model, "trouble": trouble}
         if found is not None:
             told |= asdict(found)
@@ -98,7 +101,9 @@ class Trainings:
         TrainSettings(loss=loss, **given)  # says what makes no sense
         pairs_of(self._studio.store, person)
         self._studio.tools.trainer()
-        plan = plan_of(self._studio.store, person, loss, self._studio.tools.model)
+        plan = plan_of(
+            self._studio.store, person, loss, self._studio.tools.model, bool(given.get("drop_doubted", False))
+        )
         before = None if anew else self._stopped(person, loss)
         with self._lock:
             if self._job is not None and self._now.get("state") == WORKING:
@@ -138,6 +143,8 @@ class Trainings:
         with self._lock:
             if isinstance(event, Prepared):
                 now.update(text=f"Reading pictures… {event.done} of {event.all}", share=event.done / max(event.all, 1))
+            elif isinstance(event, LeftOut):
+                now["left_out"] = asdict(event)
             elif isinstance(event, Sampled):
                 now["samples"] = [one for one in now["samples"] if one["step"] != event.step] + [asdict(event)]
             elif isinstance(event, Stepped):
@@ -168,11 +175,13 @@ class Trainings:
     def _arguments(self, person: str, loss: str, given: dict[str, Any], anew: bool) -> list[str]:
         tools, name = self._studio.tools, self._name(person, loss)
         words = {"person": person, "model": tools.model, "loss": loss, "store": self._studio.store.path, "name": name}
-        words |= {key.replace("_", "-"): value for key, value in given.items()}
+        flags = ["--drop-doubted"] if given.get("drop_doubted") else []
+        words |= {key.replace("_", "-"): value for key, value in given.items() if key != "drop_doubted"}
         words["samples"] = SAMPLES
         if tools.device and not tools.device.startswith("mps"):
             words["device"] = tools.device
-        return ["lora", *(f"--{key}={value}" for key, value in words.items()), *(["--anew"] if anew else [])]
+        flags += ["--anew"] if anew else []
+        return ["lora", *(f"--{key}={value}" for key, value in words.items()), *flags]
 
     def _keep(self, now: dict[str, Any]) -> None:
         folder = palate_home() / "training" / now["name"]
