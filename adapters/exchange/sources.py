@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FileFormatError
-from .foreign import MAX_PICTURE, Foreign, Lost, picture_in, within
+from .foreign import Foreign, Lost, picture_in, within
+from .parquet import parquet_rows
 from .rows import answer_of
 
 __all__ = ["caption_of", "pictures_of", "read_source"]
 
 MAX_LINE = 1 << 22  # characters
-MOST_PACKED = 100  # bytes for one; pictures don't shrink at all, prompts to a tenth
 MAX_JSON = 1 << 28  # bytes of a list in one piece
 _BEST = ("chosen", "winner", "winners", "win", "preferred", "good")
 _REST = ("rejected", "loser", "losers", "lose", "dispreferred", "bad")
@@ -138,47 +138,11 @@ def _table(file: Path) -> Rows:
             yield "the rest", {"broken": FileFormatError(f"it is no CSV ({error})")}
 
 
-def _parquet(file: Path) -> Rows:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise FileFormatError(
-            f"Cannot read {file.name}: pyarrow is not installed here. `python install.py train` brings it."
-        ) from error
-    from pyarrow import ArrowException
-
-    number = 0
-    try:
-        with pyarrow.parquet.ParquetFile(file) as table:
-            _require_little_packed(table.metadata, file.stat().st_size)
-            # Rows may hold pictures of 64 MB, and one that is repeated takes nothing in the file.
-            for batch in table.iter_batches(batch_size=2, use_threads=False):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"row {number}", row
-    except FileFormatError as error:
-        yield "all", {"broken": error}
-    except (ArrowException, OSError, ValueError) as error:
-        yield f"after row {number}", {"broken": FileFormatError(f"it is damaged or no parquet ({error})")}
-
-
-def _require_little_packed(metadata: Any, size: int) -> None:
-    """Refuse a table that unpacks to far more than pictures or prompts do.
-
-    By its groups of rows: pyarrow ends the process where it is asked for the columns of a broken one.
-    """
-    unpacked = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
-    if unpacked > max(MAX_PICTURE, MOST_PACKED * size):
-        raise FileFormatError(
-            f"it unpacks to {unpacked:,} bytes from {size:,}; expected at most {MOST_PACKED} times as many"
-        )
-
-
 _READERS: dict[str, Callable[[Path], Rows]] = {
     ".jsonl": _json_lines,
     ".json": _json_list,
     ".csv": _table,
-    ".parquet": _parquet,
+    ".parquet": parquet_rows,
 }
 
 

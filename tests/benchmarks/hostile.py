@@ -181,7 +181,8 @@ def cells() -> Hostile:
 
 @once
 def parquets() -> Hostile:
-    """Columns that unpack a thousandfold."""
+    """Columns that unpack a thousandfold, and files whose pages lie (`hostile_parquet.py`)."""
+    import hostile_parquet
     import pyarrow
     import pyarrow.parquet
 
@@ -191,12 +192,14 @@ def parquets() -> Hostile:
         return buffer.getvalue()
 
     labels = {"label_0": [1.0], "label_1": [0.0]}
-    yield "a picture of 256 MB in a few bytes", written(jpg_0=[bytes(256 * MB)], jpg_1=[b"b"], **labels)
-    many = {key: value * 16 for key, value in labels.items()}
-    yield "one of 15 MB, 16 times", written(jpg_0=[bytes(15 * MB)] * 16, jpg_1=[b"b"] * 16, **many)
+    yield "a picture of 96 MB in a few bytes", written(jpg_0=[bytes(96 * MB)], jpg_1=[b"b"], **labels)
+    many = {key: value * 6 for key, value in labels.items()}
+    yield "one of 15 MB, 6 times", written(jpg_0=[bytes(15 * MB)] * 6, jpg_1=[b"b"] * 6, **many)
     yield "one of 60 MB", written(jpg_0=[bytes(60 * MB)], jpg_1=[b"b"], **labels)
     yield "rows of nothing", written(jpg_0=[None] * 20_000)
     yield "empty", b""
+    yield from hostile_parquet.pages()
+    yield from hostile_parquet.ends()
 
 
 def tensor(numel: int, shape: list[int], stride: list[int]) -> bytes:
