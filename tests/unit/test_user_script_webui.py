@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 import runpy
 from pathlib import Path
@@ -22,7 +23,7 @@ from palate.adapters.ppd.layers import LayerShape, standard_layers
 from palate.adapters.ppd.model import PPD
 from palate.adapters.ppd.pairs_encoder import PairsEncoder
 from palate.adapters.ppd.user import User
-from palate.ui.webui import accordion, extension
+from palate.ui.webui import accordion, extension, infotext
 from palate.ui.webui.user_patches import ReadyUser, layers_of_host, with_user
 from palate.ui.webui.users import ANY_PPD, NOBODY, ReadyUsers, WantedUser, ppd_names, user_names
 from PIL import Image
@@ -212,7 +213,15 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def script(home: Path) -> Any:
+def options(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The host's settings."""
+    found = SimpleNamespace()
+    monkeypatch.setattr(extension, "_options", lambda: found)
+    return found
+
+
+@pytest.fixture
+def script(home: Path, options: SimpleNamespace) -> Any:
     host = SimpleNamespace(Script=object, AlwaysVisible="always")
     made = extension.script_class(host, MagicMock(__version__="4.40.0"))()
     made.is_img2img = False
@@ -258,7 +267,7 @@ def test_every_batch_and_the_pass_that_enlarges_are_for_the_person_until_the_end
         "Palate user end": "0.9",
     }
     script.postprocess(p, NOTHING)
-    assert type(script).user is None and torch.equal(sampled(script, p, patcher, n), plain)
+    assert torch.equal(sampled(script, p, patcher, n), plain)
     p.comment.assert_not_called()
 
 
@@ -380,6 +389,35 @@ def test_an_infotext_that_is_pasted_sets_all_again(monkeypatch: pytest.MonkeyPat
     ]  # fmt: skip
     found = [field({"Palate user": "gone"}) for _, field in fields]
     assert [one["value"] for one in (found[0], found[3], found[7])] == ["none", NOBODY, ANY_PPD]
+
+
+def test_without_names_an_infotext_says_which_taste_and_user_and_comes_back_by_paste(
+    monkeypatch: pytest.MonkeyPatch, script: Any, options: SimpleNamespace, home: Path, small: PPD
+) -> None:
+    added: dict[str, Any] = {}
+    infotext.add_setting(SimpleNamespace(opts=SimpleNamespace(add_option=added.__setitem__), OptionInfo=MagicMock()))
+    setattr(options, *added, True)
+    save_ppd(small, home / "ppd" / "people")
+    user = save_user(small_user(small), home / "users" / "mara")
+    p = work(Patcher())
+    script.process(p, "none", 1.0, "auto", "mara.safetensors")
+    said = p.extra_generation_params
+    assert said["Palate user"] == "#" + hashlib.sha256(user.read_bytes()).hexdigest()[:12]
+    (home / "tastes" / "mara.safetensors").write_bytes(b"a taste")
+    with PreferenceStore(home / "store") as store:
+        ids = [store.add_image(Image.new("RGB", (16, 16), (60 * n, 9, 9))) for n in range(3)]
+        for person, image in (("mara", ids[1]), ("otto", ids[2])):
+            store.add(Comparison(person, ids[0], image, "left"))
+    _, _, fields = shown(monkeypatch, True)
+    for key, name, folder in (
+        ("Palate taste", "mara.safetensors", "tastes"),
+        ("Palate user", "mara.safetensors", "users"),
+        ("Palate user", "answers of otto", "users"),
+    ):
+        text = infotext.told(name, home / folder, options)
+        field = fields[0 if key == "Palate taste" else 3][1]
+        assert text.startswith("#") and field({key: text})["value"] == name
+        assert field({key: "#000000000000"})["value"] == NOBODY
 
 
 def test_a_host_without_a_way_in_shows_no_inputs_for_it_and_says_why(

@@ -331,7 +331,7 @@ def test_the_hosts_way_in_loads_palate_under_its_own_name(monkeypatch):
         "import sys, types, runpy\n"
         "root = sys.argv[1]; sys.path.insert(0, root)\n"
         "scripts = types.SimpleNamespace(Script=object, AlwaysVisible=1)\n"
-        "callbacks = types.SimpleNamespace(on_ui_tabs=lambda tab: print('tab'))\n"
+        "callbacks = types.SimpleNamespace(on_ui_tabs=lambda tab: print('tab'), on_ui_settings=lambda own: None)\n"
         "host = types.ModuleType('modules'); host.scripts, host.script_callbacks = scripts, callbacks\n"
         "sys.modules.update(modules=host, gradio=types.ModuleType('gradio'))\n"
         "sys.modules.pop('palate', None)\n"

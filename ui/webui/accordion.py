@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from ...adapters.places import ppd_folder, tastes_folder, users_folder
+from .infotext import meant
 from .learning import NO_TASTE, taste_names
 from .tab import host_takes_users
 from .users import ANY_PPD, NOBODY, ppd_names, user_names
@@ -39,7 +42,7 @@ def accordion(gradio: Any, methods: Sequence[str]) -> tuple[list[Any], Fields]:
 
     refresh.click(refreshed, inputs=[], outputs=[one for one, _ in lists])
     fields: Fields = [
-        (taste, _of_list(gradio, "Palate taste", taste_names, NO_TASTE)),
+        (taste, _of_list(gradio, "Palate taste", taste_names, NO_TASTE, tastes_folder)),
         (strength, lambda said: said.get("Palate strength")),
         (method, lambda said: said.get("Palate way")),
     ]
@@ -66,21 +69,22 @@ def _user_inputs(gradio: Any) -> list[Any]:
 def _user_fields(gradio: Any, users: Sequence[Any]) -> Fields:
     user, strength, start, end, ppd, _ = users
     return [
-        (user, _of_list(gradio, "Palate user", user_names, NOBODY)),
+        (user, _of_list(gradio, "Palate user", user_names, NOBODY, users_folder)),
         (strength, lambda said: said.get("Palate user strength")),
         (start, lambda said: said.get("Palate user start", "0") if "Palate user" in said else None),
         (end, lambda said: said.get("Palate user end", "1") if "Palate user" in said else None),
-        (ppd, _of_list(gradio, "Palate PPD", ppd_names, ANY_PPD)),
+        (ppd, _of_list(gradio, "Palate PPD", ppd_names, ANY_PPD, ppd_folder)),
     ]
 
 
-def _of_list(gradio: Any, key: str, names: Callable[[], list[str]], nothing: str) -> Callable[[Mapping[str, str]], Any]:
+def _of_list(
+    gradio: Any, key: str, names: Callable[[], list[str]], nothing: str, folder: Callable[[], Path]
+) -> Callable[[Mapping[str, str]], Any]:
     """What a picture was made with, as far as it is here; a picture without it was made with nothing."""
 
     def field(said: Mapping[str, str]) -> Any:
         known = names()
-        wanted = said.get(key, nothing)
-        found = next((name for name in (wanted, f"{wanted}.safetensors") if name in known), nothing)
-        return gradio.update(choices=known, value=found)
+        found = meant(said[key], known, folder()) if key in said else None
+        return gradio.update(choices=known, value=found or nothing)
 
     return field

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ...adapters.errors import PPDError
+from ...adapters.places import users_folder
 from ...adapters.ppd.host_blocks import UserBlocks
+from .infotext import told
 from .user_patches import with_user
 from .users import ReadyUsers, WantedUser
 
@@ -30,12 +32,15 @@ class UserRun:
         self._wanted, self._blocks = wanted, list[UserBlocks]()
         _, self._ppd = READY.get(wanted, _unet(model))
 
-    @property
-    def told(self) -> dict[str, str]:
-        """For the picture's infotext; what is as by default is left out."""
+    def told(self, options: Any) -> dict[str, str]:
+        """Return what the picture's infotext says; what is as by default is left out.
+
+        Args:
+            options: The host's `shared.opts`.
+        """
         wanted = self._wanted
         found = {
-            "Palate user": wanted.name.removesuffix(".safetensors"),
+            "Palate user": told(wanted.name, users_folder(), options),
             "Palate user strength": f"{wanted.strength:g}",
             "Palate PPD": self._ppd.removesuffix(".safetensors"),
         }

@@ -20,7 +20,7 @@ from .user_patches import ReadyUser, layers_of_host
 if TYPE_CHECKING:
     from ...adapters.ppd.user import User
 
-__all__ = ["ANY_PPD", "NOBODY", "ReadyUsers", "WantedUser", "ppd_names", "user_names"]
+__all__ = ["ANY_PPD", "NOBODY", "ReadyUsers", "WantedUser", "person_of", "ppd_names", "user_names"]
 
 NOBODY = "none"
 ANY_PPD = "the newest that fits"
@@ -61,6 +61,11 @@ def user_names() -> list[str]:
     return [NOBODY, *people, *_files(users_folder())]
 
 
+def person_of(name: str) -> str | None:
+    """Return whose answers a name of `user_names` means, None where it is a file or nobody."""
+    return name.removeprefix(_ANSWERS) if name.startswith(_ANSWERS) else None
+
+
 def ppd_names() -> list[str]:
     """Any that fits, and the PPD weights in PALATE_HOME."""
     return [ANY_PPD, *_files(ppd_folder())]
@@ -85,7 +90,7 @@ class ReadyUsers:
                 `load_encoder`, `load_ppd` and `load_user` say.
         """
         layers, width = layers_of_host(unet)
-        person = wanted.name.removeprefix(_ANSWERS) if wanted.name.startswith(_ANSWERS) else None
+        person = person_of(wanted.name)
         file = None if person is not None else _listed(wanted.name, users_folder(), "the user")
         weights = _weights(wanted.ppd, layers, None if file is None else describe_user(file).ppd)
         key = (
