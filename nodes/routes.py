@@ -21,7 +21,7 @@ from server import PromptServer
 from ..adapters.errors import PreferenceError, StoreError
 from ..adapters.files import bring_taste, describe
 from ..adapters.places import safe_name
-from . import pairs, sidebar
+from . import pairs, sidebar, telling
 from .closed import Refused, admit, read_file, read_json, text
 from .sockets import open_store, tastes_folder
 from .waiting import WAITS
@@ -56,6 +56,18 @@ async def withdraw(request: web.Request) -> web.Response:
 async def open_pairs(request: web.Request) -> web.Response:
     """{person, offers?: [id], before?: id} -> state with those questions, or a page of the undecided ones."""
     return await _reply(request, _pairs)
+
+
+@_routes.post("/palate/order")
+async def order(request: web.Request) -> web.Response:
+    """{person, offers: [id]} -> {person, order}: the undecided ones of these, in the order to ask them in."""
+    return await _reply(request, _order)
+
+
+@_routes.post("/palate/more")
+async def more(request: web.Request) -> web.Response:
+    """{person} -> state with a new question about pictures of theirs; 400 where there is none to ask."""
+    return await _reply(request, _more)
 
 
 @_routes.post("/palate/people")
@@ -154,6 +166,21 @@ def _pairs(body: dict[str, Any]) -> dict[str, Any]:
     if before is not None and not isinstance(before, str):
         raise Refused("before must be an id.")
     return pairs.state(open_store(), person, offers, WAITS.of(person), before)
+
+
+def _order(body: dict[str, Any]) -> dict[str, Any]:
+    offers, person, store = body.get("offers"), text(body, "person"), open_store()
+    if not _ids(offers, _MOST_IDS):
+        raise Refused(f"offers must be a list of at most {_MOST_IDS} ids.")
+    asked = [one for one, answer in store.asked.answers(offers) if answer is None and one.person == person]
+    asked.sort(key=lambda one: -(one.created or 0.0))
+    return {"person": person, "order": telling.order(store, person, _LEARNED.taste(store, person), asked)}
+
+
+def _more(body: dict[str, Any]) -> dict[str, Any]:
+    person, store = text(body, "person"), open_store()
+    asked = telling.another(store, person, _LEARNED.taste(store, person))
+    return pairs.state(store, person, [asked.id], WAITS.of(person))
 
 
 def _tiers(tiers: Any) -> list[list[str]]:

@@ -23,11 +23,12 @@ from ..adapters.encoders import ImageTextEncoder
 from ..adapters.errors import ComparisonError, ImageError, NotEnoughAnswersError
 from ..adapters.files import save_taste
 from ..adapters.places import safe_name
-from ..adapters.taste import fit_taste, learned_report
+from ..adapters.taste import Taste, fit_taste, learned_report
 
 __all__ = ["FOLDER", "Learned", "export", "people", "seen"]
 
 PATIENCE = 2.0  # seconds
+QUICK = 0.5  # seconds that a question waits for a taste, which says whether it is the one to ask
 FOLDER = "palate"  # in ComfyUI's output folder
 _FORMATS = {"taste": ".safetensors", "answers": ".jsonl"}
 _UNKNOWN = ("accuracy", "low", "high", "curve", "enough", "advice", "encoder", "counted")
@@ -75,6 +76,15 @@ class _Known:
     again: float
 
 
+@dataclass(frozen=True)
+class _Job:
+    """A person's turn: first their taste, then the report about it."""
+
+    person: str
+    taste: futures.Future[None]
+    report: futures.Future[None]
+
+
 class Learned:
     """What was learned of each person, computed again when their answers or vectors change. Safe from any thread.
 
@@ -84,7 +94,8 @@ class Learned:
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
-        self._job: tuple[str, futures.Future[None]] | None = None
+        self._tastes: dict[str, tuple[object, Taste | None]] = {}
+        self._job: _Job | None = None
         self._lock = threading.Lock()
 
     def of(self, store: PreferenceStore, person: str) -> dict[str, Any]:
@@ -97,33 +108,56 @@ class Learned:
         if not encoders:
             return dict.fromkeys(_UNKNOWN) | counts | {"fresh": True}
         mark = store.revision(person), tuple(encoders)
+        job = self._begin(store, person, mark)
+        if job is not None:
+            _wait(job.report, PATIENCE)
         known = self._known.get(person)
-        if known is None or (known.mark != mark and time.monotonic() >= known.again):
-            job = self._begin(store, person, mark)
-            with contextlib.suppress(futures.TimeoutError):
-                if job is not None:
-                    job.result(PATIENCE)
-            known = self._known.get(person)
         report = dict.fromkeys(_UNKNOWN) if known is None else known.report
         return report | counts | {"fresh": known is not None and known.mark == mark}
 
-    def _begin(self, store: PreferenceStore, person: str, mark: object) -> futures.Future[None] | None:
-        """Compute in a thread of its own; None while another person's turn lasts."""
+    def taste(self, store: PreferenceStore, person: str) -> Taste | None:
+        """As it was learned last, None where nothing was; new answers are learned from, if that is quick."""
+        encoders = store.encoders(person)
+        if not encoders:
+            return None
+        mark = store.revision(person), tuple(encoders)
+        if self._tastes.get(person, (None, None))[0] != mark:
+            job = self._begin(store, person, mark)
+            if job is not None:
+                _wait(job.taste, QUICK)
+        return self._tastes.get(person, (None, None))[1]
+
+    def _begin(self, store: PreferenceStore, person: str, mark: object) -> _Job | None:
+        """Compute in a thread of its own; None while that isn't due, or another person's turn lasts."""
         with self._lock:
-            if self._job is not None and not self._job[1].done():
-                return self._job[1] if self._job[0] == person else None
-            job: futures.Future[None] = futures.Future()
-            self._job = person, job
+            if self._job is not None and not self._job.report.done():
+                return self._job if self._job.person == person else None
+            known = self._known.get(person)
+            if known is not None and (known.mark == mark or time.monotonic() < known.again):
+                return None
+            self._job = job = _Job(person, futures.Future(), futures.Future())
 
         def work() -> None:
             try:
-                self._known[person] = _compute(store, person, mark)
-                job.set_result(None)
+                began = time.monotonic()
+                self._tastes[person] = mark, _taste(store, person)
+                job.taste.set_result(None)
+                report = _report(store, person)
+                now = time.monotonic()
+                self._known[person] = _Known(mark, report, now + 9.0 * (now - began))
+                job.report.set_result(None)
             except Exception as error:
-                job.set_exception(error)
+                for one in (job.taste, job.report):
+                    if not one.done():
+                        one.set_exception(error)
 
         threading.Thread(target=work, name="palate-learned", daemon=True).start()
         return job
+
+
+def _wait(job: futures.Future[None], patience: float) -> None:
+    with contextlib.suppress(futures.TimeoutError):
+        job.result(patience)
 
 
 def people(store: PreferenceStore) -> dict[str, Any]:
@@ -181,15 +215,20 @@ def _encoder(store: PreferenceStore, person: str) -> StoredEncoder | None:
     return None
 
 
-def _compute(store: PreferenceStore, person: str, mark: object) -> _Known:
-    began = time.monotonic()
+def _taste(store: PreferenceStore, person: str) -> Taste | None:
     encoder = _encoder(store, person)
-    report = dict.fromkeys(_UNKNOWN) if encoder is None else _report(store, person, encoder)
-    now = time.monotonic()
-    return _Known(mark, report, now + 9.0 * (now - began))
+    if encoder is None:
+        return None
+    try:
+        return fit_taste(_NoPictures(store, encoder), encoder, person)  # type: ignore[arg-type]
+    except NotEnoughAnswersError:
+        return None
 
 
-def _report(store: PreferenceStore, person: str, encoder: StoredEncoder) -> dict[str, Any]:
+def _report(store: PreferenceStore, person: str) -> dict[str, Any]:
+    encoder = _encoder(store, person)
+    if encoder is None:
+        return dict.fromkeys(_UNKNOWN)
     report = learned_report(_NoPictures(store, encoder), encoder, person)  # type: ignore[arg-type]
     found = {name: value for name, value in asdict(report).items() if name not in ("hits", "answers", "person")}
     low, high = report.interval if report.accuracy is not None else (None, None)

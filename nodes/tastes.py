@@ -18,6 +18,8 @@ from .saved import TASTE_FILES
 from .sockets import ADVANCED, CATEGORY, Encoder, Taste, encoder_input, open_store, person_input, schema, taste_input
 from .vectors import encode_new_images
 
+_OPEN = 12  # the newest open questions, whose images are encoded as well
+
 
 class PalateFitTaste(io.ComfyNode):
     """Learn a person's taste from their answers."""
@@ -76,7 +78,9 @@ class PalateFitTaste(io.ComfyNode):
         half_life: float = 0.0,
     ) -> io.NodeOutput:
         store = open_store()
-        encode_new_images(store, encoder, [c for c in store.comparisons(person) if c.outcome in TEACHING])
+        answers = [c for c in store.comparisons(person) if c.outcome in TEACHING]
+        # Of open questions, too: how much each would teach is how the sidebar puts them in order.
+        encode_new_images(store, encoder, [*answers, *store.asked.newest(person, _OPEN)])
         try:
             with torch.inference_mode(False):
                 taste = fit_taste(

@@ -53,6 +53,13 @@ class Asked:
             rows = connection.execute(query, {"person": person, "before": before, "count": count}).fetchall()
         return [to_offer(row) for row in rows]
 
+    def latest(self, person: str) -> str | None:
+        """The id of the newest question of all, decided or not; None where nothing was asked."""
+        query = f"SELECT id FROM offers WHERE person = ? AND {_SHOWN} ORDER BY created DESC, rowid DESC LIMIT 1"
+        with self._database.read() as connection:
+            row = connection.execute(query, (person,)).fetchone()
+        return None if row is None else str(row[0])
+
     def answers(self, offer_ids: Iterable[str]) -> list[tuple[Offer, Answer | None]]:
         """These questions with what was said, None while undecided; those that are gone are left out."""
         with self._database.read() as connection:

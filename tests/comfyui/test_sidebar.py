@@ -129,6 +129,7 @@ def test_a_click_in_one_tab_shows_in_the_other_and_counts_once(host: Host, brows
         state(page, waiting=3, answers=12)
         page.wait_for_selector(".palate-tab .palate-plot", timeout=WAIT)
     shown(one, offers[0])
+    offers = host.request("/palate/order", {"person": "tabea", "offers": offers})["order"]
     one.locator(".palate-tab .palate-picture").first.click()
     state(other, waiting=2, answers=13)
     shown(other, offers[1])
@@ -139,9 +140,50 @@ def test_a_click_in_one_tab_shows_in_the_other_and_counts_once(host: Host, brows
     state(one, waiting=1, answers=13)
     assert outcomes(host, "tabea", offers) == ["left", None, None]
     assert [pair["offer"] for pair in told(host, "tabea")["pairs"]] == [offers[2]]
+    order = host.request("/palate/order", {"person": "tabea", "offers": offers})["order"]
+    assert order == [offers[2]]  # one is decided, one is forgotten
     assert one.wrong == [] and other.wrong == []
     one.close()
     other.close()
+
+
+def test_the_newest_question_comes_first_then_those_that_teach_most_and_then_new_ones(
+    host: Host,
+    browser: Any,  # noqa: F811
+) -> None:
+    with PreferenceStore(host.home / "store") as store:
+        ends = [
+            [store.add_image(Image.new("RGB", (64, 64), (50 + 60 * n, side, 90))) for side in (20, 240)]
+            for n in range(3)
+        ]
+        vectors = {end: (1 - 2 * side) * np.eye(8)[n] for n, two in enumerate(ends) for side, end in enumerate(two)}
+        store.put_vectors("f" * 64, vectors)
+        for _ in range(12):
+            store.add(Comparison("tessa", *ends[0], "left", prompt="a fox", source="comfyui"))
+        asked = [(ends[1][0], ends[0][0]), ends[2], ends[0], (ends[0][1], ends[1][0])]  # known least: the third axis
+        offers = [store.offer("tessa", *pair, prompt="a fox", source="comfyui").id for pair in asked]
+    page = open_tab(host, browser, "tessa")
+    for waiting, offer in ((4, offers[3]), (3, offers[1])):
+        state(page, waiting=waiting, answers=16 - waiting)
+        shown(page, offer)
+        page.wait_for_timeout(500)
+        page.keyboard.press("ArrowLeft")
+    for waiting in (2, 1):
+        state(page, waiting=waiting, answers=16 - waiting)
+        page.wait_for_timeout(500)
+        page.keyboard.press("t")
+    state(page, waiting=0, answers=16)
+    page.get_by_role("button", name="Ask me more").click()
+    for answers in (16, 17):  # another one comes by itself
+        state(page, waiting=1, answers=answers)
+        (pair,) = told(host, "tessa")["pairs"]
+        shown(page, pair["offer"])
+        assert pair["prompt"] == "a fox" and {pair["left"], pair["right"]} <= set(vectors)
+        assert {pair["left"], pair["right"]} not in [set(two) for two in asked]
+        page.wait_for_timeout(500)
+        page.keyboard.press("ArrowRight")
+    assert page.wrong == []
+    page.close()
 
 
 def test_people_and_files(host: Host, browser: Any) -> None:  # noqa: F811

@@ -18,10 +18,14 @@ export class Deck {
   /**
    * @param {() => string} who whose questions these are
    * @param {() => void} changed called after every change
+   * @param {(() => boolean) | null} held whether the current question must stay; given, those behind it are asked as the
+   *   server says: the newest one, then those that teach most
    */
-  constructor(who, changed = () => {}) {
+  constructor(who, changed = () => {}, held = null) {
     this.who = who;
     this.changed = changed;
+    this.held = held;
+    this.oldest = null; // the id of the question that the next page lies behind
     this.questions = []; // the open ones in the order in which they are asked
     this.answers = 0; // as the server counts them
     this.waits = []; // runs that wait for this person
@@ -61,9 +65,39 @@ export class Deck {
     this.changed();
   }
 
+  /** Ask the open ones in this order. */
+  rank(order) {
+    const current = this.held?.() ? this.current : null;
+    const place = (question) => {
+      if (question === current || question.waiting) return -1;
+      const at = order.indexOf(question.offer);
+      return at < 0 ? order.length : at;
+    };
+    const decided = this.questions.filter((question) => question.outcome);
+    this.questions = [...decided, ...this.open.sort((one, other) => place(one) - place(other))];
+    this.changed();
+  }
+
+  /** The order in which the server would ask these, or none where it can't say. */
+  async order(questions) {
+    const offers = questions.map((question) => question.offer).slice(0, MOST);
+    if (!this.held || offers.length < 2) return [];
+    return (await post("/palate/order", { person: this.who(), offers }).catch(() => ({ order: [] }))).order;
+  }
+
+  /** Put the open questions in order again: what teaches most changes with every answer. */
+  reorder() {
+    return this.next(async () => {
+      const person = this.who();
+      const order = await this.order(this.open);
+      if (order.length && person === this.who()) this.rank(order);
+    });
+  }
+
   /** Another person: nothing of what lies here is theirs. */
   clear() {
     this.questions = [];
+    this.oldest = null;
     this.answers = 0;
     this.wrong = null;
     this.changed();
@@ -116,10 +150,15 @@ export class Deck {
       try {
         const person = this.who();
         const told = await post("/palate/pairs", { person });
+        const order = await this.order(told.pairs);
         if (person !== this.who()) return;
         await this.sync();
         this.take(told);
-        this.add(told.pairs.reverse()); // the newest first
+        if (!this.find(this.oldest)) this.oldest = told.pairs[0]?.offer ?? null;
+        this.questions.push(...told.pairs.reverse().filter(({ offer }) => !this.find(offer))); // the newest first
+        this.forget();
+        if (order.length) this.rank(order);
+        this.changed();
       } catch (error) {
         this.wrong = error.message;
       }

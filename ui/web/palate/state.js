@@ -21,7 +21,10 @@ export class State extends EventTarget {
     this.deck = new Deck(
       () => this.person,
       () => this.changed(),
+      () => this.inUse(),
     );
+    this.inUse = () => false; // whether somebody looks at the question that is shown
+    this.more = false; // whether the server thinks of further questions when there are none
     this.behind = 0; // undecided questions that were not fetched yet
     this.learned = null; // what /palate/state told; null until then
     this.waits = []; // runs that wait for somebody: {offers, person, deadline, ...}
@@ -58,6 +61,7 @@ export class State extends EventTarget {
     this.ready = false;
     this.behind = 0;
     this.learned = null;
+    this.more = false;
     this.deck.clear();
     await this.refresh();
   }
@@ -83,8 +87,25 @@ export class State extends EventTarget {
     });
   }
 
+  /** One more question about pictures that were asked about before, and another one after each answer. */
+  async askMore() {
+    if (this.thinking) return;
+    this.thinking = true;
+    this.more = true;
+    await this.guard(async () => {
+      const { person } = this;
+      const { pairs } = await post("/palate/more", { person }).catch((error) => {
+        this.more = false;
+        throw error;
+      });
+      if (person === this.person) this.deck.add(pairs);
+    });
+    this.thinking = false;
+  }
+
   /** Forget the question that is shown; it won't be asked again. */
   async withdraw(question) {
+    this.more = false; // nor another one thought of
     await this.guard(async () => {
       await post("/palate/withdraw", { offer: question.offer });
       this.deck.questions = this.deck.questions.filter((other) => other !== question);
@@ -123,6 +144,7 @@ export class State extends EventTarget {
     this.deck.hear(told);
     this.soon("learn", () => this.learn());
     if (this.behind && this.deck.open.length < FEW) this.fetchMore();
+    if (this.more && !this.waiting) this.askMore();
     this.changed();
   }
 
@@ -163,6 +185,7 @@ export class State extends EventTarget {
       const told = await post("/palate/state", { person });
       if (person === this.person) this.learned = told;
       if (told.fresh === false) this.soon("learn", () => this.learn(), AGAIN);
+      else if (person === this.person) this.deck.reorder();
     } catch {
       // The answers' own requests say what is wrong; the last report stays.
     }
@@ -186,8 +209,9 @@ export class State extends EventTarget {
     this.fetching = true;
     await this.guard(async () => {
       const { person } = this;
-      const { pairs } = await post("/palate/pairs", { person, before: this.deck.questions.at(-1)?.offer });
+      const { pairs } = await post("/palate/pairs", { person, before: this.deck.oldest });
       if (person !== this.person) return;
+      this.deck.oldest = pairs[0]?.offer ?? null;
       if (pairs.length) this.deck.add(pairs.reverse());
       else await this.deck.refresh(); // the last one here is gone
       await this.count();

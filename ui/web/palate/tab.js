@@ -61,6 +61,7 @@ export class Tab {
     this.saved = null; // what the last export said
     this.start = null; // {person, answers} when this person's sitting began
     this.answering = new Answering(state.deck, { empty: () => "" });
+    state.inUse = () => this.answering.inUse;
     const drawAnswering = state.deck.changed;
     state.deck.changed = () => {
       drawAnswering();
@@ -178,7 +179,11 @@ export class Tab {
     this.nothing.dataset.for = `${state.deck.answers > 0}`;
     const text = state.deck.answers ? say("tab.all_answered") : say("tab.empty");
     this.nothing.replaceChildren(element("p", "palate-quiet", { textContent: text }));
-    if (state.deck.answers) return;
+    if (state.deck.answers) {
+      const more = this.button(say("tab.more"), () => this.turn(() => state.askMore()));
+      more.title = say("tab.more_title");
+      return this.nothing.append(more);
+    }
     this.nothing.append(this.button(say("tab.templates"), () => app.extensionManager.command.execute(TEMPLATES)));
   }
 
