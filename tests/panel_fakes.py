@@ -140,7 +140,7 @@ class FakeTrainer:
         if "--drop-doubted" in arguments:
             with PreferenceStore.existing(given["store"]) as store:
                 one = next(c for c in store.comparisons(given["person"]) if c.chosen)
-            told = "1 of 34 answers are left out, as a taste of the others doubts them."
+            told = "Left out: 1 of 34 answers, which a taste of the others doubts."
             on_event(LeftOut(1, 34, told, "doubted.jsonl", ((one.chosen, one.rejected),)))
         on_event(Prepared(4, 4))
         self._sample(name, 0, on_event)

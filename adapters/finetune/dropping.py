@@ -48,7 +48,7 @@ class Dropped:
         if not self.pairs:
             found = f"None of {self.of} answers is doubted: all are trained on."
         else:
-            found = f"{len(self)} of {self.of} answers are left out, as a taste of the others doubts them."
+            found = f"Left out: {len(self)} of {self.of} answers, which a taste of the others doubts."
         return found + (f" {self.unknown} could not be judged and stay." if self.unknown else "")
 
     @property

@@ -6,7 +6,6 @@ import contextlib
 import datetime
 import hashlib
 import json
-import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,8 @@ import torch
 
 from ..encoders import ImageTextEncoder
 from ..files.lora_file import save_lora
+from ..places import typed_path
+from ..playground import playground_folder
 from .checkpoint import only_training
 from .doubts import doubts_of
 from .dropping import Dropped, without_doubted
@@ -166,11 +167,17 @@ def _saved(
 def _shelf(folder: Path, model: str | Path, precision: str, among: Several) -> Iterator[Shelf]:
     """Where latents and prompts lie while it trains; each of several processes has its own, as it may be elsewhere."""
     place = folder / "prepared" / str(among.index)
-    about = [str(model), precision]  # the text side computes in it
-    if os.path.isfile(model):
-        about += [str(os.stat(model).st_size), str(os.stat(model).st_mtime_ns)]
-    with only_training(place), Shelf(place, " ".join(about)) as shelf:
+    about = json.dumps([str(model), precision, _files(model)])  # the text side computes in that precision
+    with only_training(place), Shelf(place, hashlib.sha256(about.encode()).hexdigest()) as shelf:
         yield shelf
+
+
+def _files(model: str | Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of each of a model's files, so that one that was replaced in its place is another model."""
+    path = playground_folder() if str(model) == "playground" else typed_path(model)
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    known = [(file.name, file.stat()) for file in files if file.is_file()]
+    return [(name, about.st_size, about.st_mtime_ns) for name, about in known]
 
 
 def _on(device: torch.device, settings: TrainSettings) -> TrainSettings:

@@ -11,17 +11,14 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..comparisons.images import read_image
 from ..errors import CancelledError, FineTuneError
 from ..steering import TextConditioner
+from .latents import Kept, Picture, covering, latents_of, shape_of, ways_of
 from .pairs import LabelledPair
 from .shelf import Rows, Shelf
 
@@ -152,16 +149,16 @@ def prepare(
     """
     if not pairs:
         raise FineTuneError("Cannot train: found no pairs; expected one or more.")
-    kept = _Kept(shelf)
+    kept = Kept(shelf)
     sides: list[list[list[int]]] = [[], []]
     sizes = []
     for number, pair in enumerate(pairs):
-        first = _Opened(pair.chosen, kept)
-        shape = _shape(first.size, size, step)
-        for side, picture in enumerate((first, _Opened(pair.rejected, kept))):
+        first = Picture(pair.chosen, kept)
+        shape = shape_of(first.size, size, step)
+        for side, picture in enumerate((first, Picture(pair.rejected, kept))):
             if cancelled is not None and cancelled():
                 raise CancelledError("Stopped before the training began.")
-            sides[side].append(_ways(kept, vae, picture, shape, mirror))
+            sides[side].append(ways_of(kept, vae, picture, shape, mirror))
         sizes.append((first.size[1], first.size[0], 0, 0, shape[1], shape[0]))
         if on_picture is not None:
             on_picture(2 * number + 2, 2 * len(pairs))
@@ -182,76 +179,7 @@ def prepare(
     )
 
 
-class _Kept:
-    """Tensors by key, in memory or on a shelf."""
-
-    def __init__(self, shelf: Shelf | None) -> None:
-        self._shelf = shelf
-        self._places: dict[str, int] = {}
-        self._here: list[Tensor] = []
-
-    def find(self, key: str) -> int | None:
-        return self._places.get(key) if self._shelf is None else self._shelf.find(key)
-
-    def add(self, key: str, value: Tensor) -> int:
-        if self._shelf is not None:
-            return self._shelf.add(key, value)
-        self._here.append(value)
-        return self._places.setdefault(key, len(self._here) - 1)
-
-    def __getitem__(self, place: int) -> Tensor:
-        return self._here[place] if self._shelf is None else self._shelf[place]
-
-    def keep(self) -> None:
-        if self._shelf is not None:
-            self._shelf.keep()
-
-    def rows(self, places: Sequence[int]) -> Sequence[Tensor]:
-        return tuple(self._here[place] for place in places) if self._shelf is None else Rows(self._shelf, places)
-
-
-class _Opened:
-    """A picture that is read only when it must be: what was made of it before may be known.
-
-    Raises:
-        ImageError: it can't be read.
-    """
-
-    def __init__(self, path: Path, kept: _Kept) -> None:
-        self._path = path
-        self._picture: Image.Image | None = None
-        try:
-            known = path.stat()
-            self.name = f"{path} {known.st_size} {known.st_mtime_ns}"
-        except OSError:
-            self.name = str(path)  # reading it says what is the matter
-        place = kept.find(f"{self.name} size")
-        if place is None:
-            place = kept.add(f"{self.name} size", torch.tensor(self.picture.size))
-        width, height = kept[place].tolist()
-        self.size = int(width), int(height)
-
-    @property
-    def picture(self) -> Image.Image:
-        if self._picture is None:
-            self._picture = read_image(self._path)
-        return self._picture
-
-
-def _ways(kept: _Kept, vae: Any, opened: _Opened, shape: tuple[int, int], mirror: bool) -> list[int]:
-    """Places of a picture's latents, and of those of its mirror image."""
-    places = []
-    for way in ("plain", "mirrored")[: 1 + mirror]:
-        key = f"{opened.name} {shape[0]}x{shape[1]} {way}"
-        place = kept.find(key)
-        if place is None:
-            covered = covering(opened.picture, shape)
-            place = kept.add(key, latents_of(vae, ImageOps.mirror(covered) if way == "mirrored" else covered))
-        places.append(place)
-    return places
-
-
-def _conditioning(kept: _Kept, text: TextConditioner, prompt: str) -> tuple[int, int | None]:
+def _conditioning(kept: Kept, text: TextConditioner, prompt: str) -> tuple[int, int | None]:
     """Places of a prompt's tokens (T, H), and of what is pooled of it (D,), if anything is."""
     tokens, pooled = kept.find(f"tokens {prompt}"), kept.find(f"pooled {prompt}")
     if tokens is None:
@@ -261,34 +189,3 @@ def _conditioning(kept: _Kept, text: TextConditioner, prompt: str) -> tuple[int,
             pooled = kept.add(f"pooled {prompt}", found.pooled[0].cpu())
         tokens = kept.add(f"tokens {prompt}", found.tokens[0, :TOKENS].cpu())
     return tokens, pooled
-
-
-def _shape(picture: tuple[int, int], size: int, step: int) -> tuple[int, int]:
-    """(width, height) in pixels for a picture of this size."""
-    wide = picture[0] / picture[1]
-    shapes = {(size, size)}
-    for width in range(step, 2 * size + 1, step):
-        height = size * size // width // step * step
-        if height >= step and 0.5 <= width / height <= 2.0:
-            shapes.add((width, height))
-    return min(shapes, key=lambda shape: (abs(np.log(shape[0] / shape[1] / wide)), -shape[0] * shape[1]))
-
-
-def covering(picture: Image.Image, shape: tuple[int, int]) -> Image.Image:
-    """Scale a picture to cover (width, height) pixels, and cut it at the centre."""
-    scale = max(shape[0] / picture.width, shape[1] / picture.height)
-    width, height = max(shape[0], round(picture.width * scale)), max(shape[1], round(picture.height * scale))
-    if (width, height) != picture.size:
-        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-    left, top = (width - shape[0]) // 2, (height - shape[1]) // 2
-    return picture.crop((left, top, left + shape[0], top + shape[1]))
-
-
-def latents_of(vae: Any, picture: Image.Image) -> Tensor:
-    """Latents (C, h, w) as the denoiser takes them, on the CPU, of a picture whose sides are multiples of 8."""
-    pixels = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 127.5 - 1.0).permute(2, 0, 1)[None]
-    with torch.no_grad():
-        mean = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mean[0].float()
-    shift = vae.config.get("shift_factor") or 0.0
-    latents: Tensor = ((mean - shift) * vae.config.scaling_factor).cpu()
-    return latents

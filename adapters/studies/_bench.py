@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..finetune.losses import BETAS
+from ..finetune.settings import TrainSettings
 from ..steering import Generator
 from ._options import positive
 from ._postcards import Postcards, draw_postcards
 from ._tuning import Workshop
 
-__all__ = ["VIEWS", "cache_of", "cards_of", "common_options", "opened", "parsed"]
+__all__ = ["VIEWS", "cache_of", "cards_of", "common_options", "opened", "parsed", "settings_of", "training_options"]
 
 VIEWS = 4  # postcards of a caption
 _PROMPTS = 1_000_003  # from a study's seed to that of its prompts
@@ -40,6 +42,22 @@ def parsed(parser: argparse.ArgumentParser, argv: Sequence[str], quick: Mapping[
     if getattr(options, "trainings", 0) > options.captions:
         parser.error(f"--trainings {options.trainings}: each has captions of its own; expected --captions of as many")
     return options
+
+
+def training_options(parser: Any) -> None:
+    """Add what all trainings of a study have in common."""
+    parser.add_argument("--steps", type=positive, default=100)
+    parser.add_argument("--batch", type=positive, default=8)
+    parser.add_argument("--rank", type=positive, default=8)
+    parser.add_argument("--learning-rate", type=float, default=3e-3, help="for all (3e-3)")
+
+
+def settings_of(options: argparse.Namespace, loss: str, seed: int, **more: Any) -> TrainSettings:
+    """The settings of a training by these options: the loss's beta is the paper's, and no looks on the way."""
+    said: dict[str, Any] = {name: getattr(options, name) for name in ("rank", "learning_rate", "steps", "batch")}
+    return TrainSettings(
+        **{"loss": loss, "beta": BETAS[loss], "seed": seed, "check_every": options.steps, **said, **more}
+    )
 
 
 def cache_of(options: argparse.Namespace) -> Path | None:

@@ -15,10 +15,9 @@ import numpy.typing as npt
 import torch
 
 from ..finetune.gradients import KnownOfPairs
-from ..finetune.losses import BETAS, LOSSES
+from ..finetune.losses import LOSSES
 from ..finetune.prepared import Prepared
-from ..finetune.settings import TrainSettings
-from ._bench import cards_of
+from ._bench import cards_of, settings_of, training_options
 from ._gains import kept_of
 from ._options import positive, some_of
 from ._painter import Seen
@@ -80,17 +79,8 @@ class StyleBench:
         options, (*stages, loss) = self._options, arm.split(_THEN)
         each = len(self._plain.captions) // options.trainings
         pairs, known = self._pairs(np.arange(number * each, (number + 1) * each))
-        settings = TrainSettings(
-            loss=loss,
-            beta=BETAS[loss],
-            rank=options.rank,
-            learning_rate=options.learning_rate,
-            steps=max(1, options.steps // (1 + len(stages))),
-            batch=options.batch,
-            seed=options.seed + number,
-            stages=tuple(stages),
-            check_every=options.steps,
-        )
+        steps = max(1, options.steps // (1 + len(stages)))
+        settings = settings_of(options, loss, options.seed + number, steps=steps, stages=tuple(stages))
         which = f"{self.name}/{options.seed}/{number}/{len(self._plain.captions)}/{options.trainings}"
         tuned = self._workshop.train(pairs, settings, which, known=known)
         sys.stderr.write(f"\r{self.name}, training {number + 1}, {arm} ")
@@ -163,8 +153,5 @@ def styles_and_arms(
     parser.add_argument("--styles", type=some_of(STYLES), default=list(styles), metavar="a|b|c")
     parser.add_argument("--losses", type=trained, default=list(arms), metavar="sft|sft then dpo|...")
     parser.add_argument("--trainings", type=positive, default=3, help="of each kind, each on its part of the captions")
-    parser.add_argument("--steps", type=positive, default=100)
-    parser.add_argument("--batch", type=positive, default=8)
-    parser.add_argument("--rank", type=positive, default=8)
-    parser.add_argument("--learning-rate", type=float, default=3e-3, help="for all (3e-3)")
+    training_options(parser)
     return parser

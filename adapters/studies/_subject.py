@@ -16,13 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..finetune.losses import BETAS
 from ..finetune.prepared import Prepared, latents_of
-from ..finetune.settings import TrainSettings
 from ..playground.captions import caption_of
 from ..playground.shapes import SUBJECTS
 from ..playground.world import random_card
-from ._bench import cache_of
+from ._bench import cache_of, settings_of
 from ._gains import kept_of
 from ._styles import STYLES, SUBJECT
 from ._tables import with_interval
@@ -93,16 +91,7 @@ class SubjectBench:
 
     def _trained(self, arm: str) -> Tuned:
         options, loss = self._options, _LOSSES.get(arm, "sft")
-        settings = TrainSettings(
-            loss=loss,
-            beta=BETAS[loss],
-            rank=options.rank,
-            learning_rate=options.learning_rate,
-            steps=options.steps,
-            batch=options.batch,
-            seed=options.seed + self._number,
-            check_every=options.steps,
-        )
+        settings = settings_of(options, loss, options.seed + self._number)
         which = f"subject/{options.seed}/{self._number}/{options.sampled}/{arm}"
         return self._workshop.train(self._pairs(arm), settings, which)
 

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 
 from ..finetune.gradients import KnownOfPairs
-from ..finetune.losses import BETAS, LOSSES, REFERENCE_FREE
-from ..finetune.settings import TrainSettings
-from ._bench import cards_of, common_options, opened, parsed
+from ..finetune.losses import LOSSES, REFERENCE_FREE
+from ._bench import cards_of, common_options, opened, parsed, settings_of, training_options
 from ._gains import Gain, gain_of, planted_utility
 from ._minority import doubts_about
 from ._options import positive, some_of
@@ -62,17 +61,8 @@ def run(argv: Sequence[str]) -> int:
 def trained(workshop: Workshop, cards: Postcards, answers: Answers, name: str, seed: int, options: Any) -> Tuned:
     """Train with one loss, its beta the paper's; from the cache where `flips` did the same."""
     loss = name.split(",")[0]
-    settings = TrainSettings(
-        loss=loss,
-        beta=BETAS[loss],
-        rank=options.rank,
-        learning_rate=options.learning_rate,
-        steps=options.steps,
-        batch=options.batch,
-        fixed_noise=options.fixed_noise if loss not in REFERENCE_FREE else 0,
-        seed=seed,
-        check_every=options.steps,
-    )
+    fixed = options.fixed_noise if loss not in REFERENCE_FREE else 0
+    settings = settings_of(options, loss, seed, fixed_noise=fixed)
     doubts = doubts_about(cards, answers) if name == _DOUBTED else None
     known = KnownOfPairs(embeddings_of(cards, answers) if loss == "rpo" else None, doubts)
     which = f"utility {seed} of {options.seed}/{len(cards.captions)}/0/False/{name == _DOUBTED}"
@@ -119,9 +109,6 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--losses", type=some_of(_NAMES), default=list(_NAMES), metavar="sft|dpo|...")
     parser.add_argument("--pairs", type=positive, default=400)
     parser.add_argument("--diverse", type=positive, default=6, help="prompts that are painted with three seeds")
-    parser.add_argument("--steps", type=positive, default=100)
-    parser.add_argument("--batch", type=positive, default=8)
-    parser.add_argument("--rank", type=positive, default=8)
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    training_options(parser)
     parser.add_argument("--fixed-noise", type=int, default=0, help="draws of noise for each pair; 0 draws anew")
     return parsed(parser, argv, {"utilities": 1, "pairs": 8, "steps": 2, "batch": 2, "diverse": 1})

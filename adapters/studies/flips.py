@@ -20,8 +20,7 @@ from torch import Tensor
 
 from ..finetune.gradients import KnownOfPairs
 from ..finetune.losses import BETAS
-from ..finetune.settings import TrainSettings
-from ._bench import cards_of, common_options, opened, parsed
+from ._bench import cards_of, common_options, opened, parsed, settings_of, training_options
 from ._gains import Gain, gain_of, planted_utility
 from ._minority import Watcher, auroc, by_measures, doubts_about, without_doubted
 from ._options import positive
@@ -109,17 +108,13 @@ def _trained(
     if method.dropped:
         given = without_doubted(cards, given)
     beta = options.beta or BETAS["dpo"]
-    settings = TrainSettings(
-        loss=method.loss,
+    settings = settings_of(
+        options,
+        method.loss,
+        options.seed + number,
         variant=method.variant,
         beta=BETAS["mapo"] if method.loss == "mapo" else beta,
-        rank=options.rank,
-        learning_rate=options.learning_rate,
-        steps=options.steps,
-        batch=options.batch,
         flip_rate=min(rate, 0.45) if method.told else 0.1,
-        seed=options.seed + number,
-        check_every=options.steps,
     )
     watcher = Watcher(beta) if method.loss == "adaptive_dpo" else None
     known = KnownOfPairs(
@@ -234,9 +229,6 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rates", type=_rates, default=(0.0, 0.1, 0.2, 0.3), metavar="0,0.1,...")
     parser.add_argument("--methods", type=_methods, default=list(METHODS), help="only these, parts of names, a|b|c")
     parser.add_argument("--only-noisy", action="store_true", help="of clean answers DPO and MaPO alone learn")
-    parser.add_argument("--steps", type=positive, default=100)
-    parser.add_argument("--batch", type=positive, default=8)
-    parser.add_argument("--rank", type=positive, default=8)
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    training_options(parser)
     parser.add_argument("--beta", type=float, default=None, help="of all losses but MaPO; by default DPO's")
     return parsed(parser, argv, {"utilities": 1, "pairs": 8, "steps": 2, "batch": 2})

@@ -67,11 +67,11 @@ def test_by_keyboard_on_a_phone_and_what_is_typed_wrong(train):
 
 def test_which_answers_are_left_out_is_shown(train):
     page = train()
-    page.get_by_label("without the answers that the others speak against").check()
+    page.get_by_label("Leave out what looks like slips").check()
     expect(page.locator('[data-part="train-plan"]')).to_contain_text("left out", timeout=driving.WAIT)
     page.get_by_role("button", name="Train", exact=True).click()
     left_out = page.locator('[data-part="train-left-out"]')
-    expect(left_out).to_contain_text("1 of 34 answers are left out", timeout=driving.WAIT)
+    expect(left_out).to_contain_text("Left out: 1 of 34 answers", timeout=driving.WAIT)
     left_out.get_by_text("Which").click()
     expect(left_out.locator("img")).to_have_count(2)
     assert all(left_out.locator("img").evaluate_all("all => all.map(one => one.complete && one.naturalWidth > 0)"))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from palate.adapters.errors import FineTuneError, ImageError
-from palate.adapters.finetune import prepared
+from palate.adapters.finetune import latents
 from palate.adapters.finetune import shelf as shelves
 from palate.adapters.finetune.pairs import LabelledPair
 from palate.adapters.finetune.personal import _shelf
@@ -102,7 +102,7 @@ def test_only_what_is_at_hand_is_in_memory(
         most.append(sum(one() is not None for one in alive))
         return latents
 
-    monkeypatch.setattr(prepared, "latents_of", watched)
+    monkeypatch.setattr(latents, "latents_of", watched)
     with Shelf(tmp_path / "shelf", "model") as shelf:
         data = made(pairs * 3, shelf)
         data.batch(data.draw(4, random.Random(0)), CPU)
@@ -199,6 +199,18 @@ def test_prompts_of_another_precision_are_not_taken_for_these(tmp_path: Path) ->
         with _shelf(tmp_path, "playground", precision, several()) as shelf:
             assert len(shelf) == there
             shelf.add("tokens a house", torch.ones(2))
+
+
+def test_a_model_that_was_replaced_in_its_place_is_another_one(tmp_path: Path) -> None:
+    weights = tmp_path / "model" / "vae" / "weights.safetensors"
+    weights.parent.mkdir(parents=True)
+    for text, time, there in (("old", 1, 0), ("old", 1, 1), ("older", 1, 0), ("older", 2, 0), ("older", 2, 1)):
+        weights.write_text(text)
+        os.utime(weights, ns=(time, time))
+        with _shelf(tmp_path, tmp_path / "model", "float32", several()) as shelf:
+            assert len(shelf) == there
+            if not there:
+                shelf.add("tokens a house", torch.ones(2))
 
 
 @pytest.mark.parametrize("line", [b"[]", b"5", b'["a", [-1]]', b'["a", ["b"]]', b'["a", [1000000000000]]', b"\xff"])

@@ -44,9 +44,8 @@ def _plan() -> str:
   <fieldset class="pl-losses"><legend class="pl-label">Learn from</legend>{simple}
     <details class="pl-details" data-part="train-more"><summary>More ways</summary>{more}</details>
   </fieldset>
-  <div class="pl-train-drop"><label class="pl-check"><input type="checkbox" data-part="train-drop"> without the
-    answers that the others speak against</label>
-    <p class="pl-hint" data-part="train-drop-hint">Slips, most of them. Nothing is deleted.</p></div>
+  <div class="pl-train-drop"><label class="pl-check"><input type="checkbox" data-part="train-drop"> Leave out what looks
+    like slips</label><p class="pl-hint">Answers that your other answers speak against. Nothing is deleted.</p></div>
   <details class="pl-details"><summary>Settings</summary>
     <div class="pl-fields">
       <label class="pl-label">Steps <input class="pl-input" inputmode="numeric" data-part="train-steps"></label>
