@@ -28,10 +28,12 @@ def compare_routes(studio: Studio) -> APIRouter:
     """Return the routes."""
     api = APIRouter(prefix="/palate/api", route_class=PlainRoute)
     live = Live(studio)
+    _comparing(api, studio, live)
+    _second_look(api, studio, live)
+    return api
 
-    def state(session: Session, waiting: bool = False) -> dict[str, Any]:
-        return _state(studio, live, session, waiting)
 
+def _comparing(api: APIRouter, studio: Studio, live: Live) -> None:
     @api.post("/hello")
     def hello(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
         session = tab_of(studio, body)
@@ -50,13 +52,13 @@ def compare_routes(studio: Studio) -> APIRouter:
                 problem = f"Your answer was not stored. {in_words(error)}"
                 break
             done.append(given.ticket)
-        return {"done": done, "problem": problem, **state(session, bool(body.get("waiting")))}
+        return {"done": done, "problem": problem, **_state(studio, live, session, bool(body.get("waiting")))}
 
     @api.post("/undo")
     def undo(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
         session = tab_of(studio, body)
         undone = session.undo() is not None
-        return {"undone": undone, **state(session)}
+        return {"undone": undone, **_state(studio, live, session)}
 
     @api.post("/wanted")
     def wanted(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
@@ -70,8 +72,10 @@ def compare_routes(studio: Studio) -> APIRouter:
                 body.get("surprise", now.surprise),
             )
         )
-        return state(session)
+        return _state(studio, live, session)
 
+
+def _second_look(api: APIRouter, studio: Studio, live: Live) -> None:
     @api.post("/second-look")
     def slips(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
         found = live.slips(tab_of(studio, body).person)
@@ -89,9 +93,7 @@ def compare_routes(studio: Studio) -> APIRouter:
         live.look_again(
             session.person, int(number or 0) if whole else 0, str(body.get("before")), str(body.get("outcome"))
         )
-        return state(session)
-
-    return api
+        return _state(studio, live, session)
 
 
 def tab_of(studio: Studio, body: dict[str, Any]) -> Session:
@@ -134,7 +136,7 @@ def _given(one: dict[str, Any]) -> _Given:
     )
 
 
-def _state(studio: Studio, live: Live, session: Session, waiting: bool) -> dict[str, Any]:
+def _state(studio: Studio, live: Live, session: Session, waiting: bool = False) -> dict[str, Any]:
     """Return the pairs that the browser holds from now on, and what is written around them."""
     stopped, pairs = "", ()
     try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Body, HTTPException
+from fastapi import APIRouter, Body
 from fastapi.responses import FileResponse, Response
 
 from ...adapters.comparisons.images import read_image
-from ...adapters.errors import ImageError, PreferenceError
 from .answers import PlainRoute, person_of
+from .downloads import found
 from .png_text import parameters, png_with_settings
 from .rooms import Rooms
 from .shot import Shot
@@ -25,7 +25,10 @@ def generate_routes(rooms: Rooms) -> APIRouter:
     """Return the routes."""
     api = APIRouter(prefix="/palate/api", route_class=PlainRoute)
     _painting(api, rooms)
+    _jobs(api, rooms)
+    _preferring(api, rooms)
     _gallery(api, rooms)
+    _pictures(api, rooms)
     return api
 
 
@@ -51,18 +54,22 @@ def _painting(api: APIRouter, rooms: Rooms) -> None:
     def words(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
         return rooms.words.offer(str(body.get("prompt", ""))[:LONGEST_PROMPT], parts_of(body))
 
+
+def _jobs(api: APIRouter, rooms: Rooms) -> None:
     @api.get("/jobs/{job_id}")
     def job(job_id: str) -> dict[str, Any]:
-        found = rooms.jobs.get(job_id)
-        return {"state": "unknown"} if found is None else found.state()
+        one = rooms.jobs.get(job_id)
+        return {"state": "unknown"} if one is None else one.state()
 
     @api.post("/jobs/{job_id}/stop")
     def stop(job_id: str) -> dict[str, Any]:
-        found = rooms.jobs.get(job_id)
-        if found is not None:
-            found.stop()
+        one = rooms.jobs.get(job_id)
+        if one is not None:
+            one.stop()
         return {}
 
+
+def _preferring(api: APIRouter, rooms: Rooms) -> None:
     @api.post("/prefer")
     def prefer(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
         person = person_of(body, rooms.studio.person)
@@ -81,10 +88,10 @@ def _gallery(api: APIRouter, rooms: Rooms) -> None:
 
     @api.get("/gallery")
     def shots(before: float | None = None, between: bool = False, person: str = "") -> dict[str, Any]:
-        found = gallery.shots(between, before, PAGE + 1, person)
+        some = gallery.shots(between, before, PAGE + 1, person)
         return {
-            "shots": [_shown(shot) for shot in found[:PAGE]],
-            "more": len(found) > PAGE,
+            "shots": [_shown(shot) for shot in some[:PAGE]],
+            "more": len(some) > PAGE,
             "people": gallery.people(),
         }
 
@@ -101,12 +108,14 @@ def _gallery(api: APIRouter, rooms: Rooms) -> None:
     def restore(shot_id: str) -> dict[str, Any]:
         return _shown(gallery.restore(shot_id))
 
+
+def _pictures(api: APIRouter, rooms: Rooms) -> None:
+    gallery = rooms.gallery
+
+    # Before the next: its name would take the ending for a part of the id.
     @api.get("/gallery/{shot_id}.png")
     def picture(shot_id: str) -> FileResponse:
-        try:
-            path = gallery.path(gallery.get(shot_id))
-        except PreferenceError as error:
-            raise HTTPException(404, "no such picture") from error
+        path = found(lambda: gallery.path(gallery.get(shot_id)), "picture")
         return FileResponse(path, media_type="image/png", headers=FOREVER)
 
     @api.get("/gallery/{shot_id}")
@@ -115,11 +124,9 @@ def _gallery(api: APIRouter, rooms: Rooms) -> None:
 
     @api.get("/gallery/{shot_id}/download")
     def download(shot_id: str) -> Response:
-        try:
-            shot = gallery.get(shot_id)
-            data = png_with_settings(read_image(gallery.path(shot)), shot.used)
-        except ImageError as error:
-            raise HTTPException(404, "no such picture") from error
+        shot = found(lambda: gallery.get(shot_id), "picture")
+        image = found(lambda: read_image(gallery.path(shot)), "picture")
+        data = png_with_settings(image, shot.used)
         name = f"palate-{shot.used.seed}-{shot.used.strength:g}.png"
         return Response(data, media_type="image/png", headers={"Content-Disposition": f'attachment; filename="{name}"'})
 

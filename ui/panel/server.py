@@ -89,11 +89,12 @@ def web_app(studio: Studio, rules: Rules) -> FastAPI:
     os.environ.setdefault("GRADIO_RUN_HISTORY", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import gradio as gr
-    from fastapi import FastAPI, HTTPException
+    from fastapi import FastAPI
     from fastapi.responses import FileResponse
 
     from .app import build
     from .compare_routes import compare_routes
+    from .downloads import found
     from .generate_routes import generate_routes
     from .people_routes import people_routes
     from .rooms import Rooms
@@ -111,10 +112,7 @@ def web_app(studio: Studio, rules: Rules) -> FastAPI:
 
     @app.get("/palate/pictures/{image_id}")
     def picture(image_id: str) -> FileResponse:
-        try:
-            path = studio.store.image_path(image_id)
-        except PreferenceError as error:
-            raise HTTPException(404, "no such picture") from error
+        path = found(lambda: studio.store.image_path(image_id), "picture")
         return FileResponse(path, media_type="image/png", headers=FOREVER)
 
     return gr.mount_gradio_app(

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import APIRouter, Body, HTTPException, Request
-from fastapi.responses import FileResponse, Response
+from fastapi import APIRouter, Body, Request
+from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from ...adapters.errors import CancelledError, FileFormatError, PreferenceError
 from ...adapters.files import MOST_BYTES, TasteFile, UserFile, is_user
 from .answers import PlainRoute, person_of
 from .blends import FILE, USER
+from .downloads import found, shelf_routes
 from .jobs import Job
 from .rooms import Rooms
 from .shelf import Entry
@@ -51,31 +52,11 @@ def share_routes(rooms: Rooms) -> APIRouter:
         person = person_of(body, studio.person)
         return _shown(rooms, files.save(person, bool(body.get("named", True))))
 
-    @api.post("/tastes/remove")
-    def remove(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        files.remove(str(body.get("file")))
-        return {}
-
-    @api.post("/tastes/restore")
-    def restore(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        return _shown(rooms, files.restore(str(body.get("file"))))
-
     @api.get("/tastes/{name}/picture")
     def picture(name: str) -> Response:
-        try:
-            data = files.picture(name)
-        except PreferenceError as error:
-            raise HTTPException(404, "no such taste") from error
-        return Response(data, media_type="image/png")
+        return Response(found(lambda: files.picture(name), "taste"), media_type="image/png")
 
-    @api.get("/tastes/{name}")
-    def download(name: str) -> FileResponse:
-        try:
-            path = files.path(name)
-        except PreferenceError as error:
-            raise HTTPException(404, "no such taste") from error
-        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
-
+    shelf_routes(api, "tastes", files, "taste", lambda entry: _shown(rooms, entry))
     _users(api, rooms)
     _embeddings(api, rooms)
     return api
@@ -88,22 +69,7 @@ def _users(api: APIRouter, rooms: Rooms) -> None:
         work: Callable[[Job], None] = lambda job: _save_user(rooms, person, named, job)  # noqa: E731
         return rooms.jobs.start(f"user {body.get('tab')}", work).state()
 
-    @api.post("/users/remove")
-    def remove(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        rooms.users.remove(str(body.get("file")))
-        return {}
-
-    @api.post("/users/restore")
-    def restore(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        return _shown_user(rooms, rooms.users.restore(str(body.get("file"))))
-
-    @api.get("/users/{name}")
-    def download(name: str) -> FileResponse:
-        try:
-            path = rooms.users.path(name)
-        except PreferenceError as error:
-            raise HTTPException(404, "no such user file") from error
-        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+    shelf_routes(api, "users", rooms.users, "user file", lambda entry: _shown_user(rooms, entry))
 
 
 def _embeddings(api: APIRouter, rooms: Rooms) -> None:
@@ -119,22 +85,7 @@ def _embeddings(api: APIRouter, rooms: Rooms) -> None:
         work: Callable[[Job], None] = lambda job: rooms.embeddings.make(person, name, job, named)  # noqa: E731
         return rooms.jobs.start(f"embedding {person}", work).state()
 
-    @api.post("/embeddings/remove")
-    def remove(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        rooms.embeddings.remove(str(body.get("file")))
-        return {}
-
-    @api.post("/embeddings/restore")
-    def restore(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        return {"file": rooms.embeddings.restore(str(body.get("file"))).name}
-
-    @api.get("/embeddings/{name}")
-    def download(name: str) -> FileResponse:
-        try:
-            path = rooms.embeddings.path(name)
-        except PreferenceError as error:
-            raise HTTPException(404, "no such embedding") from error
-        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+    shelf_routes(api, "embeddings", rooms.embeddings, "embedding", lambda path: {"file": path.name})
 
 
 def _save_user(rooms: Rooms, person: str, named: bool, job: Job) -> None:
@@ -161,35 +112,35 @@ def _all_files(rooms: Rooms) -> list[dict[str, Any]]:
 
 
 def _shown(rooms: Rooms, entry: Entry[TasteFile]) -> dict[str, Any]:
-    told: dict[str, Any] = {"source": f"{FILE}{entry.name}", "kind": "taste", "file": entry.name}
     said = entry.said
     if said is None:
-        return told | {"trouble": entry.trouble, "fits": False}
+        return _row("taste", FILE, entry, entry.trouble)
     try:
         trouble = rooms.blends.fits(said.encoder, said.encoder_name, said.person)
     except PreferenceError as error:  # without an encoder nothing can be steered; the file is still worth listing
         trouble = str(error)
-    return told | {
-        "name": said.person or "somebody",
-        "answers": said.answers,
-        "encoder": said.encoder_name,
-        "created": said.created,
-        "fits": not trouble,
-        "trouble": trouble,
-    }
+    return _row("taste", FILE, entry, trouble, said.answers)
 
 
 def _shown_user(rooms: Rooms, entry: Entry[UserFile]) -> dict[str, Any]:
-    told: dict[str, Any] = {"source": f"{USER}{entry.name}", "kind": "user", "file": entry.name}
     said = entry.said
     if said is None:
-        return told | {"trouble": entry.trouble, "fits": False}
-    trouble = fits_ppd(rooms.studio, said)
+        return _row("user", USER, entry, entry.trouble)
+    return _row("user", USER, entry, fits_ppd(rooms.studio, said), said.pairs)
+
+
+def _row(
+    kind: str, source: str, entry: Entry[TasteFile] | Entry[UserFile], trouble: str, answers: int = 0
+) -> dict[str, Any]:
+    """What the list tells of a file; of one that can't be read only why."""
+    told = {"source": f"{source}{entry.name}", "kind": kind, "file": entry.name, "trouble": trouble}
+    said = entry.said
+    if said is None:
+        return told | {"fits": False}
     return told | {
         "name": said.person or "somebody",
-        "answers": said.pairs,
+        "answers": answers,
         "encoder": said.encoder_name,
         "created": said.created,
         "fits": not trouble,
-        "trouble": trouble,
     }

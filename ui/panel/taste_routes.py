@@ -7,13 +7,14 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastapi import APIRouter, Body, HTTPException
+from fastapi import APIRouter, Body
 from fastapi.responses import FileResponse, Response
 
 from ...adapters.comparisons import Comparison, Ranking
 from ...adapters.errors import CancelledError, ComparisonError, EncoderError, NotEnoughAnswersError, PreferenceError
 from .answers import PlainRoute
 from .compare_routes import tab_of
+from .downloads import file_named, found
 from .jobs import Job
 from .rooms import Rooms
 from .studio import Studio
@@ -33,6 +34,7 @@ def taste_routes(rooms: Rooms) -> APIRouter:
     """Return the routes."""
     api = APIRouter(prefix="/palate/api", route_class=PlainRoute)
     _learned(api, rooms)
+    _made(api, rooms)
     _answers(api, rooms.studio)
     return api
 
@@ -67,6 +69,11 @@ def _learned(api: APIRouter, rooms: Rooms) -> None:
         report = studio.reports.of(person)
         return {"html": accuracy_of(report), "curve": report.curve, "ceiling": report.ceiling}
 
+
+def _made(api: APIRouter, rooms: Rooms) -> None:
+    """Pictures and pages of what was learned."""
+    studio = rooms.studio
+
     @api.post("/taste/paint")
     def paint(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
         person, subject = tab_of(studio, body).person, _subject(body)
@@ -82,18 +89,12 @@ def _learned(api: APIRouter, rooms: Rooms) -> None:
 
     @api.get("/pages/{name}")
     def saved(name: str) -> FileResponse:
-        try:
-            path = rooms.pages.path(name)
-        except PreferenceError as error:
-            raise HTTPException(404, "no such page") from error
-        return FileResponse(path, media_type="text/html", filename=path.name)
+        return file_named(rooms.pages.path, name, "page", "text/html")
 
     @api.get("/thumbs/{image_id}")
     def thumb(image_id: str) -> Response:
-        try:
-            return Response(rooms.thumbs.of(image_id), media_type="image/jpeg", headers=FOREVER)
-        except PreferenceError as error:
-            raise HTTPException(404, "no such picture") from error
+        picture = found(lambda: rooms.thumbs.of(image_id), "picture")
+        return Response(picture, media_type="image/jpeg", headers=FOREVER)
 
 
 def _begun(rooms: Rooms, owner: str, work: Callable[[Job], None]) -> dict[str, Any] | None:
