@@ -31,7 +31,7 @@ PATIENCE = 2.0  # seconds
 QUICK = 0.5  # seconds that a question waits for a taste, which says whether it is the one to ask
 FOLDER = "palate"  # in ComfyUI's output folder
 _FORMATS = {"taste": ".safetensors", "answers": ".jsonl"}
-_UNKNOWN = ("accuracy", "low", "high", "curve", "enough", "advice", "encoder", "counted")
+_UNKNOWN = ("accuracy", "low", "high", "curve", "enough", "verdict", "advice", "encoder", "counted")
 _SEEN: weakref.WeakValueDictionary[str, ImageTextEncoder] = weakref.WeakValueDictionary()
 
 

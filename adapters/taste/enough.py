@@ -41,6 +41,7 @@ class Advice:
         more: how many more answers are worth it, about; 0 when enough, None when there are too few to say.
         gain: expected gain of accuracy by the next `AHEAD` answers, in [0, 0.5]; None likewise.
         accuracy: expected of the taste as it is, in [0.5, 1]; None likewise.
+        points: gain of accuracy by `more` answers, in [0, 0.5].
     """
 
     enough: bool
@@ -48,6 +49,7 @@ class Advice:
     more: int | None = None
     gain: float | None = None
     accuracy: float | None = None
+    points: float = 0.0
 
 
 def expected_accuracy(mean: Array, variance: Array, later: Array) -> float:
@@ -122,6 +124,6 @@ def advise(model: BradleyTerry | None, vectors: Array, answers: int) -> Advice:
         return Advice(True, "Good enough: more clicks will hardly change it.", 0, gain, now)
     last = STEPS[-1] - AHEAD
     more = next((step for step, left in zip(STEPS, ahead, strict=True) if left < WORTH and step <= last), last)
-    points = 100.0 * (float(np.interp(more, STEPS, accuracy)) - now)
-    text = f"About {more} more answers are worth it: they would add about {points:.0f} points of accuracy."
-    return Advice(False, text, more, gain, now)
+    points = float(np.interp(more, STEPS, accuracy)) - now
+    text = f"About {more} more answers are worth it: they would add about {100.0 * points:.0f} points of accuracy."
+    return Advice(False, text, more, gain, now, points)

@@ -32,21 +32,20 @@ from typing import Any
 import numpy as np
 
 from .likelihood import Array
-from .observed import Observed
+from .observed import Level, Observed
 
 __all__ = ["augmented", "log_odds_at_random"]
 
 _SPREAD = 2.0  # standard deviation of the level before any answer, in that of an average pair's log-odds
 
 
-def augmented(observed: Observed) -> dict[str, Any]:
+def augmented(observed: Observed, level: Level) -> dict[str, Any]:
     """Arguments of `BradleyTerry.fit` in width D + 1, with the outside option in them.
 
     Args:
-        observed: answers with a level.
+        observed: all answers.
+        level: theirs.
     """
-    level = observed.level
-    assert level is not None
     size = _SPREAD * float(np.sqrt(np.square(observed.differences).sum(axis=1).mean()))
     outside = np.append(np.concatenate([*level.offered, *level.refused]).mean(axis=0), size or 1.0)[None]
     offered = [np.concatenate([_wider(images), outside]) for images in level.offered]
@@ -62,10 +61,8 @@ def augmented(observed: Observed) -> dict[str, Any]:
     }
 
 
-def log_odds_at_random(observed: Observed) -> float:
+def log_odds_at_random(level: Level) -> float:
     """Log-probability, in nats, of when "both bad" was said, if it is said at random and how often is not known."""
-    level = observed.level
-    assert level is not None
     offered, refused = float(level.offered_weight.sum()), float(level.refused_weight.sum())
     return math.lgamma(offered + 1.0) + math.lgamma(refused + 1.0) - math.lgamma(offered + refused + 2.0)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from .likelihood import Array
 
-__all__ = ["Observed", "observe"]
+__all__ = ["Level", "Observed", "observe"]
 
 Tiers = Sequence[Array]  # (n, D) vectors by tier, the best tier first
 

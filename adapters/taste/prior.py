@@ -74,7 +74,9 @@ class Prior:
             column = np.zeros((len(stretch.directions), 1))
             stretch = replace(stretch, directions=np.concatenate([stretch.directions, column], axis=1))
         width = observed.chosen.shape[1]
-        return model.fit(**augmented(observed), prior_mean=mean, prior_covariance=stretch).first_weights(width)
+        return model.fit(
+            **augmented(observed, observed.level), prior_mean=mean, prior_covariance=stretch
+        ).first_weights(width)
 
 
 def evidence_prior(observed: Observed, subspace: Subspace | None = None, population: Population | None = None) -> Prior:
@@ -94,7 +96,7 @@ def evidence_prior(observed: Observed, subspace: Subspace | None = None, populat
         return prior
     with_level = replace(prior, level=True)
     # Of the very answers that the level is asked about: the newest of each kind are others when sorted by kind.
-    at_random = prior.fit(newest.level.without).log_evidence() + log_odds_at_random(newest)
+    at_random = prior.fit(newest.level.without).log_evidence() + log_odds_at_random(newest.level)
     return with_level if with_level.fit(newest).log_evidence() - _MEANT > at_random else prior
 
 

@@ -17,11 +17,11 @@ from .person import Answers, Encoder, Taste, fit_taste, read_answers
 from .replay import group_answers, learning_curve, replay
 from .shares import Accuracy, wilson_interval
 from .stranger import others_weights, stranger_accuracy
+from .verdict import verdict_of
 
 __all__ = ["UNCOUNTED", "LearningReport", "learned_report", "measured_taste", "wilson_interval"]
 
 COIN = math.log(2.0)  # log-loss of a coin, in nats
-CLEAR = 0.57  # accuracy expected of a taste below which there is none to speak of
 UNCOUNTED = ("panel", "panel:generate")  # sources whose pairs were picked for what they teach, or that aren't alike
 
 
@@ -47,7 +47,8 @@ class LearningReport:
         left_share: how often the left one of two was preferred, whatever was there; None before five answers whose
             sides were tossed. left_interval: 95 %; (0, 1) before.
         stranger_accuracy: how well the mean of other people's tastes predicts the same answers; None without others.
-        enough: more clicks will hardly change the accuracy.
+        verdict: what to do, one of `verdict.VERDICTS`; "" where nobody asked.
+        enough: more clicks will hardly change the accuracy, which is surely above a coin's.
         advice: that, or about how many more are worth it, in one plain sentence.
         worth: that number; 0 when no more are, None when there are too few answers to say.
     """
@@ -70,6 +71,7 @@ class LearningReport:
     left_share: float | None = None
     left_interval: tuple[float, float] = (0.0, 1.0)
     stranger_accuracy: float | None = None
+    verdict: str = ""
     enough: bool = False
     advice: str = ""
     worth: int | None = None
@@ -125,15 +127,14 @@ def learned_report(
     ceiling, bias = ceiling_of(answers.comparisons, uncounted), side_bias(answers.comparisons)
     others = others_weights(store, encoder.identity, person) if count else None
     given = sum(1 for _ in group_answers(answers.comparisons))
-    interval = wilson_interval(correct, count)
-    advice = _advice(answers, given, better_than_coin=interval[0] > 0.5)
+    verdict = verdict_of(_advice(answers, given), given, correct, count, ceiling.interval[1])
     return LearningReport(
         person=person,
         answers=given,
         predicted=count,
         correct=correct,
         accuracy=correct / count if count else None,
-        interval=interval,
+        interval=wilson_interval(correct, count),
         log_loss=float(np.mean([prediction.log_loss for prediction in predictions])) if count else None,
         recent_accuracy=float(np.mean(hits[-20:])) if count else None,
         hits=tuple(hits),
@@ -144,9 +145,10 @@ def learned_report(
         left_share=bias.share,
         left_interval=bias.interval,
         stranger_accuracy=None if others is None else stranger_accuracy(others, answers, predictions),
-        enough=advice.enough,
-        advice=advice.text,
-        worth=advice.more,
+        verdict=verdict.name,
+        enough=verdict.name == "enough",
+        advice=verdict.text,
+        worth=verdict.more,
     )
 
 
@@ -165,16 +167,10 @@ def measured_taste(
     return replace(taste, accuracy=learned_report(store, encoder, person, half_life=half_life).measured)
 
 
-def _advice(answers: Answers, given: int, better_than_coin: bool) -> Advice:
+def _advice(answers: Answers, given: int) -> Advice:
     if not given:
         return advise(None, np.zeros((0, 0)), 0)
-    found = advise(answers.fit(), _pictures(answers), given)
-    if found.enough and not better_than_coin and (found.accuracy or 0.0) < CLEAR:
-        # Answers that contradict each other teach nothing, and that isn't a taste that is good enough.
-        return replace(
-            found, enough=False, text="No clear taste shows yet, and more such answers would not change that."
-        )
-    return found
+    return advise(answers.fit(), _pictures(answers), given)
 
 
 def _pictures(answers: Answers) -> Array:

@@ -13,7 +13,7 @@ from palate.adapters.errors import (
 from palate.adapters.taste import LearningReport
 from palate.adapters.taste.report import wilson_interval
 from palate.ui.panel.fresh import Fresh
-from palate.ui.panel.progress import missing_tests, progress_of
+from palate.ui.panel.progress import progress_of
 from palate.ui.panel.prompts import EXAMPLES, FILE, example_prompts
 from palate.ui.panel.studio import Studio
 
@@ -89,12 +89,6 @@ def test_the_way_is_told_honestly(answers, hits, text):
     accuracy = correct / count if count else None
     report = LearningReport("me", answers, count, correct, accuracy, wilson_interval(correct, count), None, None)
     assert text in progress_of(answers, report).text
-
-
-def test_eight_more_tests_are_enough_after_six_of_eight():
-    """6 of 8 are drawn to (6 + 6) / (8 + 8) = 0.75; Wilson's lower end is 0.497 for 11.25 of 15, 0.505 for 12 of 16."""
-    assert wilson_interval(11.25, 15)[0] < 0.5 < wilson_interval(12, 16)[0]
-    assert missing_tests(6, 8) == 8
 
 
 def test_two_who_ask_at_once_get_one_and_the_same():

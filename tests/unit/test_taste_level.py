@@ -36,11 +36,11 @@ def test_the_outside_option_by_hand():
     length of the only difference, 2, is the outside option's one more coordinate."""
     pair = np.array([[1.0], [-1.0]])
     observed = observe(pair[:1], pair[1:], ["left"], np.ones(1), (), [(pair, 1.0)])
-    given = augmented(observed)
+    given = augmented(observed, observed.level)
     np.testing.assert_allclose(given["choices"][0], [[1, 0], [-1, 0], [0, 4]])
     np.testing.assert_allclose(given["choices"][1], [[0, 4], [1, 0], [-1, 0]])
     assert given["sample_weight"].tolist() == [1.0, 1.0] and given["chosen"].shape == (0, 2)
-    assert log_odds_at_random(observed) == pytest.approx(np.log(1 / 6))  # Beta(2, 2) = 1! 1! / 3!
+    assert log_odds_at_random(observed.level) == pytest.approx(np.log(1 / 6))  # Beta(2, 2) = 1! 1! / 3!
 
 
 def test_every_kind_of_answer_is_a_choice_with_the_outside_option():
@@ -67,7 +67,9 @@ def test_the_other_weights_are_the_whole_models_own(stretched, count):
     mean = vectors(9, WIDTH)
     model = Prior(2.0, stretch, mean, level=True).fit(observed)
     full = np.diag([2.0] * (WIDTH + 1)) if not stretched else np.diag([0.6, 1.2, 2.0, 2.0, 2.0])
-    whole = BradleyTerry().fit(**augmented(observed), prior_mean=np.append(mean, 0.0), prior_covariance=full)
+    whole = BradleyTerry().fit(
+        **augmented(observed, observed.level), prior_mean=np.append(mean, 0.0), prior_covariance=full
+    )
     np.testing.assert_allclose(model.weights_, whole.weights_[:WIDTH], atol=1e-6)
     covariance = whole.utility_covariance(np.eye(WIDTH + 1))[:WIDTH, :WIDTH]
     np.testing.assert_allclose(model.utility_covariance(np.eye(WIDTH)), covariance, rtol=1e-5, atol=1e-8)

@@ -7,11 +7,12 @@ from typing import Any
 from fastapi import APIRouter, Body
 
 from ...adapters.errors import ComparisonError, PreferenceError
+from ...adapters.taste import LearningReport
 from .answers import PlainRoute, person_of
 from .people_view import Someone, alike_table, people_rows
 from .studio import Studio
 
-__all__ = ["people_routes"]
+__all__ = ["known", "people_routes"]
 
 
 def people_routes(studio: Studio) -> APIRouter:
@@ -54,7 +55,12 @@ def people_routes(studio: Studio) -> APIRouter:
 def _known(studio: Studio, person: str) -> str:
     """Return how well a person is known, as of their last look or a few answers ago."""
     report = studio.reports.latest(person)
-    if report is None or report.accuracy is None:
+    return "" if report is None else known(report)
+
+
+def known(report: LearningReport) -> str:
+    """Return how well its person is known; "" for not at all."""
+    if report.accuracy is None:
         return ""
     foreseen = f"{100 * report.accuracy:.0f}\u00a0% foreseen"  # the same number as under Taste
     return foreseen if report.better_than_coin else f"{foreseen}, maybe by chance"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...adapters.taste.report import wilson_interval
+from ...adapters.taste.verdict import missing_tests
 
 if TYPE_CHECKING:
     from ...adapters.taste import LearningReport
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 __all__ = ["FIRST_LOOK", "Progress", "progress_of"]
 
 FIRST_LOOK = 10  # answers
-EXPECTED, WORTH = 0.75, 8.0  # accuracy expected of a new person, and how many predictions that guess counts
-MOST = 60  # tests beyond which nobody can say when there will be enough
 EVERY = 3  # one pair in so many is a test
 
 
@@ -46,21 +44,8 @@ def progress_of(answers: int, report: LearningReport | None) -> Progress:
         return Progress(answers, "", 0.0)
     if report.better_than_coin and report.accuracy is not None:
         return Progress(answers, f"your taste foresees {100 * report.accuracy:.0f}\u00a0%", 1.0)
-    tests = missing_tests(report.correct, report.predicted)
+    tests = None if report.verdict == "nothing" else missing_tests(report.correct, report.predicted)
     if tests is None:
-        return Progress(answers, "no clear taste yet; more will tell", 0.0)
+        return Progress(answers, "no clear taste yet", 0.0)
     more = EVERY * tests
     return Progress(answers, f"about {more} more and your taste is sure", answers / (answers + more))
-
-
-def missing_tests(correct: float, predicted: int) -> int | None:
-    """Return how many more predictions, as good as those so far, lift the whole 95 % interval above a coin's 50 %.
-
-    None when that would take more than `MOST`. The accuracy so far is drawn towards what is usual, as few predictions
-    say little.
-    """
-    accuracy = (correct + WORTH * EXPECTED) / (predicted + WORTH)
-    for more in range(1, MOST + 1):
-        if wilson_interval(correct + more * accuracy, predicted + more)[0] > 0.5:
-            return more
-    return None

@@ -76,7 +76,9 @@ function advice(learned, answers) {
   if (!answers) return say("taste.nothing");
   if (!learned) return "";
   if (!learned.encoder) return say("taste.unseen");
-  if (learned.enough) return say("taste.enough");
+  if (learned.verdict === "enough") return say("taste.enough");
+  if (learned.verdict === "nothing") return say("taste.nothing_clear");
+  if (learned.verdict === "unproven") return say("taste.unproven", { count: learned.worth });
   if (learned.worth) return say("taste.more", { count: learned.worth });
   return say("taste.few");
 }
