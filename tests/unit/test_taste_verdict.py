@@ -21,8 +21,8 @@ ADVICE = [FEW] + [
     Advice(gain < 0.02, "", 0 if gain < 0.02 else 60, gain, now, gain)
     for gain, now in itertools.product((0.0, 0.019, 0.021, 0.15), (0.5, 0.56, 0.58, 0.7, 0.95))
 ]
-MEASURED = [(hit * count, count) for count in (0, 1, 3, 8, 20, 60, 300) for hit in (0.0, 0.3, 0.5, 0.6, 0.75, 1.0)]
-GRID = list(itertools.product(ADVICE, MEASURED, (0.55, 0.72, 1.0), (1, 3)))
+MEASURED = [(hit * count, count) for count in (0, 3, 20, 300) for hit in (0.0, 0.5, 0.6, 1.0)]
+GRID = [(*case, each) for case in itertools.product(ADVICE, MEASURED, (0.55, 0.72, 1.0)) for each in (1, 3)]
 NEVER_TOGETHER = [
     ("Good enough", r"not yet|by chance|Too early|no clear taste|No clear taste|taste is sure|worth it|would show"),
     ("No clear taste", r"will tell|worth it|would show|taste is sure|taste foresees|a coin foresees"),
