@@ -191,6 +191,7 @@ def _of_lora(file: Path) -> Card:
         _known(
             ("Whose", about.get("person", "")),
             ("Pairs", about.get("pairs", "")),
+            ("Left out as doubted", about.get("dropped", "")),
             ("Loss", about.get("loss", "")),
             ("Unseen pairs right", f"{100 * float(right):.0f} %" if _number(right) else ""),
             ("For", f"{said.get('modelspec.architecture', '')} ({about.get('model', 'model not named')})"),

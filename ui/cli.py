@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..adapters.errors import PreferenceError
+from ..adapters.finetune.usual import USUAL_LOSS
 from .asking import add_next_command
 from .evaluate import add_evaluate_command
 from .exchange import add_exchange_commands, answer_options
@@ -26,7 +27,7 @@ from .wording import add_prompt_command
 __all__ = ["main", "parser"]
 
 DEFAULT_PORT = 7861
-LOSSES = "dpo (the default), sft, cdpo, rdpo, ipo, kto, mapo, rpo or adaptive_dpo; sft,dpo are stages"
+LOSSES = f"sft, dpo, cdpo, rdpo, ipo, kto, mapo, rpo or adaptive_dpo ({USUAL_LOSS}); sft,dpo are stages"
 
 
 def version() -> str:
@@ -156,7 +157,7 @@ def _train(train: argparse.ArgumentParser) -> None:
     lora = kinds.add_parser("lora", help="a LoRA that loads in ComfyUI, A1111, Forge and diffusers")
     lora.add_argument("--person", default="me", metavar="NAME", help="whose answers (default: me)")
     lora.add_argument("--model", default="playground", metavar="FOLDER|FILE", help="what it is for")
-    lora.add_argument("--loss", default="dpo", metavar="NAME", help=LOSSES)
+    lora.add_argument("--loss", default=USUAL_LOSS, metavar="NAME", help=LOSSES)
     lora.add_argument("--beta", type=float, default=None, help="pull to the model as it is (default: the paper's)")
     lora.add_argument("--rank", type=int, default=None, help="of the LoRA (default: by the number of answers)")
     lora.add_argument("--learning-rate", type=float, default=None, help="(default: 1e-4; 3e-3 on the playground)")

@@ -167,9 +167,14 @@ def _number(value: float | None) -> str:
 
 
 def _finished(found: Finished) -> None:
+    from ..adapters.files.ppd_file import describe_ppd
+
     print(found.summary)
     if not found.file:
         return
     file = Path(found.file)
     print(f"Saved {file} ({file.stat().st_size / 1e6:.1f} MB).")
-    print(f"Pictures for somebody: palate generate PROMPT --ppd {file} --user FILE -o OUT")
+    if any(".attn2" in layer.name for layer in describe_ppd(file).layers):
+        print(f"Pictures for somebody: palate generate PROMPT --ppd {file} --user FILE -o OUT")
+    else:  # Stable Cascade, SD3 and Flux, which Palate itself doesn't draw with
+        print("Pictures for somebody: Load PPD and Apply User in ComfyUI, or use_in of adapters/ppd/denoisers.py.")

@@ -26,6 +26,9 @@ _EXAMPLES = """\
   palate train ppd --data pick-a-pic/ --model sdxl.safetensors --prepare-only
   palate train ppd --data pick-a-pic/ --model sd15.safetensors --user-encoder vlm --four-bit
       people are known by profiles that LLaVA-OneVision writes of four answers at a time, once
+  palate train ppd --data pick-a-pic/ --model stable-cascade-prior/
+      Stable Cascade, SD3 and Flux as diffusers keeps them; the first with effnet_encoder.safetensors of its release in
+      its folder. Such a file is for ComfyUI's Load PPD and for diffusers
   palate train ppd --person sharp --person bright --person calm --user-encoder learned --name rewards
       known rewards: each has tokens of its own, and Blend Users mixes them
   accelerate launch --num_processes 8 -m palate.ui.cli train ppd --data pick-a-pic/ --model sdxl.safetensors
@@ -66,7 +69,9 @@ def add_ppd_options(ppd: argparse.ArgumentParser) -> None:
     answers.add_argument("--held-out", type=float, metavar="SHARE", help="of the people, to judge by (default: 0.1)")
     answers.add_argument("--prepare-only", action="store_true", help="encode pictures and prompts, and end there")
     model = ppd.add_argument_group("model")
-    model.add_argument("--model", default="playground", metavar="FOLDER|FILE", help="of SD1.5 or SDXL")
+    model.add_argument(
+        "--model", default="playground", metavar="FOLDER|FILE", help="SD1.5, SDXL; folders: Cascade, SD3, Flux"
+    )
     model.add_argument("--start", default=None, metavar="FILE", help="begin with this PPD, or this IP-Adapter")
     model.add_argument("--encoder", default=None, metavar="SPEC", help="of image vectors (default: the model's CLIP)")
     model.add_argument("--size", type=int, help="side of the pictures in pixels (default: the model's)")

@@ -29,15 +29,19 @@ class Noising:
         timesteps: T.
         sigmas: (T,) for "flow": share of the noise at each timestep, rising to 1; None is (t + 1) / T. SD3's and Flux's
             are shifted towards the noise.
+        times: (T,) what the denoiser is told of each timestep instead of its number; None: its number.
     """
 
     prediction: str
     kept: Tensor
     timesteps: int
     sigmas: Tensor | None = None
+    times: Tensor | None = None
 
     def told(self, timesteps: Tensor) -> Tensor:
         """What the denoiser is told of timesteps (B,): their numbers, or T times the share of the noise for "flow"."""
+        if self.times is not None:
+            return self.times.to(timesteps.device)[timesteps]
         if self.prediction != "flow":
             return timesteps
         return self._flow(timesteps) * self.timesteps
@@ -85,6 +89,9 @@ def noising_of(scheduler: Any) -> Noising:
     config = scheduler.config
     count = int(config.get("num_train_timesteps", 1000))
     kept = getattr(scheduler, "alphas_cumprod", None)
+    if kept is None and hasattr(scheduler, "_alpha_cumprod"):  # Stable Cascade's, whose time is continuous
+        ratios = torch.arange(1, count + 1) / count
+        return Noising("epsilon", scheduler._alpha_cumprod(ratios, ratios.device), count, times=ratios)
     if kept is None:
         if "FlowMatch" not in type(scheduler).__name__:
             raise FineTuneError(

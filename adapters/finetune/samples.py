@@ -15,7 +15,7 @@ from ..steering.pipelines import Defaults
 from ..steering.sampling import Look, Progress, sample
 from .pairs import LabelledPair
 
-__all__ = ["Samples", "prompts_of"]
+__all__ = ["Samples", "prompts_of", "write_sheet"]
 
 FOLDER = "samples"
 _TEXT = ("text_encoder", "text_encoder_2")
@@ -24,6 +24,33 @@ _TEXT = ("text_encoder", "text_encoder_2")
 def prompts_of(held_out: Sequence[LabelledPair], others: Sequence[LabelledPair], count: int) -> list[str]:
     """As many different prompts, those that are not trained on first."""
     return list(dict.fromkeys(pair.prompt for pair in (*held_out, *others)))[:count]
+
+
+def write_sheet(
+    folder: Path, count: int, step: int, painted: Callable[[Sequence[int]], Sequence[Any]], again: bool = True
+) -> tuple[Path, ...]:
+    """Write one picture of each prompt as PNG.
+
+    Args:
+        folder: Of the training; pictures go into its folder `samples`.
+        count: Of the prompts.
+        step: After how many steps; 0 is before.
+        painted: Paints those of these numbers.
+        again: Whether pictures that are there already are painted again.
+
+    Raises:
+        FineTuneError: they can't be written.
+    """
+    folder = folder / FOLDER
+    files = tuple(folder / f"{number + 1} after {step} steps.png" for number in range(count))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        missing = [k for k, file in enumerate(files) if again or not file.is_file()]
+        for number, picture in zip(missing, painted(missing), strict=True):
+            picture.save(files[number])
+    except OSError as error:
+        raise FineTuneError(f"Cannot keep samples in {folder}: {error}. Make room, or ask for none.") from error
+    return files
 
 
 class Samples:
@@ -50,7 +77,7 @@ class Samples:
         precision: torch.dtype,
     ) -> None:
         self._pipeline, self._text, self._prompts, self._seed = pipeline, text, list(prompts), seed
-        self._folder, self._precision = folder / FOLDER, precision
+        self._folder, self._precision = folder, precision
         self._look = Look(defaults.steps, defaults.guidance, defaults.size, defaults.size)
 
     def paint(self, step: int, on_sample: Callable[[int, tuple[Path, ...]], None] | None, again: bool = True) -> None:
@@ -64,16 +91,7 @@ class Samples:
         Raises:
             FineTuneError: they can't be written.
         """
-        files = tuple(self._folder / f"{number + 1} after {step} steps.png" for number in range(len(self._prompts)))
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            missing = [k for k, file in enumerate(files) if again or not file.is_file()]
-            for number, picture in zip(missing, self._painted(missing), strict=True):
-                picture.save(files[number])
-        except OSError as error:
-            raise FineTuneError(
-                f"Cannot keep samples in {self._folder}: {error}. Make room, or ask for none."
-            ) from error
+        files = write_sheet(self._folder, len(self._prompts), step, self._painted, again)
         if on_sample is not None:
             on_sample(step, files)
 

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import FineTuneError
 from .losses import BETAS, LOSSES, MAPO_VARIANTS
 from .optimizer import OPTIMIZERS
+from .usual import USUAL_LOSS
 
 __all__ = ["TrainSettings", "lora_rate"]
 
@@ -72,7 +73,7 @@ class TrainSettings:
         drop_doubted: Whether answers are left out that a taste of all others holds to be mistaken (`doubts.py`).
     """
 
-    loss: str = "dpo"
+    loss: str = USUAL_LOSS
     beta: float | None = None
     rank: int | None = None
     learning_rate: float | None = None

@@ -15,6 +15,7 @@ from torch import Tensor
 from .lora import reference
 from .losses import PairErrors
 from .noising import Noising
+from .predicting import predicted
 from .prepared import Batch
 from .weights import Kept
 
@@ -33,7 +34,7 @@ class Denoiser:
     """A model under training, and the noise that it was trained with.
 
     Attributes:
-        unet: diffusers' UNet2DConditionModel, or its SD3Transformer2DModel.
+        unet: As `predicted` takes it.
         noising: What it predicts.
         device: Where it computes. Forward passes run in `precision` there, errors and gradients in float32.
         frozen: The reference's weights; None: the model with its LoRA off.
@@ -75,20 +76,12 @@ class Denoiser:
         return chosen, rejected
 
     def _predicted(self, noisy: Tensor, told: Tensor, batch: Batch) -> Tensor:
-        tokens, more = batch.tokens.repeat(2, 1, 1), dict[str, Any]()
-        pooled = None if batch.pooled is None else batch.pooled.repeat(2, 1)
-        if hasattr(self.unet.config, "pooled_projection_dim"):  # a DiT, as SD3 is
-            if pooled is not None:
-                more["pooled_projections"] = pooled
-            found: Tensor = self.unet(noisy, timestep=told, encoder_hidden_states=tokens, **more).sample
-            return found
-        if pooled is not None and batch.sizes is not None:
-            more["added_cond_kwargs"] = {
-                "text_embeds": pooled.to(self.precision),
-                "time_ids": batch.sizes.repeat(2, 1).float(),  # bfloat16 has no 1365 pixels, only 1368
-            }
-        found = self.unet(noisy, told, encoder_hidden_states=tokens, **more).sample
-        return found
+        tokens, pooled, sizes = batch.tokens.repeat(2, 1, 1), None, None
+        if batch.pooled is not None:
+            pooled = batch.pooled.repeat(2, 1).to(self.precision)
+        if batch.sizes is not None:
+            sizes = batch.sizes.repeat(2, 1).float()  # bfloat16 has no 1365 pixels, only 1368
+        return predicted(self.unet, noisy, told, tokens, pooled, sizes)
 
 
 def draw_noise(batch: Noised, timesteps: int, generator: torch.Generator, one_timestep: bool) -> tuple[Tensor, Tensor]:

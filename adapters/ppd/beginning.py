@@ -14,9 +14,10 @@ from ..errors import EncoderMismatchError, PPDError
 from ..files.ppd_file import load_ppd
 from ..places import typed_path
 from .attention import UserAttention
+from .base import Base
+from .denoisers import layers_in
 from .describing import Described, Describer
 from .ip_adapter import as_start
-from .layers import base_of, layers_of, width_of
 from .learned import LearnedTokens
 from .model import PPD
 from .pairs_encoder import PairsEncoder
@@ -47,8 +48,7 @@ class KnownBy:
 
 
 def begun(
-    model: str | Path,
-    unet: Any,
+    base: Base,
     encoder: ImageTextEncoder,
     start: Path | None,
     seed: int,
@@ -59,7 +59,7 @@ def begun(
     """A PPD to train, that fits the model and what people are known by.
 
     Args:
-        model: As `Generator` takes it. unet: Its denoiser.
+        base: Of the model.
         encoder: Of image vectors.
         start: A PPD's file to train further where its people are known by the same, else only its attention is taken;
             or an IP-Adapter's, whose attention is taken.
@@ -70,7 +70,7 @@ def begun(
         EncoderMismatchError: people of `start` were read from other vectors.
         FileFormatError, PPDError: `start` is no such file or doesn't fit the model; too many names.
     """
-    layers, width = layers_of(unet), width_of(unet)
+    layers, width = layers_in(base.denoiser)
     own = _encoder(known, encoder.dim, width, seed, names, told)
     image_encoder, name = {
         "pairs": (encoder.identity, encoder.name),
@@ -78,8 +78,7 @@ def begun(
         "learned": ("", ""),
     }[known.kind]
     if start is None:
-        base = "playground" if str(model) == "playground" else base_of(layers) or "custom"
-        ppd = PPD(UserAttention(layers, width, seed), own, base)
+        ppd = PPD(UserAttention(layers, width, seed), own, base.name)
     else:
         ppd = load_ppd(typed_path(start))
         kind = getattr(ppd.encoder, "kind", "")

@@ -17,18 +17,17 @@ from ..encoders import ImageTextEncoder, load_encoder
 from ..errors import PPDError
 from ..files.ppd_file import save_ppd
 from ..finetune.checkpoint import only_training, read_checkpoint
-from ..finetune.noising import noising_of
 from ..finetune.several import several
 from ..finetune.told import TrainingStep
 from ..places import typed_path
-from ..steering import TextConditioner
-from ..steering.pipelines import Loaded, load_pipeline, prompt_towers
+from .base import Base, load_base
 from .beginning import KnownBy, begun
 from .data import PreparedPPD, split_people
-from .describing import Described, Describer, describe_people, described
+from .describing import Described, describe_people, described
 from .known import DescribedPeople, NamedPeople, split_pairs
 from .memory import require_room
-from .preparing import Counted, Readers, known_as, prepare_people
+from .model import PPD
+from .preparing import Counted, known_as, prepare_people
 from .sampling import PeopleSamples
 from .settings import PPDSettings
 from .sources import AnswerSource
@@ -93,7 +92,8 @@ def train_ppd_file(
     """Prepare answers, train a PPD on most of the people, judge it by the others, and save it.
 
     Args:
-        model: As `Generator` takes it: "playground", a diffusers folder, a single file of SD1.5 or SDXL.
+        model: "playground", a single file of SD1.5 or SDXL, or a diffusers folder of those, of Stable Cascade, SD3 or
+            Flux; see `load_base`.
         source: The answers.
         settings: What is None is chosen.
         folder: Of the checkpoint, of what is prepared, and of pictures and curves. A stopped training goes on there.
@@ -107,83 +107,83 @@ def train_ppd_file(
 
     Raises:
         CancelledError, EncoderError, FileFormatError, FineTuneError, PPDError, SteeringError, StoreError: see
-            `prepare_people`, `describe_people`, `begun`, `train_ppd`, `require_room`, `load_pipeline`, `save_ppd`.
+            `prepare_people`, `describe_people`, `begun`, `train_ppd`, `require_room`, `load_base`, `save_ppd`.
     """
-    watchers, among, known = watchers or Watchers(), several(), known or KnownBy()
-    device = torch.device(device) if among.device is None else among.device
+    device = several().device or torch.device(device)
     require_room(model, settings, device)
-    loaded = load_pipeline(model, getattr(torch, settings.precision))
-    encoder = encoder or load_encoder(loaded.clip or ENCODER, device)
-    data, counted, told = None, None, None
-    # The first process prepares; the others open what it left.
-    for turn in (True, False):
-        if among.first is turn:
-            with only_training(folder) if among.first else contextlib.nullcontext():
-                data, counted = _prepared(model, source, settings, folder, loaded, encoder, device, watchers)
-                if known.kind == "vlm":
-                    told = _described(source, data, folder, known.describer, watchers)
-        among.told(None)
-    assert data is not None and counted is not None
-    training, judged, held = _parts(data, settings, folder, known, told)
+    base = load_base(model, getattr(torch, settings.precision))
+    encoder = encoder or load_encoder(base.clip or ENCODER, device)
+    asked = _Asked(model, base, source, settings, folder, encoder, device, watchers or Watchers(), known or KnownBy())
+    data, counted, told = _prepared_by_the_first(asked)
+    training, judged, held = _parts(data, settings, folder, asked.known, told)
     if prepare_only:
         return PPDFromAnswers(None, None, counted, held)
-    ppd = begun(model, loaded.pipeline.unet, encoder, start, settings.seed, known, data.names, told)
-    unet = loaded.pipeline.unet.to(device)
-    samples = None
-    if settings.sample_every and judged is not None and among.first:
-        samples = PeopleSamples(loaded, ppd, judged, settings, folder, prompts_in(folder / "pairs"), watchers.on_sample)
-    listening = [watch for watch in (watchers.on_step, samples) if watch is not None and among.first]
-    trained = train_ppd(
-        ppd,
-        unet,
-        noising_of(loaded.pipeline.scheduler),
-        training,
-        judged,
-        settings,
-        folder,
-        lambda step: _tell(listening, step),
-        watchers.cancelled,
-        _about(model, source, encoder, start, known, told),
-        among,
-    )
-    if among.first:
+    ppd = begun(base, encoder, start, settings.seed, asked.known, data.names, told)
+    trained = _trained(asked, ppd, training, judged, _about(asked, start, told))
+    if several().first:
         ppd.created = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         file = save_ppd(ppd, file)
     return PPDFromAnswers(file, trained, counted, held)
 
 
-def _tell(told: list[Callable[[TrainingStep], None]], step: TrainingStep) -> None:
-    for watch in told:
-        watch(step)
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What `train_ppd_file` was asked for, settled."""
+
+    model: str | Path
+    base: Base
+    source: AnswerSource
+    settings: PPDSettings
+    folder: Path
+    encoder: ImageTextEncoder
+    device: torch.device
+    watchers: Watchers
+    known: KnownBy
 
 
-def _prepared(
-    model: str | Path,
-    source: AnswerSource,
-    settings: PPDSettings,
-    folder: Path,
-    loaded: Loaded,
-    encoder: ImageTextEncoder,
-    device: torch.device,
-    watchers: Watchers,
-) -> tuple[PreparedPPD, Counted]:
-    pipeline = loaded.pipeline
-    zeros = bool(pipeline.config.get("force_zeros_for_empty_prompt", False))
-    text = TextConditioner(prompt_towers(pipeline), zero_negative=zeros, device=device)
-    # The autoencoder in full precision: SDXL's overflows in half.
-    pipeline.vae.float().to(device)
-    readers = Readers(pipeline.vae, text, encoder, settings.size or loaded.defaults.size)
-    _require_same(folder, known_as(source, readers, str(model)))
-    found = prepare_people(source, readers, folder / "pairs", str(model), watchers.on_prepared, watchers.cancelled)
-    pipeline.vae.to("cpu")
+def _trained(asked: _Asked, ppd: PPD, training: Pairs, judged: Pairs | None, about: str) -> TrainedPPD:
+    settings, folder, watchers, among = asked.settings, asked.folder, asked.watchers, several()
+    unet, samples = asked.base.denoiser.to(asked.device), None
+    if settings.sample_every and judged is not None and among.first:
+        prompts = prompts_in(folder / "pairs")
+        samples = PeopleSamples(asked.base, ppd, judged, settings, folder, prompts, watchers.on_sample)
+    listening = [watch for watch in (watchers.on_step, samples) if watch is not None and among.first]
+
+    def tell(step: TrainingStep) -> None:
+        for watch in listening:
+            watch(step)
+
+    stopped = watchers.cancelled
+    return train_ppd(ppd, unet, asked.base.noising, training, judged, settings, folder, tell, stopped, about, among)
+
+
+def _prepared_by_the_first(asked: _Asked) -> tuple[PreparedPPD, Counted, Described | None]:
+    """The first process prepares; the others open what it left."""
+    among, found, told = several(), None, None
+    for turn in (True, False):
+        if among.first is turn:
+            with only_training(asked.folder) if among.first else contextlib.nullcontext():
+                found = _prepared(asked)
+                if asked.known.kind == "vlm":
+                    told = _described(asked, found[0])
+        among.told(None)
+    assert found is not None
+    return *found, told
+
+
+def _prepared(asked: _Asked) -> tuple[PreparedPPD, Counted]:
+    source, model, folder, watchers = asked.source, str(asked.model), asked.folder, asked.watchers
+    readers = asked.base.readers(asked.encoder, asked.settings.size or asked.base.size, asked.device)
+    _require_same(folder, known_as(source, readers, model))
+    found = prepare_people(source, readers, folder / "pairs", model, watchers.on_prepared, watchers.cancelled)
+    asked.base.has_read()
     return found
 
 
-def _described(
-    source: AnswerSource, data: PreparedPPD, folder: Path, describer: Describer, watchers: Watchers
-) -> Described:
-    prompts, place = prompts_in(folder / "pairs"), folder / "profiles"
-    return describe_people(source, data, prompts, describer, place, watchers.on_described, watchers.cancelled)
+def _described(asked: _Asked, data: PreparedPPD) -> Described:
+    prompts, place, watchers = prompts_in(asked.folder / "pairs"), asked.folder / "profiles", asked.watchers
+    describer = asked.known.describer
+    return describe_people(asked.source, data, prompts, describer, place, watchers.on_described, watchers.cancelled)
 
 
 def _parts(
@@ -215,17 +215,10 @@ def _require_same(folder: Path, known: dict[str, Any]) -> None:
         )
 
 
-def _about(
-    model: str | Path,
-    source: AnswerSource,
-    encoder: ImageTextEncoder,
-    start: Path | None,
-    known: KnownBy,
-    told: Described | None,
-) -> str:
+def _about(asked: _Asked, start: Path | None, told: Described | None) -> str:
     """What a stopped training is known again by."""
     started = "" if start is None else [typed_path(start).name, typed_path(start).stat().st_size]
-    facts: list[Any] = [str(model), source.identity, encoder.identity, started]
-    if known.kind != "pairs":
-        facts += [known.kind, told and [told.identity, told.length, known.describer.most]]
+    facts: list[Any] = [str(asked.model), asked.source.identity, asked.encoder.identity, started]
+    if asked.known.kind != "pairs":
+        facts += [asked.known.kind, told and [told.identity, told.length, asked.known.describer.most]]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

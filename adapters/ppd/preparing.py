@@ -19,34 +19,18 @@ import torch
 from PIL import Image
 
 from ..comparisons.images import read_image
-from ..encoders import ImageTextEncoder
 from ..errors import CancelledError, ImageError, PPDError
 from ..exchange.foreign import Foreign, Picture
 from ..exchange.importing import opened
-from ..finetune.prepared import TOKENS, covering, latents_of
-from ..steering import TextConditioner
+from ..finetune.prepared import covering
+from .base import Readers
 from .data import FEWEST_PAIRS, PreparedPPD, rows_of
 from .sources import AnswerSource
 from .tables import Tables
 
-__all__ = ["Counted", "Readers", "known_as", "mark_of", "prepare_people"]
+__all__ = ["Counted", "known_as", "mark_of", "prepare_people"]
 
 TOGETHER = 8  # answers whose pictures are encoded at a time
-
-
-@dataclass(frozen=True, eq=False)
-class Readers:
-    """What turns pictures and prompts into numbers.
-
-    Attributes:
-        vae: diffusers' AutoencoderKL. text: The model's text side. encoder: Of the image vectors.
-        size: Side of the pictures in pixels, a multiple of 8.
-    """
-
-    vae: Any
-    text: TextConditioner
-    encoder: ImageTextEncoder
-    size: int
 
 
 @dataclass(frozen=True)
@@ -196,7 +180,7 @@ class _Preparing:
         if not pictures:
             return
         shape = (self.readers.size, self.readers.size)
-        latents = torch.stack([latents_of(self.readers.vae, covering(one, shape)) for one in pictures.values()])
+        latents = torch.stack([self.readers.latents(covering(one, shape)) for one in pictures.values()])
         first = self.tables.add("latents", latents)
         self.tables.add("vectors", self.readers.encoder.encode_images(list(pictures.values())))
         self.tables.add("sizes", torch.tensor([(one.height, one.width) for one in pictures.values()]))
@@ -208,8 +192,8 @@ class _Preparing:
         if prompt in self.prompts and not last:
             return self.prompts[prompt]
         with torch.no_grad():
-            found = self.readers.text.plain(prompt)
-        self.tables.add("conditioning", found.tokens[:, :TOKENS])
+            found = self.readers.text(prompt)
+        self.tables.add("conditioning", found.tokens)
         if found.pooled is not None:
             self.tables.add("pooled", found.pooled)
         if not last:

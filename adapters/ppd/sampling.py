@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..errors import PPDError
-from ..finetune.samples import Samples
 from ..finetune.told import TrainingStep
 from ..places import safe_name
-from ..steering import TextConditioner
-from ..steering.pipelines import Loaded, prompt_towers
+from ..steering.conditioning import Conditioning
+from .base import Base, Painter, Painting
 from .data import KnowsPeople, PreparedPPD
-from .diffusers import use_user
+from .denoisers import use_in
 from .known import DescribedPeople, NamedPeople
 from .model import PPD
 from .settings import PPDSettings
@@ -31,7 +29,7 @@ class PeopleSamples:
     """Paints every `sample_every` steps; called after each step.
 
     Args:
-        loaded: The model under training. ppd: As it is at each moment.
+        base: Of the model under training. ppd: As it is at each moment.
         held_out: People who are not trained on; the first few are painted for.
         settings: sample_every, judged_support, seed, size, precision.
         folder: Of the training; pictures go into its folder `people`, a folder each.
@@ -41,7 +39,7 @@ class PeopleSamples:
 
     def __init__(
         self,
-        loaded: Loaded,
+        base: Base,
         ppd: PPD,
         held_out: PreparedPPD | DescribedPeople | NamedPeople,
         settings: PPDSettings,
@@ -49,27 +47,25 @@ class PeopleSamples:
         prompts: Sequence[str],
         on_sample: Callable[[int, tuple[Path, ...]], None] | None,
     ) -> None:
-        self._unet, self._ppd, self._every, self._on_sample = (
-            loaded.pipeline.unet,
-            ppd,
-            settings.sample_every,
-            on_sample,
-        )
-        look = replace(loaded.defaults, size=settings.size or loaded.defaults.size)
-        zeros = bool(loaded.pipeline.config.get("force_zeros_for_empty_prompt", False))
-        text = TextConditioner(prompt_towers(loaded.pipeline), zero_negative=zeros)
-        precision: torch.dtype = getattr(torch, settings.precision)
-        self._people: list[tuple[str, Samples, Tensor, Tensor]] = []
+        self._denoiser, self._ppd = base.denoiser, ppd
+        self._every, self._on_sample = settings.sample_every, on_sample
+        self._people: list[tuple[str, Painter, Tensor, Tensor]] = []
         for person, name in enumerate(held_out.names):
             rows = list(held_out.pairs_of(person))
             chosen, rejected = _known(held_out, rows, settings.judged_support)
             if len(self._people) == PEOPLE or not _says_something(ppd, chosen, rejected):
                 continue
-            asked = [prompts[held_out.pair(row).prompt] for row in reversed(rows)]
-            own = list(dict.fromkeys(asked))[:PROMPTS]
-            place = folder / "people" / safe_name(name)
-            painter = Samples(loaded.pipeline, text, look, own, settings.seed, place, precision)
-            self._people.append((name, painter, chosen, rejected))
+            own = list(dict.fromkeys(held_out.pair(row).prompt for row in reversed(rows)))[:PROMPTS]
+            painting = Painting(
+                [prompts[number] for number in own],
+                [_said(held_out, number) for number in own],
+                _said(held_out, -1),
+                settings.size or base.size,
+                settings.seed,
+                folder / "people" / safe_name(name),
+                getattr(torch, settings.precision),
+            )
+            self._people.append((name, base.painter(painting), chosen, rejected))
 
     def __call__(self, step: TrainingStep) -> None:
         if step.step % self._every == 0 or step.step == step.steps:
@@ -80,10 +76,15 @@ class PeopleSamples:
         files: list[Path] = []
         for name, painter, chosen, rejected in self._people:
             user = self._ppd.user(chosen, rejected, name)
-            with use_user(self._unet, self._ppd, user):
+            with use_in(self._denoiser, self._ppd, user):
                 painter.paint(step, lambda _, painted: files.extend(painted))
         if self._on_sample is not None:
             self._on_sample(step, tuple(files))
+
+
+def _said(data: PreparedPPD | DescribedPeople | NamedPeople, prompt: int) -> Conditioning:
+    tokens, pooled = data.tokens(prompt)
+    return Conditioning(tokens[None], None if pooled is None else pooled[None])
 
 
 def _known(

@@ -12,8 +12,6 @@ Shapes: B pairs of a batch, N pairs in all.
 
 from __future__ import annotations
 
-import math
-import random
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -26,20 +24,20 @@ from torch import Tensor, nn
 from ..errors import CancelledError, PPDError
 from ..finetune.checkpoint import only_training, read_checkpoint, write_checkpoint
 from ..finetune.judging import Judge, Judgement
-from ..finetune.losses import LOSSES, REFERENCE_FREE, PairLoss
 from ..finetune.noising import Noising
 from ..finetune.several import Several
-from ..finetune.step import Denoiser, draw_timesteps, seeded
+from ..finetune.step import Denoiser
 from ..finetune.told import TrainingStep
-from .batches import PersonalBatch, PersonalDenoiser, Queries, batch_of, spread_queries
-from .data import PPDData, PPDPair, support_of
+from .batches import PersonalDenoiser, Queries, spread_queries
+from .data import PPDData
+from .denoisers import branch_in
 from .model import PPD
 from .settings import PPDSettings
+from .stepping import Stepper
 from .trained import TrainedPPD
 
 __all__ = ["train_ppd"]
 
-_LOWEST = 0.01  # of the learning rate, at the end of a cosine
 _SAVING = 20.0  # a checkpoint of gigabytes is written no more often than this many times as long as it takes
 
 
@@ -61,7 +59,7 @@ def train_ppd(
     Args:
         ppd: Attention and encoder to train, in place: in the end it is what was best for the held-out people, or what
             it was after the last step without any.
-        unet: diffusers' UNet2DConditionModel, where it is to compute; it is frozen.
+        unet: The denoiser, as `layers_in` takes it, where it is to compute; it is frozen.
         noising: What it predicts.
         data: N pairs. held_out: Pairs of other people to judge by, or None.
         settings: What is None in them is settled.
@@ -79,7 +77,6 @@ def train_ppd(
         OutOfMemoryError: a step takes more memory than there is.
     """
     from ..steering.placement import named_when_out_of_memory
-    from .diffusers import user_branch
 
     if ppd.encoder is None:
         raise PPDError("Cannot train a PPD without a user encoder; expected one, for example of the kind 'pairs'.")
@@ -89,9 +86,12 @@ def train_ppd(
     ppd.to(device, torch.float32)
     if settings.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-    unet.train(settings.gradient_checkpointing)  # diffusers checkpoints in this mode only; there is no dropout in it
+    unet.train(settings.gradient_checkpointing)  # some of diffusers' checkpoint in this mode only
+    for module in unet.modules():
+        if isinstance(module, nn.Dropout):  # as Stable Cascade has it: the reference would drop others than the model
+            module.eval()
     holding = only_training(folder if several.first else folder / f"process-{several.index}")
-    with holding, user_branch(unet, ppd) as branch:
+    with holding, branch_in(unet, ppd) as branch:
         denoiser = Denoiser(unet, noising, device, getattr(torch, settings.precision))
         personal = PersonalDenoiser(denoiser, ppd.encoder, branch)
         training = _Training(ppd, personal, data, held_out, settings.settled(len(data)), folder, about, several)
@@ -119,14 +119,12 @@ class _Training:
         about: str,
         several: Several,
     ) -> None:
-        assert settings.steps and settings.check_every and settings.beta is not None
+        assert settings.steps and settings.check_every
         self.ppd, self.denoiser, self.data, self.settings = ppd, denoiser, data, settings
         self.folder, self.about, self.several = folder, about, several
-        self.steps, self.check_every, self.beta = settings.steps, settings.check_every, settings.beta
+        self.steps, self.check_every = settings.steps, settings.check_every
         self.weights = {name: weight for name, weight in ppd.named_parameters() if weight.requires_grad}
-        self.optimizer = torch.optim.AdamW(
-            list(self.weights.values()), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        self.stepper = Stepper(denoiser, data, settings, several, list(self.weights.values()))
         self.queries = _queries(held_out, settings) if several.first else None
         self.judged = bool(several.told(self.queries is not None))
         self.judge = None if self.queries is None else Judge(denoiser, self.queries, settings.seed)
@@ -142,7 +140,7 @@ class _Training:
             if self.several.any(cancelled is not None and cancelled()):
                 self._save()
                 raise CancelledError("Training stopped. Start it again with the same name and settings to go on.")
-            found = self._step(self.done)
+            found = self.stepper.step(self.done)
             self.done += 1
             look = self._look() if self.done % self.check_every == 0 or self.done == self.steps else None
             if on_step is not None:
@@ -164,72 +162,6 @@ class _Training:
         people = None if self.queries is None else self.queries.people
         hits, people = self.several.told((self.hits, people))
         return TrainedPPD(self.ppd, self.settings, self.done, best, tuple(self.looks), hits, people)
-
-    # -- a step
-
-    def _step(self, step: int) -> tuple[float, float, float]:
-        """Mean loss, margin and accuracy of the step's pairs, everybody's."""
-        rng, generator = seeded(self.settings.seed, step)
-        settings = self.settings
-        each = settings.batch * settings.accumulate
-        count = each * self.several.count
-        rows = [rng.randrange(len(self.data)) for _ in range(count)]
-        timesteps = draw_timesteps(count, self.denoiser.noising.timesteps, generator)
-        for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * self._rate(step)
-        self.optimizer.zero_grad(set_to_none=True)
-        mine = range(count)[self.several.part(each)]
-        found = [
-            self._passed(step, rows, mine[start : start + settings.batch], timesteps)
-            for start in range(0, each, settings.batch)
-        ]
-        told = torch.tensor([[float(one.loss.mean()), float(one.margin.mean()), one.accuracy] for one in found])
-        told = self.several.add(told.mean(dim=0).to(self.denoiser.device)) / self.several.count
-        loss, margin, accuracy = told.tolist()
-        self.several.mean_gradients(self.weights.values())
-        length = float(nn.utils.clip_grad_norm_(self.weights.values(), settings.clip))
-        for what, number in (("loss", loss), ("gradient", length)):
-            if not math.isfinite(number):
-                raise PPDError(
-                    f"Cannot go on training: the {what} is {number} at step {step + 1}. The last checkpoint is safe. "
-                    "Train under another name with a lower learning rate."
-                )
-        self.optimizer.step()
-        return loss, margin, accuracy
-
-    def _passed(self, step: int, rows: list[int], places: range, timesteps: Tensor) -> PairLoss:
-        """Forward and backward of a batch: the pairs at these places of the step's."""
-        batch, noise = self._drawn(step, [rows[place] for place in places], places)
-        asked = timesteps[places.start : places.stop].to(self.denoiser.device)
-        errors = self.denoiser.errors(batch, noise, asked, self.settings.loss not in REFERENCE_FREE)
-        more = {"flip_rate": self.settings.flip_rate} if self.settings.loss in ("cdpo", "rdpo") else {}
-        loss = LOSSES[self.settings.loss](errors, beta=self.beta, **more)
-        (loss.loss.mean() / self.settings.accumulate).backward()  # type: ignore[no-untyped-call]
-        self.denoiser.forget()
-        return PairLoss(loss.loss.detach(), loss.margin)
-
-    def _drawn(self, step: int, rows: list[int], places: range) -> tuple[PersonalBatch, Tensor]:
-        """A batch with its noise. Each place has its own chance, so how places are shared out changes nothing."""
-        support, uncaptioned, noises = [], [], []
-        for row, place in zip(rows, places, strict=True):
-            rng = random.Random(f"{self.settings.seed}/{step}/{place}")
-            pair = PPDPair(*self.data.pair(row))
-            count = rng.randint(self.settings.fewest, self.settings.most)
-            known = support_of(self.data, pair.person, row, count, rng)
-            support.append([] if rng.random() < self.settings.user_dropout else known)
-            uncaptioned.append(rng.random() < self.settings.caption_dropout)
-            generator = torch.Generator().manual_seed(rng.getrandbits(63))
-            noises.append(torch.randn(pair.chosen.shape, generator=generator))
-        device = self.denoiser.device
-        return batch_of(self.data, rows, support, device, uncaptioned), torch.stack(noises).to(device)
-
-    def _rate(self, step: int) -> float:
-        """Share of the learning rate at a step."""
-        warm = max(1.0, self.settings.warm_up * self.steps)
-        if step + 1 < warm or self.settings.schedule == "constant":
-            return min(1.0, (step + 1) / warm)
-        done = (step + 1 - warm) / max(1.0, self.steps - warm)
-        return _LOWEST + (1.0 - _LOWEST) * 0.5 * (1.0 + math.cos(math.pi * done))
 
     # -- judging, and where it stands
 
@@ -281,7 +213,7 @@ class _Training:
                 "ended": self.done == self.steps,
                 "settings": self._identity(),
                 "parameters": self._state(),
-                "optimizer": self.optimizer.state_dict(),
+                "optimizer": self.stepper.optimizer.state_dict(),
                 "looks": [asdict(look) for look in self.looks],
                 "best": best,
             },
@@ -300,7 +232,7 @@ class _Training:
                 "or other pairs, and stopped. Choose another name, or delete it."
             )
         self._load(saved["parameters"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        self.stepper.optimizer.load_state_dict(saved["optimizer"])
         self.looks = [Judgement(**look) for look in saved["looks"]]
         if saved["best"] is not None:
             self.best, self.hits = (Judgement(**saved["best"]["look"]), saved["best"]["state"]), saved["best"]["hits"]

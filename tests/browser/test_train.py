@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from palate.adapters.finetune.usual import USUAL_LOSS
 
 pytestmark = pytest.mark.browser
 
@@ -46,7 +47,7 @@ def test_a_training_outlives_its_page_and_goes_on_where_it_was_stopped(train, tm
     expect(page.locator('[data-part="train-samples"] img')).to_have_count(4)
     with page.expect_download() as download:
         page.get_by_role("link", name="Download the LoRA").click()
-    assert download.value.suggested_filename == "me-fake-dpo.safetensors"
+    assert download.value.suggested_filename == f"me-fake-{USUAL_LOSS}.safetensors"
     page.reload()
     expect(verdict(page)).to_contain_text("Better than none", timeout=driving.WAIT)
     expect(page.locator('[data-part="train-loss"] title')).to_contain_text("after 1000 of 1000 steps")

@@ -17,6 +17,7 @@ from palate.adapters.comparisons import PreferenceStore  # noqa: E402
 from palate.adapters.errors import FineTuneError  # noqa: E402
 from palate.adapters.finetune.losses import LOSSES  # noqa: E402
 from palate.adapters.finetune.settings import TrainSettings  # noqa: E402
+from palate.adapters.finetune.usual import USUAL_LOSS  # noqa: E402
 from palate.ui.panel import train_view  # noqa: E402
 from palate.ui.panel.rooms import Rooms  # noqa: E402
 from palate.ui.panel.studio import Studio  # noqa: E402
@@ -131,7 +132,7 @@ def test_everybody_sees_their_own_and_whatever_is_at_work(client, studio, traine
     while client.get("train").json()["training"]["person"] == "otto":
         assert time.monotonic() < end
         time.sleep(0.01)
-    assert client.get("train").json()["training"]["result"]["file"].endswith("me-fake-dpo.safetensors")
+    assert client.get("train").json()["training"]["result"]["file"].endswith(f"me-fake-{USUAL_LOSS}.safetensors")
 
 
 def test_a_page_that_has_the_curve_gets_what_is_new(client):

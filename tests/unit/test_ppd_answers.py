@@ -17,6 +17,7 @@ from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import CancelledError, EncoderMismatchError, FileFormatError, PPDError
 from palate.adapters.files.ppd_file import load_ppd, save_ppd
 from palate.adapters.ppd import beginning, memory
+from palate.adapters.ppd.base import Readers, load_base
 from palate.adapters.ppd.beginning import KnownBy
 from palate.adapters.ppd.board import Board, open_board
 from palate.adapters.ppd.data import PreparedPPD, support_of
@@ -24,12 +25,10 @@ from palate.adapters.ppd.from_answers import Watchers, train_ppd_file
 from palate.adapters.ppd.ip_adapter import read
 from palate.adapters.ppd.layers import layers_of
 from palate.adapters.ppd.model import PPD
-from palate.adapters.ppd.preparing import Readers, prepare_people
+from palate.adapters.ppd.preparing import prepare_people
 from palate.adapters.ppd.settings import PPDSettings
 from palate.adapters.ppd.sources import DataSet, StoreAnswers
 from palate.adapters.ppd.tables import Tables, facts_in, prompts_in
-from palate.adapters.steering import TextConditioner
-from palate.adapters.steering.pipelines import load_pipeline, prompt_towers
 from PIL import Image
 
 
@@ -57,8 +56,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def readers(model: Path) -> Readers:
-    pipeline = load_pipeline(model, torch.float32).pipeline
-    return Readers(pipeline.vae, TextConditioner(prompt_towers(pipeline)), tiny.encoder(), 16)
+    return load_base(model, torch.float32).readers(tiny.encoder(), 16, torch.device("cpu"))
 
 
 def picture(number: int) -> Image.Image:
@@ -125,9 +123,9 @@ def test_a_pick_a_pic_data_set_becomes_pairs_on_the_disk(tmp_path: Path, readers
     assert pair.chosen.shape == (4, 8, 8) and pair.size is None
     assert (tmp_path / "kept" / "latents.bin").stat().st_size == 2 * 4 * 8 * 8 * len(data.latents)
     assert prompts_in(tmp_path / "kept") == ["a 1 star", "a 0 star"]
-    wanted = readers.text.plain("a 0 star").tokens[0]
+    wanted = readers.text("a 0 star").tokens[0]
     assert torch.allclose(data.tokens(1)[0], wanted, atol=2e-3)
-    assert torch.allclose(data.tokens(-1)[0], readers.text.plain("").tokens[0], atol=2e-3)
+    assert torch.allclose(data.tokens(-1)[0], readers.text("").tokens[0], atol=2e-3)
 
 
 def test_a_killed_preparation_goes_on_from_its_last_whole_shard(tmp_path: Path, readers: Readers) -> None:
@@ -328,11 +326,11 @@ def test_sdxl_has_its_pooled_text_and_its_sizes(store: PreferenceStore, tmp_path
 def test_it_begins_as_an_ip_adapter_or_as_a_ppd_of_the_same_encoder(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unet = load_pipeline(model, torch.float32).pipeline.unet
-    layers = layers_of(unet)
+    base = load_base(model, torch.float32)
+    layers = layers_of(base.denoiser)
 
     def begun_with(file: Path, known: KnownBy = KnownBy(), names: tuple[str, ...] = ()) -> PPD:  # noqa: B008
-        return beginning.begun(model, unet, tiny.encoder(), file, 0, known, names, None)
+        return beginning.begun(base, tiny.encoder(), file, 0, known, names, None)
 
     state = {"image_proj.proj.weight": tiny.drawn(4 * 32, 20), "image_proj.proj.bias": tiny.drawn(4 * 32)}
     state |= {"image_proj.norm.weight": tiny.drawn(32), "image_proj.norm.bias": tiny.drawn(32)}

@@ -14,7 +14,7 @@ import pytest
 import torch
 from palate.adapters.finetune.noising import Noising
 from palate.adapters.finetune.several import several
-from palate.adapters.ppd import diffusers
+from palate.adapters.ppd import diffusers, training
 from palate.adapters.ppd.attention import UserAttention
 from palate.adapters.ppd.data import PreparedPPD
 from palate.adapters.ppd.layers import LayerShape
@@ -78,7 +78,7 @@ def train(way: str, batch: int, folder: Path, told: list | None = None, last: di
             last.update({name: weight.detach().clone() for name, weight in ppd.named_parameters()})
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(diffusers, "user_branch", branch_of)
+        patched.setattr(training, "branch_in", branch_of)
         return train_ppd(
             ppd, Small(), noising, people(5, 0), people(3, 1), settings, folder, on_step, several=several()
         )

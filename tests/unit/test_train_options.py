@@ -105,6 +105,8 @@ def test_doubted_answers_are_left_out_and_said(command: list[str], tmp_path: Pat
     _, about = load_lora_file(tmp_path / "mine.safetensors")
     assert about["palate.dropped"] == "1 of 34" and about["palate.drop_doubted"] == "True"
     assert json.loads(about["palate.dropped_pairs"])[0][:2] == ids and about["palate.pairs"] == "40"
+    assert main(["show", str(tmp_path / "mine.safetensors")]) == 0
+    assert "Left out as doubted  1 of 34" in capsys.readouterr().out
     folder = ["--data", str(data), "--prompt", "a red star"]
     assert main([*drop, *folder]) == 2
     assert "vectors for the pictures of 0 of 34 answers" in capsys.readouterr().err

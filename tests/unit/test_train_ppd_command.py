@@ -47,13 +47,13 @@ def test_a_store_becomes_a_ppd_and_it_says_how_good_it_is(command: list[str], tm
 
 
 def test_lines_for_another_program_and_stopping(command: list[str], tmp_path: Path, capsys, monkeypatch) -> None:
-    step, folder = loop._Training._step, tmp_path / "home" / "training" / "ppd-people"
+    step, folder = loop.Stepper.step, tmp_path / "home" / "training" / "ppd-people"
 
     def stopping(self, number: int):
         (folder / STOP).write_text("")
         return step(self, number)
 
-    monkeypatch.setattr(loop._Training, "_step", stopping)
+    monkeypatch.setattr(loop.Stepper, "step", stopping)
     assert main([*command, "--json"]) == STOPPED
     monkeypatch.undo()
     monkeypatch.setenv("PALATE_HOME", str(tmp_path / "home"))

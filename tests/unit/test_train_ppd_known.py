@@ -130,7 +130,7 @@ def test_rewards_by_name_have_tokens_of_their_own(command: list[str], tmp_path: 
 def test_a_stopped_one_goes_on_to_the_bit(command: list[str], tmp_path: Path, kind: str, monkeypatch) -> None:
     known = ["--user-encoder", kind, "--save-every", "0"]
     assert main([*command, *known, "--name", "whole"]) == 0
-    step = loop._Training._step
+    step = loop.Stepper.step
 
     def stopping(self, number: int):
         if number == 1:
@@ -138,7 +138,7 @@ def test_a_stopped_one_goes_on_to_the_bit(command: list[str], tmp_path: Path, ki
         return step(self, number)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop._Training, "_step", stopping)
+        patched.setattr(loop.Stepper, "step", stopping)
         assert main([*command, *known, "--name", "parts"]) == 130
     assert main([*command, *known, "--name", "parts"]) == 0
     whole, parts = (describe_ppd(tmp_path / "home" / "ppd" / f"{name}.safetensors") for name in ("whole", "parts"))

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Body, HTTPException
 from fastapi.responses import FileResponse
 
 from ...adapters.errors import FineTuneError
+from ...adapters.finetune.usual import USUAL_LOSS
 from .answers import PlainRoute, person_of
 from .rooms import Rooms
 
@@ -27,12 +28,12 @@ def train_routes(rooms: Rooms) -> APIRouter:
         return {"training": trainings.state(person_of({"person": person}, studio.person), since)}
 
     @api.get("/plan")
-    def plan(person: str = "", loss: str = "dpo", drop_doubted: bool = False) -> dict[str, Any]:
+    def plan(person: str = "", loss: str = USUAL_LOSS, drop_doubted: bool = False) -> dict[str, Any]:
         return trainings.plan(person_of({"person": person}, studio.person), loss, drop_doubted)
 
     @api.post("")
     def start(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        person, loss = person_of(body, studio.person), str(body.get("loss") or "dpo")
+        person, loss = person_of(body, studio.person), str(body.get("loss") or USUAL_LOSS)
         return {"training": trainings.start(person, loss, _settings(body), bool(body.get("anew")))}
 
     @api.post("/stop")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
+from ...adapters.finetune.usual import USUAL_LOSS
+
 __all__ = ["LOSSES", "train_page"]
 
 # By name: what it is called, and what it does in a line.
@@ -28,13 +30,9 @@ def train_page() -> str:
 
 
 def _plan() -> str:
-    from ...adapters.finetune.settings import TrainSettings
-
-    usual = TrainSettings().loss
-    ways = LOSSES | MORE
-    first = {usual: ways[usual], **LOSSES}
-    simple = "".join(_choice(name, *words, usual=name == usual) for name, words in first.items())
-    more = "".join(_choice(name, *words) for name, words in MORE.items() if name != usual)
+    first = {USUAL_LOSS: (LOSSES | MORE)[USUAL_LOSS], **LOSSES}
+    simple = "".join(_choice(name, *words, usual=name == USUAL_LOSS) for name, words in first.items())
+    more = "".join(_choice(name, *words) for name, words in MORE.items() if name != USUAL_LOSS)
     return f"""
 <form class="pl-wish" data-part="train-form" autocomplete="off" novalidate>
   <div class="pl-train-plan"><h2>Train a LoRA</h2>
