@@ -2,7 +2,7 @@
 (() => {
   const kit = window.palateKit;
   const { make, part } = kit;
-  const SAVES = ["save-taste", "save-picture", "save-user"];
+  const SAVES = ["save-taste", "save-picture", "save-user", "save-page", "train"]; // without a taste, none of them
 
   kit.when("#palate-share-page", (page) => {
     const on = (name) => part(page, name);
@@ -17,17 +17,18 @@
     const own = async () => {
       const who = kit.person();
       for (const name of SAVES) act(name).disabled = true;
-      try {
-        const taste = await kit.ask(`own?person=${encodeURIComponent(who)}`);
-        if (who !== kit.person()) return;
-        on("own").textContent = `${answers(taste.answers)} as ${taste.person}, in ${taste.numbers} numbers for ${taste.encoder}.`;
-        for (const name of SAVES) act(name).disabled = false;
-      } catch (error) {
-        if (who !== kit.person()) return; // it is about whoever chose before
-        on("own").textContent = error.message;
-      }
       if (!on("embedding-name").value) on("embedding-name").placeholder = `${who.toLowerCase().replace(/[^a-z0-9]+/g, "-")}-taste`;
       word();
+      let taste = null, said = "Nothing learned yet. Choose between some pictures, and your taste can be saved here.";
+      try {
+        taste = await kit.ask(`own?person=${encodeURIComponent(who)}`);
+        if (taste.answers) said = `${answers(taste.answers)} as ${taste.person}, in ${taste.numbers} numbers for ${taste.encoder}.`;
+      } catch (error) {
+        said = error.message;
+      }
+      if (who !== kit.person()) return; // it is about whoever chose before
+      on("own").textContent = said;
+      for (const name of SAVES) act(name).disabled = !taste?.answers || (name === "train" && job !== null);
     };
 
     const save = (picture) => kit.trying(async () => {

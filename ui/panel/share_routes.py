@@ -35,6 +35,8 @@ def share_routes(rooms: Rooms) -> APIRouter:
     @api.get("/own")
     def own(person: str = "") -> dict[str, Any]:
         who = person_of({"person": person}, studio.person)
+        if not studio.store.count(who):
+            return {"person": who, "answers": 0}
         taste = studio.taste(who)
         return {"person": who, "answers": taste.answers, "encoder": taste.encoder_name, "numbers": taste.width}
 
