@@ -15,6 +15,13 @@ NEW_PAIR = """before => {
   const stage = document.querySelector("#palate-stage[data-ticket]");
   return stage && stage.dataset.ticket !== before && [...stage.querySelectorAll("img")].length === 2;
 }"""
+DROP = """([name, bytes]) => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([new Uint8Array(bytes)], name));
+  for (const kind of ["dragover", "drop"]) {
+    document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+  }
+}"""
 
 
 class RunningPanel:
@@ -103,3 +110,8 @@ def open_tab(page, name):
 def outcomes(store, person):
     """Return a person's answers, oldest first."""
     return [comparison.outcome for comparison in store.comparisons(person)]
+
+
+def drop_file(page, name, data):
+    """Drop a file with these bytes onto the page."""
+    page.evaluate(DROP, [name, list(data)])

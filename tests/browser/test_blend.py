@@ -16,13 +16,6 @@ HERE = Path(__file__).parent
 driving = SimpleNamespace(**runpy.run_path(str(HERE / "driving.py")))
 fakes = SimpleNamespace(**runpy.run_path(str(HERE.parent / "panel_fakes.py")))
 expect = sync_api.expect
-DROP = """([name, bytes]) => {
-  const transfer = new DataTransfer();
-  transfer.items.add(new File([new Uint8Array(bytes)], name));
-  for (const kind of ["dragover", "drop"]) {
-    document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true }));
-  }
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +116,7 @@ def test_two_and_four_are_sliders_and_three_may_be(page):
 def test_a_dropped_user_file_is_a_corner_and_the_denoiser_follows(page, tmp_path):
     page.get_by_label("Remove Bob").click()
     user = User(torch.ones(2, 3), fakes.FakePPD.identity, person="Zoe", pairs=4)
-    page.evaluate(DROP, ["zoe.safetensors", list(save_user(user, tmp_path / "zoe").read_bytes())])
+    driving.drop_file(page, "zoe.safetensors", save_user(user, tmp_path / "zoe").read_bytes())
     expect(page.locator(".pl-say")).to_contain_text("Added the taste of Zoe, as a user file")
     page.locator(".pl-say").get_by_text("Use it").click()
     expect(part(page, "method")).to_have_value("user")
@@ -180,7 +173,7 @@ def test_files_and_pictures_are_dragged_out_and_that_brings_nothing_in(page):
     )
     assert dragged[0].startswith("image/png:a-red-star-") and ".png:http://127.0.0.1:" in dragged[0]
     assert dragged[1].endswith("/palate/api/users/me.safetensors")
-    page.evaluate(DROP, ["x.safetensors", [1, 2, 3]])
+    driving.drop_file(page, "x.safetensors", bytes([1, 2, 3]))
     expect(page.locator(".pl-say")).not_to_contain_text("Cannot read")
 
 

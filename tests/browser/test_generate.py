@@ -2,7 +2,6 @@
 
 import os
 import runpy
-import shutil
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,18 +11,10 @@ import pytest
 pytestmark = pytest.mark.browser
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+driving = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("driving.py"))))
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WAIT = 30_000  # ms, only ever waited for when something is broken
 expect = sync_api.expect
-
-DROP = """([name, bytes]) => {
-  const transfer = new DataTransfer();
-  transfer.items.add(new File([new Uint8Array(bytes)], name));
-  for (const kind of ["dragover", "drop"]) {
-    document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true }));
-  }
-}"""
 
 
 class House:
@@ -71,11 +62,11 @@ def house(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    if CHROMIUM is None:
+    if driving.CHROMIUM is None:
         pytest.skip("no Chromium on this machine: install chromium to run the browser tests")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
+            executable_path=driving.CHROMIUM,
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"],
         )
         yield browser
@@ -361,12 +352,12 @@ def test_no_prompt_and_no_memory_are_said_on_the_page(page, house, monkeypatch):
 
 def test_a_taste_that_is_dropped_anywhere_is_used_under_generate(page, house):
     saved = house.studio.tools.save(house.studio.taste("Bob"), house.folder / "bob.safetensors")
-    page.evaluate(DROP, ["from a friend.safetensors", list(saved.read_bytes())])
+    driving.drop_file(page, "from a friend.safetensors", saved.read_bytes())
     expect(page.locator(".pl-say")).to_contain_text("Added the taste of Bob")
     page.locator(".pl-say").get_by_text("Use it").click()
     expect(page.locator(".pl-part-name").nth(1)).to_have_text("Bob (file)")
     paint(page, "with a friend")
-    page.evaluate(DROP, ["holiday.png", [137, 80, 78, 71, 13, 10, 26, 10, 0, 0]])
+    driving.drop_file(page, "holiday.png", bytes([137, 80, 78, 71, 13, 10, 26, 10, 0, 0]))
     expect(page.locator(".pl-say")).to_contain_text("Cannot read 'holiday.png'")
 
 
