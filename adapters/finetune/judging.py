@@ -5,6 +5,7 @@ Shapes: N held-out pairs, K draws of noise for each.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,10 +18,10 @@ from .losses import PairErrors
 from .noising import Noising
 from .step import draw_noise
 
-__all__ = ["Judge", "Judgement"]
+__all__ = ["Judge", "Judgement", "surprise"]
 
 DRAWS = 8
-BETA = 2000.0  # of the log-odds that looks are compared by, whatever the loss
+_SUREST, _SCALES = 3.0, 60  # of log-odds over their spread: the largest scale that is tried, and how many
 TOGETHER = 4  # pairs per forward pass
 
 
@@ -31,7 +32,7 @@ class Judgement:
     Attributes:
         step: After how many steps.
         accuracy: Share of the pairs of which the model moved towards the chosen picture, in [0, 1].
-        log_loss: Mean -log sigmoid of the pairs' log-odds, in nats; log 2 = 0.693 is a model that learned nothing.
+        log_loss: As `surprise` of the pairs' log-odds, in nats; log 2 = 0.693 is a model that learned nothing.
         chosen_error: Error on the chosen pictures over the reference's; above 1 it got worse at them.
     """
 
@@ -39,6 +40,22 @@ class Judgement:
     accuracy: float
     log_loss: float
     chosen_error: float
+
+
+def surprise(log_odds: Tensor) -> float:
+    """Mean -log sigmoid of (N,) log-odds at the scale that fits them best, in nats, in [0.048, log 2].
+
+    How far a training has moved the model says nothing of how right it is: at one scale for all, a model that is right
+    about most pairs and moved far is worse than one that hardly moved. So the scale is fitted to the pairs themselves,
+    up to `_SUREST` over their root mean square, lest a few that are all right count as certain.
+    """
+    spread = float(log_odds.double().square().mean().sqrt())
+    if not spread:
+        return math.log(2.0)
+    shares = log_odds.detach().cpu().double() / spread
+    scales = torch.linspace(_SUREST / _SCALES, _SUREST, _SCALES, dtype=torch.float64)[:, None]
+    found = -F.logsigmoid(scales * shares).mean(dim=1)
+    return min(math.log(2.0), float(found.min()))  # that of the scale 0
 
 
 class JudgedPairs(Protocol):
@@ -93,12 +110,12 @@ class Judge:
         if self._reference is None:
             self._reference = reference[0], reference[1]
         errors = PairErrors(chosen, rejected, *self._reference)
-        log_odds = errors.log_odds(BETA)
+        log_odds = errors.log_odds(1.0)  # in any unit: only their proportions count
         self.hits = (log_odds > 0).float() + 0.5 * (log_odds == 0).float()
         return Judgement(
             step,
             float(self.hits.mean()),
-            float(-F.logsigmoid(log_odds).mean()),
+            surprise(log_odds),
             float(chosen.sum() / self._reference[0].sum()),
         )
 

@@ -19,7 +19,7 @@ from palate.adapters.finetune.annotators import PastSelves
 from palate.adapters.finetune.checkpoint import only_training
 from palate.adapters.finetune.drawing import Draw
 from palate.adapters.finetune.gradients import KnownOfPairs
-from palate.adapters.finetune.judging import Judge, Judgement
+from palate.adapters.finetune.judging import Judge, Judgement, surprise
 from palate.adapters.finetune.loop import train_lora
 from palate.adapters.finetune.lora import add_lora, reference
 from palate.adapters.finetune.losses import LOSSES
@@ -182,6 +182,16 @@ def test_better_than_none_is_said_where_it_is_sure() -> None:
     assert told(0.8).better is None and "too few to be sure" in told(0.8).summary
     assert told(1.0, held_out=3).better is None
     assert told(0.9, log_loss=0.7).better is False and told(0.5).better is False
+
+
+def test_surprise_asks_which_side_and_not_how_far() -> None:
+    """Right about three of four alike: the best scale says 0.75 of each, ln 3 = 1.0986, and has their entropy."""
+    odds = torch.tensor([1.0, 1.0, 1.0, -1.0])
+    entropy = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
+    assert [surprise(scale * odds) for scale in (1e-6, 1.0, 1e6)] == [pytest.approx(entropy, abs=1e-3)] * 3
+    assert surprise(torch.ones(5)) == pytest.approx(math.log(1 + math.exp(-3)))  # a few that are right are not certain
+    for nothing in (torch.zeros(3), torch.tensor([1.0, -1.0]), torch.tensor([0.5, -1.0])):
+        assert surprise(nothing) == math.log(2.0)
 
 
 def test_pictures_of_any_shape_become_latents_of_their_bucket(folder: Path, tmp_path: Path) -> None:
