@@ -177,4 +177,4 @@ def _finished(found: Finished) -> None:
     if any(".attn2" in layer.name for layer in describe_ppd(file).layers):
         print(f"Pictures for somebody: palate generate PROMPT --ppd {file} --user FILE -o OUT")
     else:  # Stable Cascade, SD3 and Flux, which Palate itself doesn't draw with
-        print("Pictures for somebody: Load PPD and Apply User in ComfyUI, or use_in of adapters/ppd/denoisers.py.")
+        print("Pictures for somebody: Load PPD and Apply User in ComfyUI, or use_in of palate.adapters.ppd.")

@@ -50,11 +50,27 @@ def branch_in(denoiser: Any, ppd: PPD) -> AbstractContextManager[Branch]:
     return branch(denoiser, ppd)
 
 
-def use_in(denoiser: Any, ppd: PPD, user: User | None) -> AbstractContextManager[None]:
-    """Let a user act as trained on what the model's own pipeline draws; see `use_user` and its like."""
-    kind = type(denoiser).__name__
+def use_in(
+    denoiser: Any,
+    ppd: PPD,
+    user: User | None,
+    strength: float = 1.0,
+    start_percent: float = 0.0,
+    end_percent: float = 1.0,
+) -> AbstractContextManager[None]:
+    """Let a user act on what the model's own pipeline draws, while this lasts.
+
+    Args:
+        denoiser: As for `layers_in`: `pipe.unet`, `pipe.transformer`, or stage C's `prior_pipe.prior`.
+        ppd: Of the same model. user: Made by it; None leaves the model as it is.
+        strength, start_percent, end_percent: As in `use_user`.
+
+    Raises:
+        PPDError: user, PPD and model don't fit, or a number out of range; before anything is changed.
+    """
+    kind, asked = type(denoiser).__name__, (strength, start_percent, end_percent)
     if kind == _CASCADE:
-        return use_user_in_cascade(denoiser, ppd, user)
+        return use_user_in_cascade(denoiser, ppd, user, *asked)
     if kind in _DITS:  # Flux has its guidance inside, and no unconditional half
-        return use_user_in_dit(denoiser, ppd, user, guidance=kind != "FluxTransformer2DModel")
-    return use_user(denoiser, ppd, user)
+        return use_user_in_dit(denoiser, ppd, user, *asked, guidance=kind != "FluxTransformer2DModel")
+    return use_user(denoiser, ppd, user, *asked)
