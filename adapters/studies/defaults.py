@@ -26,7 +26,7 @@ from ._gains import Gain, gain_of
 from ._minority import doubts_about, without_doubted
 from ._options import positive
 from ._postcards import Postcards, answered, calibrated_on, pairs_of
-from ._tables import bootstrap_interval, markdown, provenance
+from ._tables import markdown, provenance, with_interval
 from ._tuning import Tuned, Workshop
 
 __all__ = ["SETTLED", "rival", "run"]
@@ -93,13 +93,14 @@ def _report(
     rows = []
     for (name, count), several in sorted(found.items(), key=lambda one: (one[0][1], options.rivals.index(one[0][0]))):
         gain = np.array([one.gain for one, _ in several])
-        low, high = bootstrap_interval(gain, options.seed)
+        first = np.array([one.gain for one, _ in found[options.rivals[0], count]])
         worse = [tuned.better for one, tuned in several if one.gain < 0]
         rows.append(
             [
                 f"{count}",
                 name,
-                f"{gain.mean():+.2f} ({low:+.2f} to {high:+.2f})",
+                with_interval(gain, options.seed, "{:+.2f}"),
+                "" if name == options.rivals[0] else with_interval(gain - first, options.seed, "{:+.2f}"),
                 f"{100 * np.mean([one.wins for one, _ in several]):.0f}",
                 f"{100 * np.mean([one.kept for one, _ in several]):.0f}",
                 f"{100 * np.mean([tuned.accuracy for _, tuned in several]):.0f}",
@@ -108,8 +109,8 @@ def _report(
                 f"{np.mean([tuned.steps for _, tuned in several]):.0f}",
             ]
         )
-    header = ["comparisons", "settings", "gain, SD of utility", "wins, %", "kept, %", "held out, %"]
-    header += ["called better", "worse but called better", "steps"]
+    header = ["comparisons", "settings", "gain, SD of utility", f"ahead of {options.rivals[0]}", "wins, %", "kept, %"]
+    header += ["held out, %", "called better", "worse but called better", "steps"]
     steps = "as many steps as are settled" if options.steps is None else f"{options.steps} steps"
     return "\n".join(
         [

@@ -15,7 +15,9 @@ def test_who_was_told_wrongly_is_counted() -> None:
     told = [(0.4, True), (-0.1, True), (-0.2, False)]
     found = [(Gain(gain, 0.5, 1.0), Tuned({}, 100, better=better, accuracy=0.6)) for gain, better in told]
     options = defaults._options(["--people", "3"])
-    printed = defaults._report([], options, {("as settled", 20): found}, 60.0)
+    ahead = [(Gain(gain + 0.5, 0.5, 1.0), tuned) for (gain, _), (_, tuned) in zip(told, found, strict=True)]
+    printed = defaults._report([], options, {("as settled", 20): found, ("mapo", 20): ahead}, 60.0)
+    assert "| 20 | mapo | +0.53 (+0.30 to +0.90) | +0.50 (+0.50 to +0.50) |" in printed  # each beside their own
     row = next(line for line in printed.splitlines() if line.startswith("| 20 |"))
     assert "| as settled | +0.03 (" in row and "| 60 | 2 of 3 | 1 of 2 | 100 |" in row
 
