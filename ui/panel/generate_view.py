@@ -24,7 +24,7 @@ _WISH = """
   <label class="pl-label">Prompt
     <textarea class="pl-input" data-part="prompt" rows="3" spellcheck="false"
       placeholder="What shall it show?"></textarea></label>
-  <div class="pl-words" data-part="words" role="group" aria-label="Words that your tastes like" hidden></div>
+  <div class="pl-offered" data-part="words" role="group" aria-label="Words that your tastes like" hidden></div>
   <label class="pl-label">Without
     <input class="pl-input" data-part="negative" spellcheck="false" placeholder="what it shall not show"></label>
   <div class="pl-actions"><button type="submit" class="pl-button pl-strong pl-big" data-act="paint">Paint</button></div>

@@ -20,7 +20,7 @@
   };
 
   const made = () => {
-    const close = one("button", "pl-round pl-close", "×");
+    const close = one("button", "pl-round pl-shut", "×");
     Object.assign(close, { type: "button", ariaLabel: "Close" });
     dialog = one("dialog", "pl-large");
     dialog.append(one("img", ""), one("p", ""), close);

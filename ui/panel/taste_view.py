@@ -56,7 +56,7 @@ def _chooser(data: Learned, subjects: Sequence[Subject]) -> str:
     """Return the field that says what it is about: a prompt that was seen, or any other."""
     listed = "".join(f'<option value="{escape(one.prompt)}">{one.pictures} pictures</option>' for one in subjects)
     return (
-        '<form class="pl-about" data-part="about"><label for="palate-subject">Pictures of</label>'
+        '<form class="pl-subject" data-part="about"><label for="palate-subject">Pictures of</label>'
         f'<input class="pl-input" id="palate-subject" value="{escape(data.subject)}" placeholder="everything" '
         'list="palate-subjects" maxlength="2000" autocomplete="off" spellcheck="false">'
         f'<datalist id="palate-subjects">{listed}</datalist>'
