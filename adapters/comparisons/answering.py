@@ -63,7 +63,9 @@ def delete_answer(connection: sqlite3.Connection, comparison_id: int) -> Compari
     return comparison
 
 
-def answer_offer(connection: sqlite3.Connection, offer_id: str, outcome: str, seconds: float | None) -> Comparison:
+def answer_offer(
+    connection: sqlite3.Connection, offer_id: str, outcome: str, seconds: float | None, much: bool | None = None
+) -> Comparison:
     """Record the answer to an offer of two images; another one than before replaces it.
 
     Raises:
@@ -72,7 +74,7 @@ def answer_offer(connection: sqlite3.Connection, offer_id: str, outcome: str, se
     offer = offer_to_answer(connection, offer_id, many=False)
     before = None if offer.comparison is None else find_comparison(connection, offer.comparison)
     if before is not None:
-        return change_outcome(connection, before, outcome, seconds)
-    comparison = insert_comparison(connection, answered(offer, outcome, seconds))
+        return change_outcome(connection, before, outcome, seconds, much)
+    comparison = insert_comparison(connection, answered(offer, outcome, seconds, much))
     connection.execute("UPDATE offers SET comparison = ? WHERE id = ?", (comparison.id, offer.id))
     return comparison

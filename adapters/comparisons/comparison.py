@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from ..errors import ComparisonError
 from .fields import MAX_NAME, MAX_PROMPT, RECORD, check_text, set_integer, set_number, short, whole_number
 
-__all__ = ["OUTCOMES", "Comparison", "Offer", "check_images", "check_outcome", "check_person", "check_seeds"]
+__all__ = [
+    "OUTCOMES",
+    "Comparison",
+    "Offer",
+    "check_images",
+    "check_much",
+    "check_outcome",
+    "check_person",
+    "check_seeds",
+]
 
 OUTCOMES = ("left", "right", "tie", "both_bad", "skip")
 FEWEST, MOST = 3, 16  # images of a ranking; two are a pair
@@ -28,6 +37,7 @@ class Comparison:
         seconds: Time to answer, >= 0; None when not measured.
         id: Given by the store. created: Seconds since 1970 UTC; given by the store when None.
         ranking: Id of the `Ranking` that implied it, given by the store; None for an answer of its own.
+        much: Whether the preferred one is much better, where that could be said; None where it couldn't, or of others.
 
     Raises:
         ComparisonError: a field makes no sense; the message names it.
@@ -46,10 +56,12 @@ class Comparison:
     id: int | None = None
     created: float | None = None
     ranking: int | None = None
+    much: bool | None = None
 
     def __post_init__(self) -> None:
         _check_pair(self)
         check_outcome(self.outcome)
+        check_much(self.much, self.outcome)
         set_number(self, "seconds", low=0.0)
         set_number(self, "created")
         set_integer(self, "id")
@@ -126,6 +138,20 @@ def check_person(person: str, doing: str = "use this name") -> str:
     """
     check_text("person", person, MAX_NAME, blank=False, doing=doing)
     return person
+
+
+def check_much(much: bool | None, outcome: str) -> bool | None:
+    """Return whether one is much better, if that can be said of this outcome.
+
+    Raises:
+        ComparisonError: it is no yes or no, or nothing was preferred.
+    """
+    if much is not None and (not isinstance(much, bool) or outcome not in ("left", "right")):
+        raise ComparisonError(
+            f"Cannot record the comparison: much is {short(much)} of the outcome {short(outcome)}; expected true or "
+            "false of left or right, else nothing."
+        )
+    return much
 
 
 def check_outcome(outcome: str) -> str:

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 _PAIR = "person, left_image, right_image, prompt, left_seed, right_seed, model, source, created"
-COMPARISON = f"{_PAIR}, outcome, seconds, id, ranking"
+COMPARISON = f"{_PAIR}, outcome, seconds, id, ranking, much"
 OFFER = f"{_PAIR}, comparison, id, others, other_seeds"
 
 
@@ -46,7 +46,8 @@ def insert_comparison(connection: sqlite3.Connection, comparison: Comparison) ->
             "Delete it first, or leave its id out."
         )
     comparison = replace(comparison, created=time.time() if comparison.created is None else comparison.created)
-    values = (*_pair_values(comparison), comparison.outcome, comparison.seconds, comparison.id, comparison.ranking)
+    told = (comparison.outcome, comparison.seconds, comparison.id, comparison.ranking, comparison.much)
+    values = (*_pair_values(comparison), *told)
     comparison = replace(comparison, id=insert_row(connection, "comparisons", COMPARISON, values))
     if comparison.outcome != "skip" and comparison.ranking is None:  # a ranking raises it once for all
         raise_revision(connection, comparison.person)
@@ -54,14 +55,19 @@ def insert_comparison(connection: sqlite3.Connection, comparison: Comparison) ->
 
 
 def change_outcome(
-    connection: sqlite3.Connection, before: Comparison, outcome: str, seconds: float | None = None
+    connection: sqlite3.Connection,
+    before: Comparison,
+    outcome: str,
+    seconds: float | None = None,
+    much: bool | None = None,
 ) -> Comparison:
     """Give an answer another outcome and return it; the same outcome changes nothing."""
-    if before.outcome == outcome:
+    if before.outcome == outcome and (much is None or before.much == much):
         return before
-    after = replace(before, outcome=outcome, seconds=before.seconds if seconds is None else seconds)
+    after = replace(before, outcome=outcome, seconds=before.seconds if seconds is None else seconds, much=much)
     connection.execute(
-        "UPDATE comparisons SET outcome = ?, seconds = ? WHERE id = ?", (after.outcome, after.seconds, after.id)
+        "UPDATE comparisons SET outcome = ?, seconds = ?, much = ? WHERE id = ?",
+        (after.outcome, after.seconds, after.much, after.id),
     )
     raise_revision(connection, before.person)
     return after
@@ -145,7 +151,8 @@ def to_comparison(row: Sequence[Any]) -> Comparison:
 
     It was checked when it was recorded: checking 100,000 of them again would take seconds.
     """
-    (person, left, right, prompt, left_seed, right_seed, model, source, created, outcome, seconds, number, rank) = row
+    person, left, right, prompt, left_seed, right_seed, model, source, created, *told = row
+    outcome, seconds, number, rank, much = told
     comparison = object.__new__(Comparison)
     comparison.__dict__.update(
         person=person,
@@ -161,6 +168,7 @@ def to_comparison(row: Sequence[Any]) -> Comparison:
         id=number,
         created=created,
         ranking=rank,
+        much=None if much is None else bool(much),
     )
     return comparison
 
@@ -171,7 +179,7 @@ def to_offer(row: Sequence[Any]) -> Offer:
     return Offer(**_pair_fields(row), comparison=row[-4], id=row[-3], others=tuple(others), other_seeds=tuple(seeds))
 
 
-def answered(offer: Offer, outcome: str, seconds: float | None) -> Comparison:
+def answered(offer: Offer, outcome: str, seconds: float | None, much: bool | None = None) -> Comparison:
     """Return the comparison that an offer becomes."""
     return Comparison(
         person=offer.person,
@@ -184,4 +192,5 @@ def answered(offer: Offer, outcome: str, seconds: float | None) -> Comparison:
         model=offer.model,
         source=offer.source,
         seconds=seconds,
+        much=much,
     )

@@ -52,7 +52,9 @@ _STEP_3 = (
     "ALTER TABLE offers ADD COLUMN others TEXT NOT NULL DEFAULT '[]'",
     "ALTER TABLE offers ADD COLUMN other_seeds TEXT NOT NULL DEFAULT '[]'",
 )
-MIGRATIONS: Sequence[Sequence[str]] = (_STEP_1, _STEP_2, _STEP_3)
+# 1 where the preferred one is much better, 0 where it isn't; NULL where nobody was asked.
+_STEP_4 = ("ALTER TABLE comparisons ADD COLUMN much INTEGER",)
+MIGRATIONS: Sequence[Sequence[str]] = (_STEP_1, _STEP_2, _STEP_3, _STEP_4)
 VERSION = len(MIGRATIONS)
 
 

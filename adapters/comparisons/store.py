@@ -21,7 +21,7 @@ from ..errors import ComparisonError, ImageError, StoreError
 from ..places import typed_path
 from .answering import answer_offer, change_answer, delete_answer, undo_answer
 from .asked import Asked
-from .comparison import Comparison, Offer, check_outcome, check_person, check_seeds
+from .comparison import Comparison, Offer, check_much, check_outcome, check_person, check_seeds
 from .database import Database
 from .folder import ImageFolder, make_folder
 from .images import encode_png, pixel_hash, read_image
@@ -322,15 +322,17 @@ class PreferenceStore:
         with self._database.read() as connection:
             return find_offer(connection, offer_id, comparison)
 
-    def answer(self, offer_id: str, outcome: str, seconds: float | None = None) -> Comparison:
+    def answer(self, offer_id: str, outcome: str, seconds: float | None = None, much: bool | None = None) -> Comparison:
         """Record the answer to an offer. A repeated click changes nothing; another outcome replaces the first.
+
+        `much` as in `Comparison`.
 
         Raises:
             ComparisonError: there is no such offer, no such outcome, or it is of more than two images.
         """
-        check_outcome(outcome)
+        check_much(much, check_outcome(outcome))
         with self._database.write() as connection:
-            return answer_offer(connection, offer_id, outcome, seconds)
+            return answer_offer(connection, offer_id, outcome, seconds, much)
 
     def rank(
         self,

@@ -97,7 +97,8 @@ def _rows(store: PreferenceStore, names: Mapping[str, str]) -> tuple[list[dict[s
 
 def _row(one: Comparison, person: str) -> dict[str, Any]:
     found = {"prompt": one.prompt, "person": person, "outcome": one.outcome, "left": one.left, "right": one.right}
-    return found | {"left_seed": one.left_seed, "right_seed": one.right_seed, "model": one.model}
+    told = found | {"left_seed": one.left_seed, "right_seed": one.right_seed, "model": one.model}
+    return told if one.much is None else told | {"much": one.much}
 
 
 def _chosen(row: Mapping[str, Any]) -> tuple[str, str]:

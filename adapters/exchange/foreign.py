@@ -26,6 +26,7 @@ class Foreign:
         prompt: "" when the file doesn't say. person: As the file calls them; "" likewise.
         model: What made the images; "" likewise.
         seeds: Of two, where the file says: None where it doesn't.
+        much: Of two, whether the preferred one is much better, where the file says; None likewise.
     """
 
     images: tuple[Picture, ...]
@@ -35,6 +36,7 @@ class Foreign:
     person: str = ""
     model: str = ""
     seeds: tuple[int | None, int | None] = (None, None)
+    much: bool | None = None
 
     @property
     def chosen(self) -> Picture | None:

@@ -96,7 +96,7 @@ def _record(store: PreferenceStore, answer: Foreign, person: str, prompt: str) -
     model, seeds = answer.model or _common([one.model for one in facts]), [one.seed for one in facts]
     if len(images) == 2:
         left, right = (told if told is not None else own for told, own in zip(answer.seeds, seeds, strict=True))
-        return Comparison(person, *images, answer.outcome, said, left, right, model, SOURCE)
+        return Comparison(person, *images, answer.outcome, said, left, right, model, SOURCE, much=answer.much)
     tiers = tuple(tuple(images[place] for place in tier) for tier in answer.tiers)
     return Ranking(person, images, tiers, "ranked", said, tuple(seeds), model, SOURCE)
 

@@ -5,7 +5,7 @@
     image_0, image_1, prefer_0, prefer_1        invoke-training's metadata.jsonl
     jpg_0, jpg_1, label_0, label_1              Pick-a-Pic (arXiv:2305.01569); has_label says whether anybody answered
     image_0, image_1, label                     label: 0 or 1, the preferred one; 0.5 a tie
-    left, right, outcome                        ours, with left_seed and right_seed
+    left, right, outcome                        ours, with left_seed, right_seed and much
     image_path [k], human_preference or rank    HPDv2 (arXiv:2306.09341): 1 for the preferred one, or ranks, 1 the best
     generations [k], ranking                    ImageReward (arXiv:2304.05977): ranks, 1 the best
 
@@ -54,7 +54,8 @@ def answer_of(row: Mapping[str, Any], picture: Callable[[Any], Picture]) -> Fore
             if outcome is None:
                 return None
             seeds = _seed(row.get(f"{left}_seed")), _seed(row.get(f"{right}_seed"))
-            return Foreign((picture(row[left]), picture(row[right])), outcome, (), *about, seeds)
+            much = row.get("much") if outcome != "tie" and isinstance(row.get("much"), bool) else None
+            return Foreign((picture(row[left]), picture(row[right])), outcome, (), *about, seeds, much)
     for images, ranks in _SETS:
         if isinstance(row.get(images), (list, tuple)) and row.get(ranks) is not None:
             if not 2 <= len(row[images]) <= MOST:  # before anybody looks for a hundred thousand files

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..taste import BradleyTerry
-from ..taste.observed import Observed
+from ..taste.observed import Observed, observe
 from ..taste.population import Population, population_prior
 from ..taste.prior import Prior, evidence_prior
 from ..taste.subspace import Subspace, image_subspace
@@ -32,7 +32,8 @@ __all__ = [
     "taste_of",
 ]
 
-KINDS = {"pairs": 2, "best of four": 4, "ordered fours": 4}  # images shown at once
+KINDS = {"pairs": 2, "graded pairs": 2, "best of four": 4, "ordered fours": 4}  # images shown at once
+_MUCH = 0.4  # of the answers to random pairs that somebody calls "much better" who is asked
 _KNOWN = 64  # directions of what is known of others, as `fit_taste` looks at
 _GROWTH = 1.25  # the prior is set again whenever there are so many times the answers
 
@@ -106,6 +107,7 @@ def accuracy_by_answers(
     sizes: Sequence[int],
     mistakes: float,
     seed: int,
+    wavering: float = 0.0,
 ) -> list[float]:
     """Ask one person one thing after another; (C,) accuracy after so many answers.
 
@@ -118,8 +120,10 @@ def accuracy_by_answers(
         sizes: numbers of answers, ascending; 0 is before the first.
         mistakes: share of answers given at random.
         seed: of answers and of what is drawn at random.
+        wavering: standard deviation of the logarithm of what somebody calls "much", from answer to answer.
     """
     rng = np.random.default_rng([seed, person, KINDS[kind]])
+    how_much = _HowMuch.of(world.utility[person], np.random.default_rng([seed, person, 99]), wavering)
     learned = _Learned(world.vectors.shape[1], kind, prior_of)
     found = []
     for count in range(max(sizes) + 1):
@@ -128,7 +132,8 @@ def accuracy_by_answers(
         if count < max(sizes):
             known = count > 0 or not isinstance(prior_of, ByEvidence) or prior_of.population is not None
             shown = ask(learned.model if known else None, world.vectors, KINDS[kind], rng)
-            learned.add(world.vectors[_answer(world.utility[person, shown], mistakes, rng, shown)])
+            answered, felt = _answer(world.utility[person, shown], mistakes, rng, shown)
+            learned.add(world.vectors[answered], how_much(felt) if kind == "graded pairs" else None)
     return found
 
 
@@ -138,14 +143,38 @@ def answers_of(world: World, person: int, count: int, mistakes: float, seed: int
     learned = _Learned(world.vectors.shape[1], "pairs", plain_prior)
     for _ in range(count):
         shown = rng.choice(len(world.vectors), 2, replace=False)
-        learned.add(world.vectors[_answer(world.utility[person, shown], mistakes, rng, shown)])
+        learned.add(world.vectors[_answer(world.utility[person, shown], mistakes, rng, shown)[0]])
     return learned.observed()
 
 
-def _answer(utility: Array, mistakes: float, rng: np.random.Generator, shown: Any) -> Any:
-    """The pictures shown, best first, as Plackett-Luce has it; of a pair that is Bradley-Terry."""
+def _answer(utility: Array, mistakes: float, rng: np.random.Generator, shown: Any) -> tuple[Any, float]:
+    """The pictures shown, best first, as Plackett-Luce has it, and how far the first felt above the second.
+
+    Of a pair that is Bradley-Terry.
+    """
     careless = rng.random() < mistakes
-    return shown[np.argsort(-(utility * (not careless) + rng.gumbel(size=len(utility))))]
+    felt = utility * (not careless) + rng.gumbel(size=len(utility))
+    order = np.argsort(-felt)
+    return shown[order], float(felt[order[0]] - felt[order[1]])
+
+
+@dataclass(frozen=True)
+class _HowMuch:
+    """Whether somebody calls a difference "much": beyond a cut of their own, on which they may waver."""
+
+    cut: float
+    wavering: float
+    rng: np.random.Generator
+
+    @classmethod
+    def of(cls, utility: Array, rng: np.random.Generator, wavering: float) -> _HowMuch:
+        """The cut that `_MUCH` of their answers to random pairs are beyond; utility (M,) of all pictures."""
+        left, right = rng.integers(0, len(utility), (2, 4000))
+        felt = np.abs(utility[left] - utility[right] + rng.logistic(size=len(left)))
+        return cls(float(np.quantile(felt[left != right], 1.0 - _MUCH)), wavering, rng)
+
+    def __call__(self, felt: float) -> bool:
+        return bool(felt > self.cut * np.exp(self.wavering * self.rng.standard_normal()))
 
 
 class _Learned:
@@ -154,19 +183,23 @@ class _Learned:
     def __init__(self, width: int, kind: str, prior_of: PriorOf) -> None:
         self._kind, self._prior_of, self._width = kind, prior_of, width
         self._given: list[Array] = []
+        self._much: list[bool | None] = []
         self._prior: Fits | None = None
         self._set_at = self._fitted_at = -1
         self._model: BradleyTerry | None = None
 
-    def add(self, ranked: Array) -> None:
-        """One answer: the vectors of what was shown, the best first."""
+    def add(self, ranked: Array, much: bool | None = None) -> None:
+        """One answer: the vectors of what was shown, the best first; of a pair also whether it is much better."""
         self._given.append(ranked)
+        self._much.append(much)
 
     def observed(self) -> Observed:
         """All answers."""
         given, empty = self._given, np.zeros((0, self._width))
-        pairs = given if self._kind == "pairs" else []
+        pairs = given if self._kind in ("pairs", "graded pairs") else []
         chosen, rejected = (np.stack([pair[side] for pair in pairs]) if pairs else empty for side in (0, 1))
+        if self._kind == "graded pairs":
+            return observe(chosen, rejected, ["left"] * len(given), np.ones(len(given)), much=self._much)
         orderings = tuple(given) if self._kind == "ordered fours" else ()
         choices = tuple(given) if self._kind == "best of four" else ()
         return Observed(chosen, rejected, (empty, empty), orderings, choices, np.ones(len(given)))

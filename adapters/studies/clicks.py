@@ -75,12 +75,12 @@ def run(argv: Sequence[str]) -> int:
         priors = priors_of(world, others, options.others_answers, mistakes, options.seed)
         accuracy: dict[Arm, Array] = {}
         for arm in _arms(options):
-            upto = sizes if arm.kind == "pairs" else fours
+            upto = sizes if KINDS[arm.kind] == 2 else fours
             alone = accuracy.get(Arm(arm.kind, "none", arm.strategy))
             if arm.prior == "population" and priors["population"] == priors["none"] and alone is not None:
                 accuracy[arm] = alone
             else:
-                accuracy[arm] = _people(world, arm, priors[arm.prior], upto, mistakes, options.seed)
+                accuracy[arm] = _people(world, arm, priors[arm.prior], upto, mistakes, options)
         sys.stdout.write(_tables(accuracy, sizes, mistakes, world.ceiling(), options.seed))
         sys.stdout.flush()
     sys.stdout.write(f"{time.perf_counter() - start:.0f} seconds. " + provenance("clicks", argv, options.seed))
@@ -120,11 +120,14 @@ def _arms(options: argparse.Namespace) -> list[Arm]:
     ]
 
 
-def _people(world: World, arm: Arm, prior: PriorOf, sizes: Sequence[int], mistakes: float, seed: int) -> Array:
+def _people(
+    world: World, arm: Arm, prior: PriorOf, sizes: Sequence[int], mistakes: float, options: argparse.Namespace
+) -> Array:
     """(C, P) accuracy of everybody."""
+    said = mistakes, options.seed, options.wavering
     people = range(len(world.utility))
     ask = [make_ask(arm.strategy) for _ in people]
-    return np.array([accuracy_by_answers(world, p, arm.kind, ask[p], prior, sizes, mistakes, seed) for p in people]).T
+    return np.array([accuracy_by_answers(world, p, arm.kind, ask[p], prior, sizes, *said) for p in people]).T
 
 
 def reached(curve: Array, sizes: Sequence[int], level: float) -> float:
@@ -219,6 +222,8 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--mistakes", type=percents, default=[0.0, 0.1, 0.2], help="in %%: 0,10,20")
     for name, values in (("kinds", tuple(KINDS)), ("priors", PRIORS), ("strategies", STRATEGIES)):
         parser.add_argument(f"--{name}", type=some_of(values, ","), default=list(values), help=", ".join(values))
+    wavers = "of what people call much better in graded pairs: standard deviation of its logarithm (0)"
+    parser.add_argument("--wavering", type=float, default=0.0, help=wavers)
     parser.add_argument("--cache", default=None, help="folder to keep drawn and encoded pictures in between runs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", default=None, help="folder of a store: real people's answers instead, pairs only")

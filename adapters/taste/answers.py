@@ -102,6 +102,7 @@ class Answers:
             weight[pairs],
             [(self.rankings[number], counts) for number, counts in first.items() if number is not None],
             self._refused(count),
+            [comparisons[i].much for i in pairs],
         )
 
     def preferences(self) -> tuple[Array, Array]:

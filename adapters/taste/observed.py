@@ -5,6 +5,7 @@ Shapes: N pairs, T ties, k images of an ordering or a choice, n images of a tier
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -27,6 +28,7 @@ class Observed:
         chosen, rejected: (N, D). ties: two (T, D). orderings, choices: (k, D) each, the best image first.
         sample_weight: (N + T + orderings + choices,) how often each counts, in that order.
         level: what is said about being good enough; None where nobody said that pictures are bad.
+        much: (N,) whether the chosen one was said to be much better: 1 yes, 0 no, NaN not asked; None where nobody was.
     """
 
     chosen: Array
@@ -36,11 +38,12 @@ class Observed:
     choices: tuple[Array, ...]
     sample_weight: Array
     level: Level | None = None
+    much: Array | None = None
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """For `BradleyTerry.fit(**observed.arguments)`, without the level."""
-        named = {name: value for name, value in vars(self).items() if name != "level"}
+        """For `BradleyTerry.fit(**observed.arguments)`, without the level and without how much."""
+        named = {name: value for name, value in vars(self).items() if name not in ("level", "much")}
         return {name: value for name, value in named.items() if name not in ("orderings", "choices") or value}
 
     @property
@@ -64,6 +67,7 @@ class Observed:
             self.choices[-count:],
             np.concatenate([part[-count:] for part in parts]),
             None if self.level is None else self.level.newest(count),
+            None if self.much is None else self.much[-count:],
         )
 
 
@@ -107,6 +111,7 @@ def observe(
     weight: Array,
     rankings: Sequence[tuple[Tiers, float]] = (),
     refused: Sequence[tuple[Array, float]] = (),
+    much: Sequence[bool | None] | None = None,
 ) -> Observed:
     """Sort answers by kind.
 
@@ -121,6 +126,7 @@ def observe(
         weight: (K,) how often each pair counts.
         rankings: Tiers, and how often they count.
         refused: Images (k, D) none of which is good, and how often that counts.
+        much: K times whether the preferred one is much better; None where nobody was asked.
     """
     outcome = np.array(outcomes, dtype=object)
     tie = outcome == "tie"
@@ -152,7 +158,18 @@ def observe(
         _level((left[tie], right[tie], weight[tie]), chosen, rejected, weight[~tie], rankings, refused)
         if refused and (len(chosen) or orderings or choices)
         else None,
+        _graded([None if how is None else bool(how) for how, even in zip(much, tie, strict=True) if not even])
+        if much is not None
+        else None,
     )
+
+
+def _graded(much: Sequence[bool | None]) -> Array | None:
+    """(N,) from the first "much better" on: who has not said it yet may not know that it can be said."""
+    first = next((place for place, how in enumerate(much) if how), None)
+    if first is None:
+        return None
+    return np.array([math.nan if how is None or place < first else float(how) for place, how in enumerate(much)])
 
 
 def _level(

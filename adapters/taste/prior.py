@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from . import grades
 from .bradley_terry import BradleyTerry
 from .covariance import Stretch
 from .level import augmented, log_odds_at_random
@@ -51,12 +52,14 @@ class Prior:
         stretch: the covariance where it is not the same in all directions.
         mean: (D,) expected weights; None for zero.
         level: whether "both bad" is about what the person would accept; else it is left out.
+        cut: what "much better" is beyond, in nats; None where it is left out.
     """
 
     variance: float
     stretch: Stretch | None = None
     mean: Array | None = None
     level: bool = False
+    cut: float | None = None
 
     def times(self, factor: float) -> Prior:
         """The prior of a taste that is sqrt(factor) times as strong."""
@@ -66,24 +69,26 @@ class Prior:
     def fit(self, observed: Observed) -> BradleyTerry:
         """Learn from answers under this prior."""
         model = BradleyTerry(self.variance)
-        if observed.level is None or not self.level:
+        if observed.level is not None and self.level:
+            mean = None if self.mean is None else np.append(self.mean, 0.0)
+            wider = augmented(observed, observed.level) | {"prior_mean": mean}
+        elif observed.much is not None and self.cut is not None:
+            wider = grades.graded(observed, observed.much, self.cut, self.mean)
+        else:
             return model.fit(**observed.arguments, prior_mean=self.mean, prior_covariance=self.stretch)
-        mean = None if self.mean is None else np.append(self.mean, 0.0)
         stretch = self.stretch
         if stretch is not None:
             column = np.zeros((len(stretch.directions), 1))
             stretch = replace(stretch, directions=np.concatenate([stretch.directions, column], axis=1))
-        width = observed.chosen.shape[1]
-        return model.fit(
-            **augmented(observed, observed.level), prior_mean=mean, prior_covariance=stretch
-        ).first_weights(width)
+        return model.fit(**wider, prior_covariance=stretch).first_weights(observed.chosen.shape[1])
 
 
 def evidence_prior(observed: Observed, subspace: Subspace | None = None, population: Population | None = None) -> Prior:
     """Return the prior that expected these answers best.
 
     First its spread, then its stretch at that spread; or what other people have in common, unless the answers speak
-    against it. At last whether "both bad" says what the person would accept.
+    against it. At last whether "both bad" says what the person would accept, or else whether "much better"
+    says how much.
 
     Args:
         observed: Answers.
@@ -92,12 +97,27 @@ def evidence_prior(observed: Observed, subspace: Subspace | None = None, populat
     """
     newest = observed.newest(_NEWEST)
     prior = _without_level(newest, subspace, population)
+    if newest.level is not None and (found := _with_level(prior, newest)).level:
+        return found
+    return prior if newest.much is None else _with_cut(prior, newest, newest.much)
+
+
+def _with_level(prior: Prior, newest: Observed) -> Prior:
     if newest.level is None:
         return prior
     with_level = replace(prior, level=True)
     # Of the very answers that the level is asked about: the newest of each kind are others when sorted by kind.
     at_random = prior.fit(newest.level.without).log_evidence() + log_odds_at_random(newest.level)
     return with_level if with_level.fit(newest).log_evidence() - _MEANT > at_random else prior
+
+
+def _with_cut(prior: Prior, newest: Observed, much: Array) -> Prior:
+    """With the cut that expected the answers best, if any did better than "much" said at random."""
+    cuts = [replace(prior, cut=cut) for cut in grades.CUTS]
+    odds = [one.fit(newest).log_evidence() + grades.log_share(newest, much, one.cut or 0.0) for one in cuts]
+    at_random = prior.fit(newest).log_evidence() + grades.log_odds_at_random(newest, much)
+    best = int(np.argmax(odds))
+    return cuts[best] if odds[best] - _MEANT > at_random else prior
 
 
 def _without_level(newest: Observed, subspace: Subspace | None, population: Population | None) -> Prior:
