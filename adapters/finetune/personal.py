@@ -113,6 +113,8 @@ def train_personal_lora(
     with _shelf(folder, model, settings.precision or "", among) as shelf:
         data = opened.prepared(kept, on_prepared, cancelled, settings.flip, shelf)
         judged = opened.prepared(held, None, cancelled, False, shelf) if held else None
+        if not among.local:
+            among.wait()  # all is on the shelf now
         settings = settings.suited(opened.pipeline.unet.config)
         denoiser, parameters = opened.denoiser(settings, len(kept))
         known = _known(kept, encoder, {settings.loss, *settings.stages})
@@ -165,10 +167,16 @@ def _saved(
 
 @contextlib.contextmanager
 def _shelf(folder: Path, model: str | Path, precision: str, among: Several) -> Iterator[Shelf]:
-    """Where latents and prompts lie while it trains; each of several processes has its own, as it may be elsewhere."""
-    place = folder / "prepared" / str(among.index)
+    """Where latents and prompts lie while it trains: one for each machine, whose first process fills it for all.
+
+    The others come once it is full, find everything there and add nothing.
+    """
+    place = folder / "prepared" / str(among.index - among.local)
     about = json.dumps([str(model), precision, _files(model)])  # the text side computes in that precision
-    with only_training(place), Shelf(place, hashlib.sha256(about.encode()).hexdigest()) as shelf:
+    if among.local:
+        among.wait()
+    alone = contextlib.nullcontext() if among.local else only_training(place)
+    with alone, Shelf(place, hashlib.sha256(about.encode()).hexdigest()) as shelf:
         yield shelf
 
 

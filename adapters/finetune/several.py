@@ -28,12 +28,14 @@ class Several:
 
     Attributes:
         index: 0 is the one that writes files and tells. count: Of all.
+        local: Among those of this machine; 0 prepares pictures for them.
         device: Where this one computes; None: wherever it likes.
     """
 
     index: int = 0
     count: int = 1
     device: torch.device | None = None
+    local: int = 0
 
     @property
     def first(self) -> bool:
@@ -80,6 +82,11 @@ class Several:
         torch.distributed.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
 
+    def wait(self) -> None:
+        """Go on when all of them have come here."""
+        if self.count > 1:
+            torch.distributed.barrier()
+
     def same(self, values: Iterable[Tensor]) -> None:
         """Give everybody the values of the first process, in place."""
         if self.count > 1:
@@ -111,4 +118,5 @@ def several() -> Several:
     cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes") or not torch.cuda.is_available()
     # The first prepares what the others wait for, a large data set for many hours; one that dies is noticed without it.
     state = PartialState(cpu=cpu, timeout=timedelta(days=7))
-    return Several(int(state.process_index), int(state.num_processes), state.device)
+    who = int(state.process_index), int(state.num_processes), state.device
+    return Several(*who, int(state.local_process_index))

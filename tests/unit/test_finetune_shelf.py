@@ -18,7 +18,7 @@ from palate.adapters.finetune import shelf as shelves
 from palate.adapters.finetune.pairs import LabelledPair
 from palate.adapters.finetune.personal import _shelf
 from palate.adapters.finetune.prepared import Prepared, latents_of, prepare
-from palate.adapters.finetune.several import several
+from palate.adapters.finetune.several import Several, several
 from palate.adapters.finetune.shelf import Shelf
 from PIL import Image
 
@@ -199,6 +199,29 @@ def test_prompts_of_another_precision_are_not_taken_for_these(tmp_path: Path) ->
         with _shelf(tmp_path, "playground", precision, several()) as shelf:
             assert len(shelf) == there
             shelf.add("tokens a house", torch.ones(2))
+
+
+def test_of_several_processes_on_a_machine_one_prepares_for_all(
+    pairs: list[LabelledPair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second waits for the first, finds everything and adds nothing; another machine has its own."""
+    waited: list[int] = []
+    monkeypatch.setattr(Several, "wait", lambda self: waited.append(self.index))
+    encoders = [Encoder() for _ in range(3)]
+
+    def made(shelf: Shelf, number: int) -> Prepared:
+        return prepare(pairs, encoders[number], Text(), 64, 8, shelf=shelf)
+
+    with _shelf(tmp_path, "playground", "float32", Several(0, 4, CPU, 0)) as shelf:
+        one, there = made(shelf, 0), len(shelf)
+        with _shelf(tmp_path, "playground", "float32", Several(1, 4, CPU, 1)) as same:
+            two = made(same, 1)
+            assert waited == [1] and len(same) == there and encoders[1].made == 0 < encoders[0].made
+            assert all(torch.equal(mine, theirs) for mine, theirs in zip(one.chosen, two.chosen, strict=True))
+        with _shelf(tmp_path, "playground", "float32", Several(2, 4, CPU, 0)) as elsewhere:
+            made(elsewhere, 2)
+    assert encoders[2].made == encoders[0].made
+    assert sorted(place.name for place in (tmp_path / "prepared").iterdir()) == ["0", "2"]
 
 
 def test_a_model_that_was_replaced_in_its_place_is_another_one(tmp_path: Path) -> None:
