@@ -13,6 +13,7 @@ from ..adapters.errors import CancelledError, PPDError
 from ..adapters.finetune.protocol import STOPPED, Event, Finished, Prepared, Sampled, Stepped
 from .train_ppd_options import ppd_device, ppd_known_by, ppd_settings
 from .training import Ending, minutes, run_told, stepped
+from .users import pictures_with
 
 if TYPE_CHECKING:
     from ..adapters.ppd.settings import PPDSettings
@@ -174,7 +175,4 @@ def _finished(found: Finished) -> None:
         return
     file = Path(found.file)
     print(f"Saved {file} ({file.stat().st_size / 1e6:.1f} MB).")
-    if any(".attn2" in layer.name for layer in describe_ppd(file).layers):
-        print(f"Pictures for somebody: palate generate PROMPT --ppd {file} --user FILE -o OUT")
-    else:  # Stable Cascade, SD3 and Flux, which Palate itself doesn't draw with
-        print("Pictures for somebody: Load PPD and Apply User in ComfyUI, or use_in of palate.adapters.ppd.")
+    print(pictures_with(describe_ppd(file).layers, f" --ppd {file} --user FILE -o OUT"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,11 @@ from ..adapters.errors import PPDError
 
 if TYPE_CHECKING:
     from ..adapters.comparisons import PreferenceStore
+    from ..adapters.ppd.layers import LayerShape
     from ..adapters.ppd.model import PPD
     from ..adapters.ppd.user import User
 
-__all__ = ["add_user_command", "ppd_named", "user"]
+__all__ = ["add_user_command", "pictures_with", "ppd_named", "user"]
 
 
 def add_user_command(commands: Any, store_option: Callable[[argparse.ArgumentParser], None]) -> None:
@@ -66,9 +67,24 @@ def user(arguments: argparse.Namespace, store: Path) -> int:
         print(json.dumps({"file": str(file)} | vars(describe_user(file)), ensure_ascii=False))
         return 0
     print(f"Saved {file}")
-    of = f"of {made.pairs} answer(s)" if kind != "learned" else "known by name"
-    print(f"It is {of}, for {made.base} models with {ppd.name or 'this PPD'}.", file=sys.stderr)
+    of = f"Made from {made.pairs} answer{'s' if made.pairs > 1 else ''}" if kind != "learned" else "Known by name"
+    weights = "" if arguments.ppd == "playground" else f" --ppd {arguments.ppd}"
+    next_step = pictures_with(ppd.attention.layers, f"{weights} --user {file}")
+    print(f"{of}, for {made.base} models. {next_step}", file=sys.stderr)
     return 0
+
+
+def pictures_with(layers: Sequence[LayerShape], options: str) -> str:
+    """Say how to get pictures for a user: by `palate generate` with these options, or by who else draws.
+
+    Args:
+        layers: Where users enter the denoiser.
+        options: Of the command, each after a space.
+    """
+    if any(layer.name.endswith(".attn2") for layer in layers):
+        return f"Pictures: palate generate PROMPT{options}"
+    # Stable Cascade, SD3 and Flux, which Palate itself doesn't draw with.
+    return "Pictures: Load PPD and Apply User in ComfyUI, or use_in of palate.adapters.ppd."
 
 
 def _described(answers: PreferenceStore, ppd: PPD, arguments: argparse.Namespace) -> User:

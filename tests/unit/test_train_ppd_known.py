@@ -121,6 +121,8 @@ def test_rewards_by_name_have_tokens_of_their_own(command: list[str], tmp_path: 
     ppd = load_ppd(file)
     assert ppd.encoder.names == ("p0", "p1", "p2", "p3") and not ppd.image_encoder
     assert main(["user", "p2", "--ppd", str(file), "-o", str(tmp_path / "p2")]) == 0
+    how = f"palate generate PROMPT --ppd {file} --user {tmp_path / 'p2.safetensors'}"
+    assert f"Known by name, for {ppd.base} models. Pictures: {how}" in capsys.readouterr().err
     torch.testing.assert_close(load_user(tmp_path / "p2.safetensors", ppd).tokens, ppd.encoder.values[2].detach())
     assert main(["user", "p9", "--ppd", str(file), "-o", str(tmp_path / "p9")]) == 2
     assert "'p9': found p0, p1, p2, p3" in capsys.readouterr().err
