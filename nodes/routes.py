@@ -36,7 +36,7 @@ _routes = PromptServer.instance.routes
 
 @_routes.post("/palate/answer")
 async def answer(request: web.Request) -> web.Response:
-    """{offer, outcome, seconds?}, or {offer, tiers, seconds?} for a batch -> state with that question."""
+    """{offer, outcome, seconds?, much?}, or {offer, tiers, seconds?} for a batch -> state with that question."""
     return await _reply(request, _answer, tell=True)
 
 
@@ -124,7 +124,8 @@ def _answer(body: dict[str, Any]) -> dict[str, Any]:
         outcome = text(body, "outcome")
         asked = store.find_offer(offer) if outcome in ("both_bad", "skip") else None
         many = asked is not None and asked.others
-        answered = store.rank(offer, (), outcome, seconds) if many else store.answer(offer, outcome, seconds)
+        much = body["much"] if isinstance(body.get("much"), bool) and outcome in ("left", "right") else None
+        answered = store.rank(offer, (), outcome, seconds) if many else store.answer(offer, outcome, seconds, much)
     else:
         answered = store.rank(offer, _tiers(tiers), body.get("outcome") or "ranked", seconds)
     return pairs.state(store, answered.person, [offer], WAITS.of(answered.person))

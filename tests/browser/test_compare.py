@@ -53,6 +53,22 @@ def test_click_keys_and_undo_reach_the_store(page, panel):
     assert panel.store.has_image(stored.chosen)
 
 
+def test_with_shift_it_is_much_better(page, panel):
+    ticket = choose_person(page, "Max")
+    for press in (
+        lambda: page.click('[data-choose="left"]', modifiers=["Shift"]),
+        lambda: page.keyboard.press("ArrowRight"),
+        lambda: page.keyboard.press("Shift+ArrowRight"),
+        lambda: page.keyboard.press("t"),
+        lambda: page.click('[data-choose="right"]'),
+    ):
+        press()
+        ticket = next_pair(page, ticket)
+    settle(page)
+    given = [(one.outcome, one.much) for one in panel.store.comparisons("Max")]
+    assert given == [("left", True), ("right", False), ("right", True), ("tie", None), ("right", False)]
+
+
 def test_every_answer_has_a_button(page, panel):
     ticket = choose_person(page, "Abe")
     for name in ("tie", "both_bad", "skip"):

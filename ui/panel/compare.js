@@ -105,11 +105,11 @@
   };
 
   /** Answer what is on the screen; `tiers` are the pictures of a set, the best tier first, and `side` lights up. */
-  const choose = (outcome, tiers, side = outcome) => {
+  const choose = (outcome, tiers, side = outcome, much = undefined) => {
     if (!seen) return;
     const clicked = performance.now();
     const seconds = since ? (clicked - since) / 1000 : null;
-    outbox.push({ ticket: seen.ticket, outcome, seconds, tiers });
+    outbox.push({ ticket: seen.ticket, outcome, seconds, tiers, much });
     keep();
     hand = hand.filter((pair) => pair.ticket !== seen.ticket);
     flash(side);
@@ -187,9 +187,10 @@
     }
   };
 
-  const act = (name) => {
+  const act = (name, much = undefined) => {
     if (window.palateLook?.act(name)) return;
     if (name === "undo") undo();
+    else if (seen?.images.length === 2 && ["left", "right"].includes(name)) choose(name, undefined, name, much);
     else if (!seen || seen.images.length === 2 || !["left", "right", "tie"].includes(name)) choose(name);
   };
 
@@ -206,7 +207,7 @@
     const card = target.closest("#palate-stage [data-choose]");
     if (card && (event.detail === 0 || !window.palateHands.held())) {
       if (seen?.images.length > 2 && !window.palateLook?.open()) window.palateSet.pick(card.dataset.choose);
-      else act(card.dataset.choose);
+      else act(card.dataset.choose, event.shiftKey);
     }
     const answer = target.closest("#palate-stage [data-answer]");
     if (answer) act(answer.dataset.answer);
@@ -221,9 +222,9 @@
       act("undo");
     } else if (window.palateSet.key(key, event)) {
       event.preventDefault();
-    } else if (KEYS[key] && !event.shiftKey && !(event.target.closest?.("[role=tab]") && key.startsWith("Arrow"))) {
+    } else if (KEYS[key] && (!event.shiftKey || ["left", "right"].includes(KEYS[key])) && !(event.target.closest?.("[role=tab]") && key.startsWith("Arrow"))) {
       event.preventDefault();
-      act(KEYS[key]);
+      act(KEYS[key], event.shiftKey);
     }
   });
 

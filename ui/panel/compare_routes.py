@@ -45,7 +45,7 @@ def _comparing(api: APIRouter, studio: Studio, live: Live) -> None:
         session, done, problem = tab_of(studio, body), [], ""
         for given in _answers(body):
             try:
-                session.answer(given.ticket, given.outcome, given.seconds, given.tiers)
+                session.answer(given.ticket, given.outcome, given.seconds, given.tiers, given.much)
             except ComparisonError as error:  # it never can be: those behind it must not wait for it
                 problem = f"An answer could not be used. {error}"
             except Exception as error:  # whatever it was, the answer stays with the browser and comes again
@@ -116,6 +116,7 @@ class _Given:
     outcome: str
     seconds: float | None
     tiers: tuple[tuple[str, ...], ...]
+    much: bool | None = None
 
 
 def _answers(body: dict[str, Any]) -> list[_Given]:
@@ -133,6 +134,7 @@ def _given(one: dict[str, Any]) -> _Given:
         str(one.get("outcome")),
         float(seconds) if known and seconds is not None else None,
         tuple(tuple(map(str, tier)) for tier in tiers or ()) if lists else (),
+        one["much"] if isinstance(one.get("much"), bool) else None,
     )
 
 

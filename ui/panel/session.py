@@ -135,6 +135,7 @@ class Session:
         outcome: str,
         seconds: float | None = None,
         tiers: Sequence[Sequence[str]] = (),
+        much: bool | None = None,
     ) -> Comparison | Ranking | None:
         """Record the answer to what was handed out, now or before a restart.
 
@@ -143,6 +144,7 @@ class Session:
             outcome: "left", "right", "tie", "both_bad" or "skip"; of a set "ranked", "both_bad" or "skip".
             seconds: Time to answer as the browser measured it.
             tiers: Of "ranked": the pictures of the set, the best tier first.
+            much: Of "left" and "right": whether it is much better.
 
         Returns:
             What is now on disk, or None when it was answered already, or dropped.
@@ -160,7 +162,7 @@ class Session:
                 if offer.others or outcome == "ranked":
                     stored = store.rank(ticket, tiers, outcome, taken)
                 else:
-                    stored = store.answer(ticket, outcome, taken)
+                    stored = store.answer(ticket, outcome, taken, much if outcome in ("left", "right") else None)
             if self._hand:
                 self._hand = [pair for pair in self._hand if pair.ticket != ticket]
             return stored

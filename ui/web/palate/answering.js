@@ -5,6 +5,7 @@
  * other at once; whoever clicks while the pictures change under the pointer answers nothing.
  */
 
+import { ANSWERING_STYLE } from "./answering_style.js";
 import { element } from "./dom.js";
 import { listen } from "./keys.js";
 import { Pictures, fit, grid, shape } from "./pictures.js";
@@ -24,55 +25,6 @@ const KEYS = {
 }; // prettier-ignore
 const HINTS = { left: "←", tie: "T", right: "→", both_bad: "B", skip: "S", rest: "⏎", undo: "Z", full: "F" };
 
-const STYLE = `
-.palate-pairs, .palate-viewer { --palate-part: color-mix(in srgb, var(--palate-text) 10%, transparent);
-  --palate-part-hover: color-mix(in srgb, var(--palate-text) 18%, transparent);
-  --palate-wrong: color-mix(in srgb, var(--destructive-background, #e05252) 60%, var(--palate-text)); }
-.palate-pairs { container-type: inline-size; display: flex; flex-direction: column; gap: 6px; width: 100%; height: 100%;
-  min-height: 240px; padding: 2px 4px 4px; overflow: hidden; border-radius: 8px; font-size: 12px; outline: none;
-  touch-action: manipulation; user-select: none; }
-.palate-pairs:focus-visible { outline: 2px solid var(--palate-accent); outline-offset: -1px; }
-.palate-head { display: flex; flex: none; justify-content: space-between; gap: 10px; height: 18px; line-height: 18px; }
-.palate-prompt { overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
-.palate-head:has(.palate-wrong) { height: auto; max-height: 54px; }
-.palate-prompt.palate-wrong { white-space: normal; }
-.palate-count { flex: none; color: var(--palate-quiet); }
-.palate-waiting .palate-prompt::before { content: ""; display: inline-block; width: 7px; height: 7px; margin: 0 6px 1px 1px;
-  border-radius: 50%; background: var(--palate-accent); animation: palate-pulse 1.6s ease-in-out infinite; }
-@keyframes palate-pulse { 50% { opacity: 0.25; } }
-@media (prefers-reduced-motion: reduce) { .palate-waiting .palate-prompt::before { animation: none; } }
-.palate-clock { flex: none; height: 2px; margin: -3px 0; border-radius: 1px; overflow: hidden; }
-.palate-clock i { display: block; width: 0; height: 100%; background: var(--palate-accent); }
-.palate-images { position: relative; flex: 1 1 0; min-height: 110px; }
-.palate-grid { position: absolute; inset: 0; display: grid; place-content: center; place-items: center; }
-.palate-picture { position: relative; padding: 0; border: 0; border-radius: 6px; background: none; cursor: pointer;
-  outline: 2px solid transparent; outline-offset: -2px; overflow: hidden; font: inherit; }
-.palate-picture img { display: block; width: 100%; height: 100%; object-fit: contain; pointer-events: none;
-  -webkit-user-drag: none; }
-.palate-picture::after { content: ""; position: absolute; inset: 0; border-radius: inherit; pointer-events: none;
-  border: 2px solid transparent; transition: border-color 80ms; }
-.palate-asking .palate-picture:hover::after, .palate-asking .palate-picture:focus-visible::after {
-  border-color: var(--palate-accent); }
-.palate-picture[data-chosen]::after { border-color: var(--palate-accent); }
-.palate-picture b { position: absolute; top: 5px; left: 5px; min-width: 20px; padding: 0 5px; border-radius: 10px;
-  background: rgb(0 0 0 / 55%); color: #fff; font-size: 11px; font-weight: 600; line-height: 20px; text-align: center; }
-.palate-picture[data-place] b { background: var(--palate-accent); }
-.palate-images:not(.palate-asking) .palate-picture { opacity: 0.45; cursor: default; }
-.palate-images:not(.palate-asking) .palate-picture[data-chosen] { opacity: 0.8; }
-.palate-empty { position: absolute; inset: 0; display: flex; align-items: center; justify-content: center; padding: 12px;
-  border: 1px dashed var(--palate-line); border-radius: 8px; color: var(--palate-quiet); text-align: center; }
-.palate-buttons { display: flex; flex: none; gap: 4px; }
-.palate-buttons .palate-button { flex: 1 1 auto; min-height: 28px; padding: 3px 6px; font-size: 12px; white-space: nowrap; }
-.palate-buttons .palate-button[aria-disabled="true"] { opacity: 0.45; cursor: default; }
-.palate-buttons .palate-button.palate-plain { flex: none; width: 30px; padding: 0; font-size: 15px; }
-.palate-buttons .palate-key { display: none; }
-@container (min-width: 520px) { .palate-buttons .palate-key { display: inline-block; } }
-@container (max-width: 310px) { .palate-buttons .palate-button { padding: 3px 2px; } .palate-buttons span { display: none; }
-  .palate-buttons .palate-key { display: inline; border: 0; color: inherit; font-size: 12px; } .palate-count { display: none; } }
-@media (pointer: coarse) { .palate-buttons .palate-button { min-height: 36px; }
-  .palate-buttons .palate-button.palate-plain { width: 36px; } }
-`;
-
 export class Answering {
   /**
    * @param {import("./deck.js").Deck} deck whose `changed` becomes this component's
@@ -80,7 +32,7 @@ export class Answering {
    *   ordered: whether a batch is put in order; else its best is picked. empty: what to say when nothing was asked yet
    */
   constructor(deck, { ordered = () => false, empty = () => say("answer.empty") } = {}) {
-    addStyle("answering", STYLE);
+    addStyle("answering", ANSWERING_STYLE);
     Object.assign(this, { deck, ordered, empty });
     this.placed = []; // ids of a batch that is being put in order, best first
     this.expected = true; // whether somebody asked for the next question
@@ -114,8 +66,8 @@ export class Answering {
     this.root.setAttribute("role", "group");
     this.root.addEventListener("click", (event) => {
       const { act, index } = event.target.closest("button")?.dataset ?? {};
-      if (act) this.act(act);
-      else if (index !== undefined) this.pick(Number(index));
+      if (act) this.act(act, event.shiftKey);
+      else if (index !== undefined) this.pick(Number(index), event.shiftKey);
       // Keys go on working here when the pointer leaves, and Space isn't a second click on the same button.
       if (event.detail > 0) this.root.focus({ preventScroll: true });
     });
@@ -146,22 +98,22 @@ export class Answering {
     return ((this.deck.current ?? this.shown)?.images.length ?? 2) > 2;
   }
 
-  /** Do what a button or key stands for. */
-  act(name) {
+  /** Do what a button or key stands for; with Shift, the preferred one is much better. */
+  act(name, shift = false) {
     if (name === "undo") return this.placed.length ? this.stepBack() : this.undo();
     if (name === "full") return void (this.shown && this.viewer.open());
     if (!this.asking) return;
     if (name === "rest") return this.rank([...this.placed.map((id) => [id]), this.unplaced()]);
     if (this.isBatch && !["both_bad", "skip"].includes(name)) return;
     if (this.entry.broken && name !== "skip") return;
-    this.send({ outcome: name });
+    this.send(["left", "right"].includes(name) ? { outcome: name, much: shift } : { outcome: name });
   }
 
   /** Choose a picture by its place: the preferred of two, the best, or the next best. */
-  pick(index) {
+  pick(index, shift = false) {
     const images = this.deck.current?.images;
     if (!this.asking || !images?.[index] || this.entry.broken) return;
-    if (!this.isBatch) return this.send({ outcome: index ? "right" : "left" });
+    if (!this.isBatch) return this.send({ outcome: index ? "right" : "left", much: shift });
     const id = images[index];
     if (!this.ordered()) return this.rank([[id], images.filter((other) => other !== id)]);
     if (this.placed.includes(id)) return;
@@ -206,7 +158,8 @@ export class Answering {
       return true;
     }
     if (!act || !this.names().includes(act)) return false;
-    if (!event.repeat) this.act(act);
+    if (event.shiftKey && !["left", "right"].includes(act)) return false;
+    if (!event.repeat) this.act(act, event.shiftKey);
     return true;
   }
 

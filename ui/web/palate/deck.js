@@ -107,7 +107,7 @@ export class Deck {
    * Answer a question; the next one is the current one when this returns.
    *
    * @param {object} question
-   * @param {{outcome: string, tiers?: string[][]}} answer
+   * @param {{outcome: string, tiers?: string[][], much?: boolean}} answer `much`: the preferred one is much better
    * @param {number} seconds that it took
    */
   answer(question, answer, seconds) {
@@ -115,6 +115,7 @@ export class Deck {
     question.sending = (question.sending ?? 0) + 1;
     const body = { offer: question.offer, outcome: answer.outcome, seconds };
     if (answer.tiers) body.tiers = answer.tiers;
+    if (typeof answer.much === "boolean") body.much = answer.much;
     this.wrong = null;
     this.changed();
     return this.next(async () => {

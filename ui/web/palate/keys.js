@@ -1,8 +1,8 @@
 /**
  * Keys of a part of the page, while the pointer or the focus is on it, and only then.
  *
- * A key that is taken here reaches nobody else: Backspace would delete the selected node. Keys with Ctrl, Alt, Cmd or
- * Shift, and whatever is typed into a field, are left alone.
+ * A key that is taken here reaches nobody else: Backspace would delete the selected node. Keys with Ctrl, Alt or
+ * Cmd, with Shift but for the arrows to the sides, and whatever is typed into a field, are left alone.
  */
 
 const MARK = "palate-keys"; // class of such parts
@@ -16,7 +16,8 @@ const MARK = "palate-keys"; // class of such parts
 export function listen(root, press) {
   root.classList.add(MARK);
   const hear = (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey || event.isComposing) return;
+    if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
+    if (event.shiftKey && !["ArrowLeft", "ArrowRight"].includes(event.key)) return;
     if (!isOn(root) || isTyping(event)) return;
     if (!press(event.key.length === 1 ? event.key.toLowerCase() : event.key, event)) return;
     event.preventDefault();
