@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ import torch
 from ..errors import PPDError
 from ..finetune.memory import Need, denoiser_of, free_bytes, need_of
 from ..finetune.settings import TrainSettings
+from ..places import typed_path
+from .denoisers import layers_in
 from .layers import layers_of, width_of
 from .settings import PPDSettings
 
-__all__ = ["need_of_ppd", "require_room"]
+__all__ = ["least_of_others", "need_of_ppd", "require_room"]
 
+_PARTS = ("transformer", "prior", "prior_prior")  # folders of the denoisers that `load_base` knows beside UNets
 _OF_EACH = 16  # bytes: a weight, its gradient, AdamW's two moments
 
 
@@ -41,6 +45,32 @@ def need_of_ppd(config: dict[str, Any], settings: PPDSettings, size: int, device
     return replace(need, trained=_OF_EACH * trained)
 
 
+def least_of_others(model: str | Path, settings: PPDSettings) -> Need | None:
+    """What a training of Stable Cascade, SD3 or Flux takes at least: model and user attention, without activations.
+
+    Args:
+        model: As `load_base` takes it; of anything but a folder of those nothing is known: None.
+        settings: How it is trained.
+    """
+    import diffusers
+
+    config = next(
+        (file for file in (typed_path(model) / part / "config.json" for part in _PARTS) if file.is_file()), None
+    )
+    if config is None:
+        return None
+    try:
+        said = json.loads(config.read_text(encoding="utf-8"))
+        with torch.device("meta"):
+            denoiser = getattr(diffusers, said["_class_name"]).from_config(said)
+        layers, width = layers_in(denoiser)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, PPDError):
+        return None  # loading says better what is the matter
+    of_each = 2 if settings.precision == "bfloat16" else 4
+    weights = of_each * sum(weight.numel() for weight in denoiser.parameters())
+    return Need(weights, _OF_EACH * 2 * width * sum(layer.inner for layer in layers), 0, 0)
+
+
 def require_room(model: str | Path, settings: PPDSettings, device: torch.device) -> None:
     """Refuse a training that won't fit.
 
@@ -49,6 +79,13 @@ def require_room(model: str | Path, settings: PPDSettings, device: torch.device)
     """
     found, free = denoiser_of(model), free_bytes(device)
     if found is None or free is None:
+        least = least_of_others(model, settings)
+        if least is not None and free is not None and least.total > free:
+            raise PPDError(
+                f"Cannot train a PPD: it takes more than {least.total / 1e9:.1f} GB of memory (model "
+                f"{least.weights / 1e9:.1f}, user attention {least.trained / 1e9:.1f}); found {free / 1e9:.1f} GB free."
+                " Train where there is more memory."
+            )
         return
     config, others = found
     size = settings.size or 8 * int(config.get("sample_size") or 64)

@@ -16,6 +16,8 @@ from palate.adapters.errors import CancelledError, PPDError
 from palate.adapters.files.ppd_file import load_ppd
 from palate.adapters.finetune.noising import noising_of
 from palate.adapters.finetune.predicting import predicted
+from palate.adapters.ppd import memory
+from palate.adapters.ppd.attention import UserAttention
 from palate.adapters.ppd.base import load_base
 from palate.adapters.ppd.base_cascade import EFFNET
 from palate.adapters.ppd.denoisers import branch_in, layers_in, use_in
@@ -154,6 +156,22 @@ def test_stage_c_is_noised_as_its_scheduler_noises() -> None:
     wanted = scheduler.add_noise(latents, noise, noising.told(steps))
     assert torch.allclose(noising.noised(latents, noise, steps), wanted, atol=1e-6)
     assert torch.equal(noising.target(latents, noise, steps), noise)
+
+
+def test_what_memory_will_surely_not_do_is_said_before_anything_is_loaded(
+    model, store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folder = model
+    least = memory.least_of_others(folder, QUICK)
+    loaded = load_base(folder, torch.float32)
+    assert least.weights == 4 * sum(weight.numel() for weight in loaded.denoiser.parameters())
+    attention = UserAttention(*layers_in(loaded.denoiser))
+    assert least.trained == 16 * sum(weight.numel() for weight in attention.parameters())
+    assert memory.least_of_others(folder, replace(QUICK, precision="bfloat16")).weights == least.weights // 2
+    monkeypatch.setattr(memory, "free_bytes", lambda device: least.total - 1)
+    with pytest.raises(PPDError, match=r"it takes more than .* found .* Train where there is more memory"):
+        trained(model, store, tmp_path / "too much")
+    assert memory.least_of_others(models.index(tmp_path / "empty", "FluxPipeline"), QUICK) is None
 
 
 @pytest.mark.parametrize(
