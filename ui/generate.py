@@ -6,14 +6,15 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..adapters.errors import PPDError, PreferenceError
 from ..adapters.places import typed_path
 from .export import progress_line, silence
-from .png_settings import as_parameters, png_with_text
+from .made import Made
+from .png_settings import png_with_text
 from .tastes import weighted
 from .users import ppd_named
 
@@ -23,58 +24,11 @@ if TYPE_CHECKING:
     from ..adapters.steering import Generator
     from ..adapters.taste import Taste
 
-__all__ = ["Made", "add_generate_command", "generate"]
+__all__ = ["add_generate_command", "generate"]
 
 
 class GenerateError(PreferenceError, ValueError):
     """A command that can't be run as it was given."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a picture was made with.
-
-    Attributes:
-        tastes, users: Name and weight of each.
-        strength: Of the tastes. user_strength, user_start, user_end: As in `Generator.images`.
-        ppd: Identity of the PPD; "" without a user.
-    """
-
-    prompt: str
-    negative: str
-    seed: int
-    steps: int
-    guidance: float
-    width: int
-    height: int
-    model: str
-    tastes: tuple[tuple[str, float], ...] = ()
-    strength: float = 0.0
-    users: tuple[tuple[str, float], ...] = ()
-    user_strength: float = 0.0
-    user_start: float = 0.0
-    user_end: float = 1.0
-    ppd: str = ""
-
-    @property
-    def parameters(self) -> str:
-        """As A1111 writes them."""
-        settings: list[tuple[str, object]] = [
-            ("Steps", self.steps),
-            ("CFG scale", f"{self.guidance:g}"),
-            ("Seed", self.seed),
-            ("Size", f"{self.width}x{self.height}"),
-            ("Model", self.model),
-        ]
-        if self.tastes:
-            settings += [("Palate strength", f"{self.strength:g}"), ("Palate tastes", _sum(self.tastes))]
-        if self.users:
-            settings += [
-                ("Palate user strength", f"{self.user_strength:g}"),
-                ("Palate users", _sum(self.users)),
-                ("Palate PPD", self.ppd[:12]),
-            ]
-        return as_parameters(self.prompt, self.negative, settings)
 
 
 def add_generate_command(commands: Any) -> None:
@@ -145,7 +99,7 @@ def generate(arguments: argparse.Namespace) -> int:
             user_start=made.user_start,
             user_end=made.user_end,
         )[0]
-        told = _without_names(made) if arguments.private else made
+        told = made.without_names() if arguments.private else made
         png = png_with_text(image, told.parameters, json.dumps(asdict(told), ensure_ascii=False, sort_keys=True))
         files.append(write_bytes_atomically(_file(arguments, made.seed), png))
         if not arguments.json:
@@ -257,13 +211,6 @@ def _made(
     )
 
 
-def _without_names(made: Made) -> Made:
-    from dataclasses import replace
-
-    tastes, users = (tuple(("", weight) for _, weight in parts) for parts in (made.tastes, made.users))
-    return replace(made, tastes=tastes, users=users)
-
-
 def _file(arguments: argparse.Namespace, seed: int) -> Path:
     """Where a picture goes: the file that was named, else a name that is free."""
     given = typed_path(arguments.output or ".")
@@ -282,10 +229,6 @@ def _progress(number: int, count: int) -> Callable[[int, int], None] | None:
 
 def _named(parts: list[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
     return tuple((Path(file).stem, weight) for file, weight in parts)
-
-
-def _sum(parts: tuple[tuple[str, float], ...]) -> str:
-    return " + ".join(f"{weight:g} {name}".strip() for name, weight in parts)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..encoders import ImageTextEncoder
 from ..errors import EncoderMismatchError, FileFormatError, PPDError
@@ -32,49 +31,15 @@ from ..places import typed_path
 from ..ppd.attention import UserAttention
 from ..ppd.ip_adapter import read as read_ip_adapter
 from ..ppd.ip_file import is_ip_adapter
-from ..ppd.layers import LayerShape
-from ..ppd.learned import LearnedTokens
-from ..ppd.model import BASES, PPD
-from ..ppd.pairs_encoder import PairsEncoder
-from ..ppd.vlm import VLMEncoder
-from .container import MAX_TEXT, Header, read_header, read_number, require_format, write_atomically
+from ..ppd.model import PPD
+from .container import MAX_TEXT, Header, read_header, write_atomically
 from .encoder_in_use import NamedEncoder, called, other_encoder
+from .ppd_header import ENCODERS, FORMAT, VERSION, WHAT, PPDFile, ppd_said
 from .user_file import safetensors_path
 
 __all__ = ["PPDFile", "describe_ppd", "load_ppd", "save_ppd"]
 
-FORMAT, VERSION = "palate.ppd", 1
 MOST_BYTES = 8 << 30
-_WHAT = "PPD weights that Palate saved"
-_ENCODERS: dict[str, type[nn.Module]] = {"pairs": PairsEncoder, "vlm": VLMEncoder, "learned": LearnedTokens}
-_MOST_LAYERS = 1024  # of anything in a file
-_MOST_SIDE = 1 << 20
-
-
-@dataclass(frozen=True)
-class PPDFile:
-    """What a PPD file says of itself, read without its numbers.
-
-    Attributes:
-        version: Of the format.
-        identity, base, name, image_encoder, image_encoder_name, created: As in `PPD`.
-        width: W. layers: As in `UserAttention`.
-        kind, config: Of the user encoder; "" and {} for none.
-        size: Of the file in bytes.
-    """
-
-    version: int
-    identity: str
-    base: str
-    name: str
-    width: int
-    layers: tuple[LayerShape, ...]
-    kind: str
-    config: dict[str, Any]
-    image_encoder: str
-    image_encoder_name: str
-    created: str
-    size: int
 
 
 def save_ppd(ppd: PPD, path: str | PathLike[str]) -> Path:
@@ -89,10 +54,10 @@ def save_ppd(ppd: PPD, path: str | PathLike[str]) -> Path:
         StoreError: it can't be written; an older file is untouched.
     """
     encoder: Any = ppd.encoder
-    if encoder is not None and encoder.kind not in _ENCODERS:
+    if encoder is not None and encoder.kind not in ENCODERS:
         raise PPDError(
             f"Cannot save {ppd.name!r}: its user encoder is of the kind {encoder.kind!r}; expected one of "
-            f"{', '.join(_ENCODERS)}. An IP-Adapter stays the file that it is: load that one."
+            f"{', '.join(ENCODERS)}. An IP-Adapter stays the file that it is: load that one."
         )
     metadata = {
         "format": FORMAT,
@@ -134,8 +99,8 @@ def load_ppd(
     if _is_foreign(file):
         tower = image_encoder if isinstance(image_encoder, ImageTextEncoder) else None
         return read_ip_adapter(file, image_encoder=tower, precision=precision)
-    header = read_header(file, _WHAT, MOST_BYTES)
-    said = _said(file.name, header)
+    header = read_header(file, WHAT, MOST_BYTES)
+    said = ppd_said(file.name, header)
     _require_image_encoder(file.name, said, image_encoder)
     with torch.inference_mode(False):  # a host may be in it; these weights may be trained yet
         ppd = _described(file.name, said, header)
@@ -160,7 +125,7 @@ def describe_ppd(path: str | PathLike[str]) -> PPDFile:
         FileFormatError: as `load_ppd`, as far as the header shows it; an IP-Adapter's says nothing.
     """
     file = typed_path(path)
-    return _said(file.name, read_header(file, _WHAT, MOST_BYTES))
+    return ppd_said(file.name, read_header(file, WHAT, MOST_BYTES))
 
 
 class _Halves(Mapping[str, Tensor]):
@@ -183,75 +148,8 @@ def _is_foreign(file: Path) -> bool:
     """Whether `ip_adapter.read` knows better: a pickle's ending, or an IP-Adapter's tensors."""
     if file.suffix.lower() in (".bin", ".pt", ".pth", ".ckpt"):
         return True
-    header = read_header(file, _WHAT, MOST_BYTES)
+    header = read_header(file, WHAT, MOST_BYTES)
     return "format" not in header.metadata and is_ip_adapter(list(header.shapes))
-
-
-def _said(name: str, header: Header) -> PPDFile:
-    metadata = header.metadata
-    version = require_format(name, metadata, FORMAT, VERSION, _WHAT)
-    base = metadata.get("base", "")
-    if base not in BASES:
-        raise FileFormatError(
-            f"Cannot read {name!r}: its base is {base[:40]!r}; expected one of {', '.join(BASES)}. Update Palate."
-        )
-    return PPDFile(
-        version,
-        metadata.get("identity", ""),
-        base,
-        metadata.get("name", ""),
-        int(read_number(name, metadata, "width", int, lowest=1)),
-        _layers(name, metadata),
-        *_encoder_said(name, metadata),
-        metadata.get("image_encoder", ""),
-        metadata.get("image_encoder_name", ""),
-        metadata.get("created", ""),
-        header.size,
-    )
-
-
-def _layers(name: str, metadata: Mapping[str, str]) -> tuple[LayerShape, ...]:
-    count = sum(key.startswith("layer.") for key in metadata)
-    layers = []
-    for number in range(count):
-        parts = metadata.get(f"layer.{number}", "").split(" ")
-        sides = [int(part) for part in parts[1:] if part.isascii() and part.isdigit() and len(part) <= 7]
-        if len(parts) != 5 or len(sides) != 4 or not all(1 <= side <= _MOST_SIDE for side in sides):
-            raise FileFormatError(f"Cannot read {name!r}: its 'layer.{number}' is broken. Get it again.")
-        layer = LayerShape(parts[0], *sides)
-        if layer.inner % layer.heads:
-            raise FileFormatError(
-                f"Cannot read {name!r}: its layer {layer.name} has {layer.heads} heads for {layer.inner} channels; "
-                "expected heads of one width. Get it again."
-            )
-        layers.append(layer)
-    if not 1 <= count <= _MOST_LAYERS:
-        raise FileFormatError(f"Cannot read {name!r}: it has {count} layers; expected 1 to {_MOST_LAYERS}.")
-    return tuple(layers)
-
-
-def _encoder_said(name: str, metadata: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-    kind = metadata.get("kind", "")
-    if kind and kind not in _ENCODERS:
-        raise FileFormatError(
-            f"Cannot read {name!r}: its user encoder is of the kind {kind[:40]!r}; expected one of "
-            f"{', '.join(_ENCODERS)}. Update Palate."
-        )
-    try:
-        config = json.loads(metadata.get("config", "{}"))
-    except (ValueError, RecursionError):
-        config = None
-    if not isinstance(config, dict) or not all(_harmless(key, value) for key, value in config.items()):
-        raise FileFormatError(f"Cannot read {name!r}: its 'config' is broken. Get it again.")
-    return kind, config
-
-
-def _harmless(key: str, value: object) -> bool:
-    """Whether an encoder can be built with this: sizes, names, or nothing; no number of layers that takes minutes."""
-    if isinstance(value, list):
-        return all(isinstance(one, str) for one in value)
-    most = _MOST_LAYERS if key == "layers" else _MOST_SIDE
-    return value is None or (type(value) is int and 0 <= value <= most)
 
 
 def _described(name: str, said: PPDFile, header: Header) -> PPD:
@@ -259,7 +157,7 @@ def _described(name: str, said: PPDFile, header: Header) -> PPD:
     try:
         with torch.device("meta"):
             attention = UserAttention(said.layers, said.width, seed=None)
-            encoder = _ENCODERS[said.kind](**said.config) if said.kind else None
+            encoder = ENCODERS[said.kind](**said.config) if said.kind else None
         ppd = PPD(
             attention,
             encoder,
@@ -294,7 +192,7 @@ def _tensors(file: Path, header: Header, precision: torch.dtype) -> dict[str, Te
             return {name: opened.get_tensor(name).to(precision, copy=True) for name in header.shapes}
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise FileFormatError(
-            f"Cannot read {file.name!r}: {error}; expected {_WHAT}. It is cut off or damaged."
+            f"Cannot read {file.name!r}: {error}; expected {WHAT}. It is cut off or damaged."
         ) from error
 
 

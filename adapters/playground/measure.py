@@ -35,6 +35,7 @@ from .world import (
 __all__ = ["Measured", "measure", "palette"]
 
 _TILTS = np.linspace(-TILT, TILT, 5)
+_CLASSES = len(COLOURS) + len(BACKGROUNDS) + 1  # the last is white
 _CELLS = 40  # width and height of the frame in which silhouettes are compared
 _SPREAD = 9.0  # cells: the root mean square distance from its middle that every silhouette is brought to
 _PLAIN = 0.16  # correlation below which a background counts as plain
@@ -177,16 +178,48 @@ def measure(image: Image.Image) -> Measured:
         picture = picture.resize((SIZE, SIZE), Image.Resampling.BOX)
     pixels = np.asarray(picture, dtype=np.float32) / 255
     classes = _nearest(pixels)
+    colour, mask = _subject_in(classes)
+    subject, tilt, size, place, match = _named(mask)
+    background, behind = _background_of(classes, mask)
+    pattern, period = _pattern(pixels, behind, background)
 
-    counts = np.bincount(classes.ravel(), minlength=len(COLOURS) + len(BACKGROUNDS) + 1)
+    edge = np.ones((SIZE, SIZE), dtype=bool)
+    edge[FRAME - 1 : -FRAME + 1, FRAME - 1 : -FRAME + 1] = False
+    white = pixels.min(2) > 0.9
+    around = _grown(mask, 3) & ~_grown(mask, 1)
+    return Measured(
+        subject=subject,
+        colour=colour,
+        background=background,
+        pattern=pattern,
+        size=size,
+        place=place,
+        subject_match=match,
+        tilt=tilt,
+        area=float(mask.mean()),
+        shading=_shading(pixels.max(2), mask),
+        frame=float(white[edge].mean()),
+        sticker=float(white[around].mean()) if around.any() else 0.0,
+        period=period,
+        brightness=float(pixels.mean()),
+        colourfulness=float((pixels.max(2) - pixels.min(2)).mean()),
+    )
+
+
+def _subject_in(classes: np.ndarray) -> tuple[str, np.ndarray]:
+    """The subject's colour, and (SIZE, SIZE) where it is."""
     inner = slice(FRAME + 2, SIZE - FRAME - 2)
-    within = np.bincount(classes[inner, inner].ravel(), minlength=counts.size)
+    within = np.bincount(classes[inner, inner].ravel(), minlength=_CLASSES)
     colour = int(within[: len(COLOURS)].argmax())
     mask = _majority(classes == colour)
     if mask.sum() < 12:  # an empty card: whatever is least like the background stands for the subject
         mask = np.zeros_like(mask)
         mask[SIZE // 2 - 2 : SIZE // 2 + 2, SIZE // 2 - 2 : SIZE // 2 + 2] = True
+    return list(COLOURS)[colour], mask
 
+
+def _named(mask: np.ndarray) -> tuple[str, float, str, str, float]:
+    """Subject, tilt, size and place of what is most like this silhouette, and how alike they are, 0 to 1."""
     framed, x, y, spread = _frame_of_its_own(mask)
     silhouettes, facts = _silhouettes()
     flat = framed.ravel()
@@ -200,40 +233,24 @@ def measure(image: Image.Image) -> Measured:
         PLACES,
         key=lambda name: sum((c - SHIFT[size] * d) ** 2 for c, d in zip(centre, PLACES[name], strict=True)),
     )
+    return subject, tilt, size, place, float(overlap[best])
 
-    around = _grown(mask, 3) & ~_grown(mask, 1)
+
+def _background_of(classes: np.ndarray, mask: np.ndarray) -> tuple[str, np.ndarray]:
+    """The background's name, and (SIZE, SIZE) where nothing is before it."""
     behind = ~_grown(mask, 5)
     behind[: FRAME + 2] = behind[-FRAME - 2 :] = False
     behind[:, : FRAME + 2] = behind[:, -FRAME - 2 :] = False
     first = len(COLOURS)
-    ground = np.bincount(classes[behind], minlength=counts.size)[first : first + len(BACKGROUNDS)]
-    background = list(BACKGROUNDS)[int(ground.argmax())]
-    pattern, period = _pattern(pixels, behind, background)
+    ground = np.bincount(classes[behind], minlength=_CLASSES)[first : first + len(BACKGROUNDS)]
+    return list(BACKGROUNDS)[int(ground.argmax())], behind
 
-    edge = np.ones((SIZE, SIZE), dtype=bool)
-    edge[FRAME - 1 : -FRAME + 1, FRAME - 1 : -FRAME + 1] = False
-    white = pixels.min(2) > 0.9
+
+def _shading(light: np.ndarray, mask: np.ndarray) -> float:
+    """How much lighter the subject's upper quarter is than its lower one."""
     rows = np.nonzero(mask.any(1))[0]
     upper, lower = rows[: max(1, len(rows) // 4)], rows[-max(1, len(rows) // 4) :]
-    light = pixels.max(2)
-    shading = light[upper][mask[upper]].mean() - light[lower][mask[lower]].mean()
-    return Measured(
-        subject=subject,
-        colour=list(COLOURS)[colour],
-        background=background,
-        pattern=pattern,
-        size=size,
-        place=place,
-        subject_match=float(overlap[best]),
-        tilt=tilt,
-        area=float(mask.mean()),
-        shading=float(shading),
-        frame=float(white[edge].mean()),
-        sticker=float(white[around].mean()) if around.any() else 0.0,
-        period=period,
-        brightness=float(pixels.mean()),
-        colourfulness=float((pixels.max(2) - pixels.min(2)).mean()),
-    )
+    return float(light[upper][mask[upper]].mean() - light[lower][mask[lower]].mean())
 
 
 def _pattern(pixels: np.ndarray, behind: np.ndarray, background: str) -> tuple[str, int]:
