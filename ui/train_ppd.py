@@ -16,6 +16,7 @@ from .training import Ending, minutes, run_told, stepped
 from .users import pictures_with
 
 if TYPE_CHECKING:
+    from ..adapters.ppd.from_answers import Watchers
     from ..adapters.ppd.settings import PPDSettings
 
 __all__ = ["train_ppd_command"]
@@ -75,16 +76,47 @@ def _run(
     from ..adapters.encoders import load_encoder
     from ..adapters.finetune.several import several
     from ..adapters.places import typed_path
-    from ..adapters.ppd.board import open_board
-    from ..adapters.ppd.from_answers import Watchers, train_ppd_file
+    from ..adapters.ppd.from_answers import train_ppd_file
     from .export import silence
 
     silence()
-    known = ppd_known_by(arguments)
-    first, device = several().first, arguments.device or ppd_device()
-    board = open_board(folder) if first and not arguments.prepare_only else None
-    if first and board is None and not arguments.prepare_only:
+    known, device = ppd_known_by(arguments), arguments.device or ppd_device()
+    start = typed_path(arguments.start) if arguments.start else None
+    encoder = load_encoder(arguments.encoder, device) if arguments.encoder else None
+    board = _board(folder) if several().first and not arguments.prepare_only else None
+    watching = _watchers(board, asked, tell), arguments.prepare_only, known
+    try:
+        found = train_ppd_file(arguments.model, source, settings, folder, file, start, encoder, device, *watching)
+    except CancelledError:
+        print("Stopped. The same command goes on from where it was kept.", file=sys.stderr)
+        return STOPPED
+    finally:
+        if board is not None:
+            board.close()
+    if not several().first:
+        return 0
+    held = "some pairs of each" if known.kind == "learned" else f"{len(found.held_out)} people"
+    print(f"{found.counted.sentence} Held out: {held}.", file=sys.stderr)
+    if found.trained is None or found.file is None:
+        tell(Finished("", f"Prepared {found.counted.sentence}", None, 0))
+    else:
+        tell(Finished(str(found.file), found.trained.summary, found.trained.better, found.trained.steps))
+    return 0
+
+
+def _board(folder: Path) -> Any:
+    """TensorBoard's curves; None where it isn't installed."""
+    from ..adapters.ppd.board import open_board
+
+    board = open_board(folder)
+    if board is None:
         print("TensorBoard is not installed here: no curves are drawn.", file=sys.stderr)
+    return board
+
+
+def _watchers(board: Any, asked: Ending, tell: Callable[[Event], None]) -> Watchers:
+    """Who is told how it goes: whoever reads the lines, and the board."""
+    from ..adapters.ppd.from_answers import Watchers
 
     def on_step(step: Any) -> None:
         tell(stepped(step))
@@ -99,36 +131,7 @@ def _run(
     def on_described(done: int, count: int) -> None:
         print(f"profiles: {done} of {count}", file=sys.stderr)
 
-    watchers = Watchers(lambda done, count: tell(Prepared(done, count)), on_step, on_sample, asked.asked, on_described)
-    try:
-        found = train_ppd_file(
-            arguments.model,
-            source,
-            settings,
-            folder,
-            file,
-            typed_path(arguments.start) if arguments.start else None,
-            load_encoder(arguments.encoder, device) if arguments.encoder else None,
-            device,
-            watchers,
-            arguments.prepare_only,
-            known,
-        )
-    except CancelledError:
-        print("Stopped. The same command goes on from where it was kept.", file=sys.stderr)
-        return STOPPED
-    finally:
-        if board is not None:
-            board.close()
-    if not first:
-        return 0
-    held = "some pairs of each" if known.kind == "learned" else f"{len(found.held_out)} people"
-    print(f"{found.counted.sentence} Held out: {held}.", file=sys.stderr)
-    if found.trained is None or found.file is None:
-        tell(Finished("", f"Prepared {found.counted.sentence}", None, 0))
-    else:
-        tell(Finished(str(found.file), found.trained.summary, found.trained.better, found.trained.steps))
-    return 0
+    return Watchers(lambda done, count: tell(Prepared(done, count)), on_step, on_sample, asked.asked, on_described)
 
 
 class _Told:
