@@ -40,6 +40,9 @@ class PreferenceStore:
 
     Every method may be called from any thread, while other processes use the same folder. What a method returned from
     is on disk: it survives a killed process and a power cut. Every method may raise `StoreError`.
+
+    An image's id is what `add_image` returns, 64 hexadecimal digits; a comparison's is its number, `Comparison.id`; an
+    offer's is `Offer.id`.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
@@ -120,7 +123,7 @@ class PreferenceStore:
         return str(row[0])
 
     def has_image(self, image_id: str) -> bool:
-        """Return whether the picture itself is here."""
+        """Return whether the picture itself is here; False for what is no id."""
         with contextlib.suppress(ImageError):
             return self._images.path(image_id).is_file()
         return False

@@ -46,7 +46,7 @@ def encode_readable(
     batch: int = 16,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> dict[str, Tensor]:
-    """Vectors (D,) float32 by image id; images whose picture is gone or damaged are absent.
+    """Return unit vectors (D,) float32, on the CPU, by image id; images whose picture is gone or damaged are absent.
 
     What the store lacks is encoded and written back, a batch at a time, so that an interruption keeps what is done.
 
@@ -56,6 +56,9 @@ def encode_readable(
         image_ids: May repeat.
         batch: Pictures encoded and written at a time.
         on_batch: Called before each batch and at the end with (pictures done, pictures to encode); may raise to stop.
+
+    Raises:
+        EncoderError, OutOfMemoryError: as the encoder says. StoreError: the vectors can't be written.
     """
     unique = list(dict.fromkeys(image_ids))
     known = {

@@ -52,6 +52,14 @@ class ImageTextEncoder:
     ) -> None:
         """Build from tensors of any layout.
 
+        Args:
+            state_dict: Both towers, or the image tower alone, under the names of open_clip, transformers, OpenAI or
+                ComfyUI; computed in float32 whatever they are.
+            name: For people; "" makes one of the width.
+            facts: Activation, heads and normalisation where the tensors don't tell; None is what CLIP usually has.
+            tokenize: Texts to (N, 77) token ids; None encodes no texts.
+            device: Where the towers are.
+
         Raises:
             EncoderError: no image tower or no projection, or broken weights.
         """
@@ -138,6 +146,10 @@ class ImageTextEncoder:
 
     def encode_texts(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
         """Encode texts, each cut after 77 tokens.
+
+        Args:
+            texts: N, of any length; "" is a text, too.
+            batch_size: Texts at a time, >= 1; the vectors don't depend on it.
 
         Returns:
             (N, D) float32 on the CPU, unit norm.

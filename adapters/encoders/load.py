@@ -61,6 +61,12 @@ def load_encoder(spec: str | Path, device: str | torch.device = "cpu") -> ImageT
 def read_state(path: Path) -> dict[str, Tensor]:
     """Read a weights file without ever running what's in it.
 
+    Args:
+        path: A `.safetensors`, else a pickle of tensors (`.bin`, `.pt`, `.ckpt`), whole in memory.
+
+    Returns:
+        Its tensors by name, on the CPU, as they are kept.
+
     Raises:
         EncoderError: unreadable, or a pickle with more than tensors in it.
     """

@@ -42,7 +42,14 @@ def bring_taste(name: str, data: bytes, folder: Path, taken: Collection[str] = (
 
 
 def bring_user(name: str, data: bytes, folder: Path, taken: Collection[str] = ()) -> Path:
-    """Put a user embedding into a folder, and return its file; all else as in `bring_taste`."""
+    """Put a user embedding into a folder, and return its file.
+
+    Args:
+        name, data, folder, taken: As in `bring_taste`.
+
+    Raises:
+        FileFormatError: no user embedding, or too large. StoreError: it can't be written.
+    """
     return _bring(name, data, folder, taken, load_user, "a user embedding")
 
 

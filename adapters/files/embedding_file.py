@@ -98,6 +98,9 @@ def save_embedding(embedding: PortableEmbedding, path: str | PathLike[str], priv
 def load_embedding(path: str | PathLike[str]) -> PortableEmbedding:
     """Read an embedding, Palate's own or any other textual inversion in safetensors.
 
+    Returns:
+        Its vectors (n, H) float32 by text encoder, "clip_l" and for SDXL "clip_g", and what it says of itself.
+
     Raises:
         FileFormatError: no such file, no embedding, a pickle, from a newer Palate, cut off, with NaN, or too large.
     """

@@ -72,6 +72,10 @@ def taste_picture(taste: Taste) -> bytes:
 def save_taste_picture(taste: Taste, path: str | PathLike[str]) -> Path:
     """Write the picture; `load_taste` reads it like the file.
 
+    Args:
+        taste: With or without a person's name in it.
+        path: Of the PNG. A file of this name is replaced in one step.
+
     Raises:
         ShapeError: the taste holds NaN.
         StoreError: can't be written.

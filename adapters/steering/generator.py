@@ -187,7 +187,15 @@ class Generator:
     def movement(
         self, prompt: str, taste: Tastes, strength: float = 1.0, settings: SteeringSettings | None = None
     ) -> Movement:
-        """How far a taste moves a prompt; at once when the prompt was generated with it before."""
+        """Return how far a taste moves a prompt; at once when the prompt was generated with it before.
+
+        Args:
+            prompt, taste, settings: As in `images`.
+            strength: 0 to 2; 0 moves nothing.
+
+        Raises:
+            EncoderMismatchError, SteeringError: as `images`.
+        """
         settings = replace(settings or SteeringSettings(), strength=strength)
         with self._lock:
             return self.conditioner.steered(prompt, taste, settings)[1]
