@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ...finetune.noising import noising_of
+from ...finetune.noising import Noising, noising_of
 from ...finetune.several import several
 from ...finetune.told import TrainingStep
 from ...ppd.attention import UserAttention
@@ -27,6 +28,9 @@ from .ppd_cards import Cards, answers_of, draw_cards, people_of
 from .ppd_changes import Changes, draw_changes
 from .ppd_encoder import Questions, new_encoder, train_encoder
 from .ppd_taught import start_from_text, teach
+
+if TYPE_CHECKING:
+    from ...steering import Generator
 
 __all__ = ["CAPTIONS", "SETTINGS", "train_playground_ppd", "write_everybody", "write_ppd"]
 
@@ -81,26 +85,11 @@ def train_playground_ppd(
     from ...steering import Generator
 
     generator = Generator("playground")
-    assert generator.encoder is not None
     mixed = draw_cards(generator, captions, "any", folder=folder)
     alike = Cards.joined([draw_cards(generator, captions, "alike", shard, folder) for shard in range(shards)])
     invented = people_of(people, SEED, mixed, CARES)
-    unet, scheduler = generator._pipeline.unet, generator._pipeline.scheduler
-    questions = Questions(invented, mixed)
-    reader = train_encoder(new_encoder(width_of(unet), generator.encoder.dim), questions, folder, ENCODER_STEPS)
-    ppd = PPD(
-        UserAttention(layers_of(unet), width_of(unet)),
-        reader.encoder,
-        "playground",
-        name="playground",
-        image_encoder=generator.encoder.identity,
-        image_encoder_name=generator.encoder.name,
-    )
-    noising = noising_of(scheduler)
-    if taught:
-        parts = [draw_changes(generator, CHANGED, shard, folder) for shard in range(CHANGED_SHARDS)]
-        start_from_text(ppd.attention, unet)
-        ppd = teach(ppd, reader, unet, noising, Changes.joined(parts), questions, folder, TAUGHT_STEPS)
+    unet, noising = generator._pipeline.unet, noising_of(generator._pipeline.scheduler)
+    ppd = _begun(generator, noising, Questions(invented, mixed), folder, taught)
     assert ppd.encoder is not None
     ppd.encoder.requires_grad_(False)
     data = answers_of(invented, alike, mixed, ASKED, KNOWN, SEED)
@@ -112,6 +101,21 @@ def train_playground_ppd(
         for value in ppd.attention.values:
             value.weight.mul_(strength)  # type: ignore[operator]
     return ppd
+
+
+def _begun(generator: Generator, noising: Noising, questions: Questions, folder: Path, taught: bool) -> PPD:
+    """What DPO goes on from: an encoder that reads answers, and attention that was taught or is nothing yet."""
+    unet, image_encoder = generator._pipeline.unet, generator.encoder
+    assert image_encoder is not None
+    reader = train_encoder(new_encoder(width_of(unet), image_encoder.dim), questions, folder, ENCODER_STEPS)
+    attention = UserAttention(layers_of(unet), width_of(unet))
+    about = {"image_encoder": image_encoder.identity, "image_encoder_name": image_encoder.name}
+    ppd = PPD(attention, reader.encoder, "playground", name="playground", **about)
+    if not taught:
+        return ppd
+    parts = [draw_changes(generator, CHANGED, shard, folder) for shard in range(CHANGED_SHARDS)]
+    start_from_text(attention, unet)
+    return teach(ppd, reader, unet, noising, Changes.joined(parts), questions, folder, TAUGHT_STEPS)
 
 
 def write_ppd(folder: Path, models: Path) -> Path:

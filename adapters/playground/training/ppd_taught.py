@@ -19,6 +19,7 @@ Shapes: n cards, U users of each, V cards that differ in one property, C channel
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...finetune.noising import Noising
 from ...ppd.attention import UserAttention
-from ...ppd.diffusers import user_branch
+from ...ppd.diffusers import Branch, user_branch
 from ...ppd.model import PPD
 from ..world import NAMED, UNNAMED
 from .loop import train
@@ -87,10 +88,32 @@ def teach(
     """
     unet.requires_grad_(False)
     model = _Taught(ppd.attention, reader).requires_grad_(True)
+    with user_branch(unet, ppd) as branch:
+        lesson = _Lesson(unet, branch, reader, noising, changes, questions)
+        taught = train(
+            "ppd-taught", model, lesson.loss, steps=steps, learning_rate=RATE, folder=folder, averaging=0.995
+        )
+    assert isinstance(taught, _Taught)
+    about = ppd.base, ppd.name, ppd.image_encoder, ppd.image_encoder_name, ppd.created
+    return PPD(taught.attention.requires_grad_(True), taught.reader.encoder, *about)
 
-    def step_loss(rng: random.Random, generator: torch.Generator) -> Tensor:
+
+@dataclass(frozen=True, eq=False)
+class _Lesson:
+    """What `teach` was given, and the branch that says to the denoiser who it is for."""
+
+    unet: Any
+    branch: Branch
+    reader: Reader
+    noising: Noising
+    changes: Changes
+    questions: Questions
+
+    def loss(self, rng: random.Random, generator: torch.Generator) -> Tensor:
+        """Of one step: the error of what users move, and how badly the encoder reads others."""
+        questions, changes, noising = self.questions, self.changes, self.noising
         who = questions.some(CARDS * USERS, generator)
-        tokens = questions.read(reader.encoder, who, rng.choice(KNOWN), generator)
+        tokens = questions.read(self.reader.encoder, who, rng.choice(KNOWN), generator)
         if rng.random() < BLENDED:
             share = torch.rand(len(tokens), 1, 1, generator=generator)
             tokens = share * tokens + (1 - share) * tokens.roll(1, 0)
@@ -100,29 +123,27 @@ def teach(
         clean = changes.latents[rows, 0].float()
         noisy = noising.noised(clean, torch.randn(clean.shape, generator=generator), timesteps)
         with torch.no_grad():
-            likes = reader(tokens, _each(changes.measured[rows]))
+            likes = self.reader(tokens, _each(changes.measured[rows]))
             wanted = moved(changes, rows, noisy, noising.kept[timesteps], SHARPNESS * likes.unflatten(0, (CARDS, -1)))
-        text = changes.tokens[rows]
-        # The mathematical form of attention: twice as fast backwards as torch's own on processors.
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            branch.tokens = None
-            with torch.no_grad():
-                base = unet(noisy, timesteps, text).sample
-            branch.tokens = tokens
-            found = unet(_each(noisy), _each(timesteps), _each(text)).sample
-        error = (found.float() - _each(base).float() - wanted.flatten(0, 1)).square().mean((1, 2, 3))
+        found = self._moved(noisy, timesteps, changes.tokens[rows], tokens)
+        error = (found - wanted.flatten(0, 1)).square().mean((1, 2, 3))
         if generator.initial_seed() >= EVEN:  # the loop seeds with the step's number
             error = error * _each(_FELT * noising.kept[timesteps])
         others = questions.some(ASKED, generator)
-        read = questions.read(reader.encoder, others, rng.choice(KNOWN), generator)
-        loss: Tensor = _POWER * error.mean() + questions.loss(reader, read, others, generator)
+        read = questions.read(self.reader.encoder, others, rng.choice(KNOWN), generator)
+        loss: Tensor = _POWER * error.mean() + questions.loss(self.reader, read, others, generator)
         return loss
 
-    with user_branch(unet, ppd) as branch:
-        taught = train("ppd-taught", model, step_loss, steps=steps, learning_rate=RATE, folder=folder, averaging=0.995)
-    assert isinstance(taught, _Taught)
-    about = ppd.base, ppd.name, ppd.image_encoder, ppd.image_encoder_name, ppd.created
-    return PPD(taught.attention.requires_grad_(True), taught.reader.encoder, *about)
+    def _moved(self, noisy: Tensor, timesteps: Tensor, text: Tensor, tokens: Tensor) -> Tensor:
+        """(n U, C, h, w) how far users move what the denoiser predicts."""
+        # The mathematical form of attention: twice as fast backwards as torch's own on processors.
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            self.branch.tokens = None
+            with torch.no_grad():
+                base = self.unet(noisy, timesteps, text).sample
+            self.branch.tokens = tokens
+            found: Tensor = self.unet(_each(noisy), _each(timesteps), _each(text)).sample
+        return found.float() - _each(base).float()
 
 
 def _each(rows: Tensor) -> Tensor:
