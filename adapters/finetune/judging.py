@@ -18,7 +18,7 @@ from .losses import PairErrors
 from .noising import Noising
 from .step import draw_noise
 
-__all__ = ["Judge", "Judgement", "surprise"]
+__all__ = ["Judge", "Judgement", "surprises"]
 
 DRAWS = 8
 _SUREST, _SCALES = 3.0, 60  # of log-odds over their spread: the largest scale that is tried, and how many
@@ -32,30 +32,30 @@ class Judgement:
     Attributes:
         step: After how many steps.
         accuracy: Share of the pairs of which the model moved towards the chosen picture, in [0, 1].
-        log_loss: As `surprise` of the pairs' log-odds, in nats; log 2 = 0.693 is a model that learned nothing.
+        log_loss: Mean of `surprises` of the pairs' log-odds, in nats; log 2 = 0.693 is a model that learned nothing.
         chosen_error: Error on the chosen pictures over the reference's; above 1 it got worse at them.
+        uncertainty: Standard error of `log_loss` over the pairs, in nats.
     """
 
     step: int
     accuracy: float
     log_loss: float
     chosen_error: float
+    uncertainty: float = 0.0
 
 
-def surprise(log_odds: Tensor) -> float:
-    """Mean -log sigmoid of (N,) log-odds at the scale that fits them best, in nats, in [0.048, log 2].
+def surprises(log_odds: Tensor) -> Tensor:
+    """-log sigmoid of (N,) log-odds at the scale that fits all of them best, in nats; their mean is at most log 2.
 
     How far a training has moved the model says nothing of how right it is: at one scale for all, a model that is right
     about most pairs and moved far is worse than one that hardly moved. So the scale is fitted to the pairs themselves,
     up to `_SUREST` over their root mean square, lest a few that are all right count as certain.
     """
-    spread = float(log_odds.double().square().mean().sqrt())
-    if not spread:
-        return math.log(2.0)
-    shares = log_odds.detach().cpu().double() / spread
-    scales = torch.linspace(_SUREST / _SCALES, _SUREST, _SCALES, dtype=torch.float64)[:, None]
-    found = -F.logsigmoid(scales * shares).mean(dim=1)
-    return min(math.log(2.0), float(found.min()))  # that of the scale 0
+    known = log_odds.detach().cpu().double()
+    spread = float(known.square().mean().sqrt())
+    scales = torch.linspace(0.0, _SUREST, _SCALES + 1, dtype=torch.float64)[:, None]
+    found = -F.logsigmoid(scales * known / (spread or 1.0))
+    return found[found.mean(dim=1).argmin()]
 
 
 class JudgedPairs(Protocol):
@@ -112,11 +112,13 @@ class Judge:
         errors = PairErrors(chosen, rejected, *self._reference)
         log_odds = errors.log_odds(1.0)  # in any unit: only their proportions count
         self.hits = (log_odds > 0).float() + 0.5 * (log_odds == 0).float()
+        losses = surprises(log_odds)
         return Judgement(
             step,
             float(self.hits.mean()),
-            surprise(log_odds),
+            float(losses.mean()),
             float(chosen.sum() / self._reference[0].sum()),
+            float(losses.std(correction=0)) / math.sqrt(len(losses)),
         )
 
     def _errors(self, with_reference: bool) -> tuple[Tensor, ...]:
