@@ -8,16 +8,20 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+import torch
 
 from ..playground import words_known_by
 from ..playground.captions import caption, named_in
 from ..playground.world import NAMED
+from ..ppd.model import PPD
+from ..ppd.user_encoder import UserEncoder
 from ..steering import Conditioning, SteeringSettings, TextConditioner
 from ..steering.inversion import train_embedding
 from ..steering.words import towers_of, with_word
-from ..taste import Taste, prompt_in_words
+from ..taste import Taste, Worded, prompt_in_words
 from ._painter import Job, Painter, Seen
 from ._tables import Array
 from ._voters import Voter
@@ -41,6 +45,8 @@ class Arm:
         words: Instead of steering, so many of the world's properties are added to the prompt: those that the prompt
             leaves open and the taste likes best, by what they do to the text's embedding. Turn plays no part.
         liked: Words that `prompt_in_words` adds first; with settings, the longer prompt is steered, else not.
+        disliked: Words that it puts into the negative prompt.
+        user: Whether the denoiser is told who it is for, by the playground's PPD from the same answers.
         main: Whether all of a person's prompts are looked at, or only as many as the study's `fewer`.
     """
 
@@ -50,12 +56,14 @@ class Arm:
     as_tuned: str = ""
     words: int = 0
     liked: int = 0
+    disliked: int = 0
+    user: bool = False
     main: bool = False
 
     @property
     def turns(self) -> bool:
         """Whether the prompt's embedding is turned, or only what it says is more."""
-        return not self.words and (self.settings is not None or not self.liked)
+        return self.settings is not None or not (self.words or self.liked or self.disliked or self.user)
 
 
 PLAIN = Arm("original", whose="", main=True)
@@ -73,6 +81,7 @@ class Study:
         first_seed: Of the first prompt's noise.
         fewer: How many of their prompts people look at where an arm isn't a main one.
         practice: Prompts that a portable embedding is trained on.
+        ppd: For arms with a user.
     """
 
     painter: Painter
@@ -82,6 +91,7 @@ class Study:
     first_seed: int = 0
     fewer: int = 10
     practice: Sequence[str] = ()
+    ppd: PPD | None = None
     _plain: dict[str, Conditioning] = field(default_factory=dict)
 
     def look(self, arm: Arm, turn: float = 0.0) -> Outcome:
@@ -137,18 +147,20 @@ class Study:
         rows: list[list[Job]] = []
         for person, places in enumerate(self.shares[:people]):
             asked = [self.prompts[place] for place in places[:most]]
+            negatives, taste = [""] * len(asked), self._taste(arm, person)
+            if taste is not None and (arm.liked or arm.disliked):
+                worded = [self._in_words(prompt, taste, arm) for prompt in asked]
+                asked, negatives = [one.prompt for one in worded], [one.negative for one in worded]
             found = [(self._plainly(prompt), 0.0) for prompt in asked]
-            taste = self._taste(arm, person)
-            if taste is not None and arm.liked:
-                asked = [self._with_liked(prompt, taste, arm.liked) for prompt in asked]
-                found = [(self._plainly(prompt), 0.0) for prompt in asked]
             if taste is not None and arm.words:
                 found = [(self._plainly(self._worded(prompt, taste, arm.words)), 0.0) for prompt in asked]
             elif taste is not None and turn > 0 and arm.turns:
                 found = self._moved(arm.settings, taste, turn, asked)
             degrees += [angle for _, angle in found]
             seeds = [self.first_seed + place for place in places[:most]]
-            rows.append([Job(conditioning, seed) for (conditioning, _), seed in zip(found, seeds, strict=True)])
+            user = self._user(person) if arm.user else {}
+            painted = zip(found, seeds, negatives, strict=True)
+            rows.append([Job(conditioning, seed, negative=no, **user) for (conditioning, _), seed, no in painted])
         return rows, (time.perf_counter() - started) / len(degrees), float(np.mean(degrees))
 
     def _moved(
@@ -173,10 +185,19 @@ class Study:
             prompt = texts[int(utility.argmax())]
         return prompt
 
-    def _with_liked(self, prompt: str, taste: Taste, words: int) -> str:
+    def _in_words(self, prompt: str, taste: Taste, arm: Arm) -> Worded:
         encoder = self.painter.generator.encoder
         assert encoder is not None
-        return prompt_in_words(prompt, taste, encoder, words_known_by(encoder.name), words).prompt
+        return prompt_in_words(prompt, taste, encoder, words_known_by(encoder.name), arm.liked, arm.disliked)
+
+    def _user(self, person: int) -> dict[str, Any]:
+        """Who it is for, as a `Job` takes it."""
+        taste = self.voters[person].taste
+        assert self.ppd is not None and isinstance(self.ppd.encoder, UserEncoder)
+        assert taste.chosen is not None and taste.rejected is not None
+        with torch.no_grad():
+            tokens = self.ppd.encoder(taste.chosen[None], taste.rejected[None], None)[0]
+        return {"user": tokens, "ppd": self.ppd}
 
     def _taste(self, arm: Arm, person: int) -> Taste | None:
         if arm.whose == "perfect":

@@ -34,17 +34,26 @@ BATCH = 16  # pictures; more at a time are no faster on a processor
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to paint: what conditions it, the seed of its noise, and for whom: tokens (K, W) of a PPD's user."""
+    """One picture to paint.
+
+    Attributes:
+        conditioning: Of the prompt.
+        seed: Of the noise.
+        user: Tokens (K, W) of a PPD's user, or None.
+        ppd: What they are for.
+        negative: Prompt of the other side of guidance.
+    """
 
     conditioning: Conditioning
     seed: int
     user: torch.Tensor | None = None
     ppd: PPD | None = None
+    negative: str = ""
 
     @property
     def key(self) -> str:
         """The same for jobs that give the same picture."""
-        digest = hashlib.sha256(str(self.seed).encode())
+        digest = hashlib.sha256(f"{self.seed} {self.negative}".encode())
         if self.ppd is not None and self.user is not None:
             digest.update(self.ppd.identity.encode())
         for tensor in (self.conditioning.tokens, self.conditioning.pooled, self.user):
@@ -123,7 +132,7 @@ class Painter:
             for start in range(0, len(members), BATCH):
                 part = members[start : start + BATCH]
                 with self._users([new[key] for key in part]):
-                    painted = self._paint([new[key].conditioning for key in part], [new[key].seed for key in part])
+                    painted = self._paint([new[key] for key in part])
                 self._keep(part, painted)
         return Seen.joined([self._kept[key] for key in keys])
 
@@ -147,29 +156,31 @@ class Painter:
             found, named = self._read(picture)
             self._kept[key] = Seen(found[None], (named,), vector[None])
 
-    def _paint(self, prompts: Sequence[Conditioning], seeds: Sequence[int]) -> list[Image.Image]:
+    def _paint(self, jobs: Sequence[Job]) -> list[Image.Image]:
         started, defaults, text = time.perf_counter(), self.generator.defaults, self.generator.conditioner
-        negative = text.negative("", prompts[0].tokens.shape[1] // 77)
+        prompts = [job.conditioning for job in jobs]
+        chunks = prompts[0].tokens.shape[1] // 77
+        negatives = [text.negative(job.negative, chunks) for job in jobs]
         inputs = {
             "prompt_embeds": torch.cat([prompt.tokens for prompt in prompts]),
-            "negative_prompt_embeds": negative.tokens.expand(len(prompts), -1, -1),
+            "negative_prompt_embeds": torch.cat([negative.tokens for negative in negatives]),
         }
-        if negative.pooled is not None:
+        if negatives[0].pooled is not None:
             inputs["pooled_prompt_embeds"] = torch.cat([p.pooled for p in prompts if p.pooled is not None])
-            inputs["negative_pooled_prompt_embeds"] = negative.pooled.expand(len(prompts), -1)
+            inputs["negative_pooled_prompt_embeds"] = torch.cat([n.pooled for n in negatives if n.pooled is not None])
         kind = self.generator.device.type
         precision = torch.autocast(kind, torch.bfloat16) if self._bfloat16 else contextlib.nullcontext()
         with torch.inference_mode(), precision:
             out = self._pipeline(
                 **inputs,
-                generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+                generator=[torch.Generator("cpu").manual_seed(job.seed) for job in jobs],
                 num_inference_steps=defaults.steps,
                 guidance_scale=defaults.guidance,
                 width=defaults.size,
                 height=defaults.size,
             )
         self.seconds += time.perf_counter() - started
-        self.painted += len(prompts)
+        self.painted += len(jobs)
         sys.stderr.write(f"\r{self.painted} pictures, {time.perf_counter() - self._started:.0f} s ")
         sys.stderr.flush()
         return [picture.convert("RGB") for picture in out.images]

@@ -6,7 +6,8 @@ no learned model judges. The prompt counts as kept when everything that it names
 
 - original; and the best of k seeds by true utility (an oracle) and by the learned taste (ranking).
 - every way of steering that the model has and every objective, by the person's own taste; a portable embedding.
-- liked words: the prompt says more, as `palate prompt` makes it; and both at once.
+- liked words: the prompt says more, as `palate prompt` makes it, or the negative prompt; and both at once.
+- a user: the denoiser is told who it is for, by a PPD that reads the same answers; and with words and steering.
 - in words: the same, by what a caption of the world would say, in its own form: what text can reach.
 - a stranger's taste, and one from PERFECT noiseless answers: what is lost by few and noisy answers.
 
@@ -25,8 +26,11 @@ from dataclasses import replace
 
 from ..comparisons import PreferenceStore
 from ..errors import SteeringError
+from ..files.ppd_file import load_ppd
+from ..playground import playground_folder
 from ..playground.captions import sample_caption
 from ..playground.training.cards import held_out_cards, training_cards
+from ..ppd.model import PPD
 from ..steering import Generator, SteeringSettings
 from ._generation import PLAIN, Arm, Study
 from ._generation_report import report
@@ -60,13 +64,19 @@ ARMS = (
     Arm("portable embedding"),
     Arm("one liked word", liked=1),
     Arm("two liked words", liked=2, main=True),
+    Arm("two disliked words in the negative prompt", disliked=2),
+    Arm("two liked words, two disliked", liked=2, disliked=2, main=True),
     replace(_arm("encoder, direction, two liked words", "encoder", "direction", main=True), liked=2),
+    Arm("a user (PPD)", user=True, main=True),
+    Arm("a user, two liked words", user=True, liked=2, main=True),
+    replace(_arm("a user, direction, two liked words", "encoder", "direction", main=True), user=True, liked=2),
     Arm("in words: one more property", words=1),
     Arm("in words: two more properties", words=2),
     _arm("a stranger's taste", "encoder", "direction", "stranger", BEST),
     _arm("a perfect taste", "encoder", "direction", "perfect", BEST),
 )
-RANKED = (BEST, "two liked words", "encoder, direction, two liked words")  # also the best of several seeds
+# Also the best of several seeds.
+RANKED = (BEST, "two liked words", "encoder, direction, two liked words", "a user, two liked words")
 POOLED = _arm("pooled, direction", "pooled", "direction")  # where the model takes a pooled vector
 
 
@@ -112,7 +122,9 @@ def run(argv: Sequence[str]) -> int:
         )
     painter = Painter(generator, options.bfloat16)
     tuning, study = _studies(options, painter)
+    tuning.ppd = study.ppd = _ppd(options)
     arms = chosen_arms(options.arms, generator.conditioner.takes_pooled)
+    arms = [arm for arm in arms if not arm.user or study.ppd is not None]
     turning = [arm for arm in arms if arm.turns]
     turns = {arm.name: options.turns[0] for arm in turning}
     if tuning.voters:
@@ -138,6 +150,13 @@ def run(argv: Sequence[str]) -> int:
         report(argv, options, found, study.spread(), (POSITIVE, MAIN), turns, len(tuning.voters), paint, spent)
     )
     return 0
+
+
+def _ppd(options: argparse.Namespace) -> PPD | None:
+    """The file that was asked for, or what comes with the playground."""
+    if options.ppd is not None:
+        return load_ppd(options.ppd)
+    return load_ppd(playground_folder() / "ppd.safetensors") if options.model == "playground" else None
 
 
 def _studies(options: argparse.Namespace, painter: Painter) -> tuple[Study, Study]:
@@ -209,6 +228,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default="playground", help="playground, a diffusers folder or a checkpoint")
     parser.add_argument("--encoder", default=None, help="the CLIP that goes with it, as palate panel takes it")
+    parser.add_argument("--ppd", default=None, help="PPD weights for the arms with a user; the playground's own")
     parser.add_argument("--data", default=None, help="folder of a store: real people, judged by their other answers")
     parser.add_argument("--share", type=number, default=10, help="prompts that a person sees at least (10)")
     parser.add_argument("--fewer", type=number, default=4, help="of these for arms beside the three voted on (4)")
