@@ -73,7 +73,7 @@ def test_which_answers_are_left_out_is_shown(train):
     page.get_by_role("button", name="Train", exact=True).click()
     left_out = page.locator('[data-part="train-left-out"]')
     expect(left_out).to_contain_text("Left out: 1 of 34 answers", timeout=driving.WAIT)
-    left_out.get_by_text("Which").click()
+    left_out.get_by_text("Which", exact=True).click()
     expect(left_out.locator("img")).to_have_count(2)
     assert all(left_out.locator("img").evaluate_all("all => all.map(one => one.complete && one.naturalWidth > 0)"))
     expect(verdict(page)).to_contain_text("Better than none", timeout=driving.WAIT)

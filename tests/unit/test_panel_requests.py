@@ -15,20 +15,11 @@ from palate.adapters.errors import StoreError
 from palate.ui.panel.compare_routes import compare_routes
 from palate.ui.panel.people_routes import people_routes
 from palate.ui.panel.rooms import Rooms
-from palate.ui.panel.studio import Studio
 from palate.ui.panel.taste_routes import PAGE, taste_routes
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 WAIT = "palate.ui.panel.taste_routes.WAIT"
 LONG = 30.0  # s, only ever waited for when something is broken
-
-
-@pytest.fixture
-def studio(tmp_path, monkeypatch):
-    monkeypatch.setenv("PALATE_HOME", str(tmp_path / "home"))
-    studio = Studio(tmp_path / "store", fakes.fake_tools())
-    yield studio
-    studio.close()
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from fastapi.testclient import TestClient  # noqa: E402
 from palate.ui.panel.generate_routes import generate_routes  # noqa: E402
 from palate.ui.panel.rooms import Rooms  # noqa: E402
 from palate.ui.panel.share_routes import share_routes  # noqa: E402
-from palate.ui.panel.studio import Studio  # noqa: E402
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 LONG = 30.0  # s, only ever waited for when something is broken
@@ -21,12 +20,9 @@ WISH = {"prompt": "a cat", "person": "me", "tastes": [{"source": "person:me", "w
 
 
 @pytest.fixture
-def studio(tmp_path, monkeypatch):
-    monkeypatch.setenv("PALATE_HOME", str(tmp_path / "home"))
-    studio = Studio(tmp_path / "store", fakes.fake_tools())
+def studio(studio):
     fakes.answer_some(studio.store, number=3)
-    yield studio
-    studio.close()
+    return studio
 
 
 @pytest.fixture

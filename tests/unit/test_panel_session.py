@@ -48,14 +48,6 @@ def ahead():
 
 
 @pytest.fixture
-def studio(tmp_path, monkeypatch):
-    monkeypatch.setenv("PALATE_HOME", str(tmp_path / "home"))
-    studio = Studio(tmp_path / "store", fakes.fake_tools())
-    yield studio
-    studio.close()
-
-
-@pytest.fixture
 def session(studio):
     return studio.session("tab")
 

@@ -29,14 +29,6 @@ def never():
 
 
 @pytest.fixture
-def studio(tmp_path, monkeypatch):
-    monkeypatch.setenv("PALATE_HOME", str(tmp_path / "home"))
-    studio = Studio(tmp_path / "store", fakes.fake_tools())
-    yield studio
-    studio.close()
-
-
-@pytest.fixture
 def session(studio):
     session = studio.session("tab")
     session.use(Wanted("a cat", way="best"))

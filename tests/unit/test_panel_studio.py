@@ -21,14 +21,6 @@ fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"
 
 
-@pytest.fixture
-def studio(tmp_path, monkeypatch):
-    monkeypatch.setenv("PALATE_HOME", str(tmp_path / "home"))
-    studio = Studio(tmp_path / "store", fakes.fake_tools())
-    yield studio
-    studio.close()
-
-
 def test_a_taste_is_fitted_again_only_after_a_new_answer(studio):
     fakes.answer_some(studio.store)
     first = studio.taste("me")

@@ -14,7 +14,6 @@ from palate.adapters.taste import LearningReport, Word, WordEffect
 from palate.ui.panel import taste_view
 from palate.ui.panel.head import head
 from palate.ui.panel.people_view import Someone, people_rows
-from palate.ui.panel.studio import Studio
 from palate.ui.panel.taste_learned import Learned, Looks, Place, Subject
 from palate.ui.panel.taste_parts import Pictures, accuracy_of, map_of, strip_of
 from palate.ui.panel.taste_thumbs import Thumbs
@@ -22,14 +21,6 @@ from palate.ui.panel.taste_thumbs import Thumbs
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"
 HERE = Pictures("small/".__add__, "large/".__add__)
-
-
-@pytest.fixture
-def studio(tmp_path, monkeypatch):
-    monkeypatch.setenv("PALATE_HOME", str(tmp_path / "home"))
-    studio = Studio(tmp_path / "store", fakes.fake_tools())
-    yield studio
-    studio.close()
 
 
 @pytest.fixture
@@ -98,7 +89,7 @@ def test_who_likes_red_is_told_so_in_words(studio, looks):
 
 
 def test_an_encoder_without_text_has_no_words(studio, looks, monkeypatch):
-    monkeypatch.setattr(fakes.FakeEncoder, "has_text", False)
+    monkeypatch.setattr(type(studio.encoder()), "has_text", False)
     fakes.answer_some(studio.store)
     learned = looks.of("me")
     assert (learned.likes, learned.dislikes) == (None, None)

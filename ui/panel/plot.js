@@ -8,14 +8,15 @@
   const MARGIN = { top: 10, right: 38, bottom: 16, left: 4 }; // px
   const percent = (share) => `${Math.round(100 * share)} %`;
 
-  const draw = (name, properties, text) => {
+  /** An SVG element; other plots draw with this and the next, too. */
+  const draw = (kit.drawn = (name, properties, ...inside) => {
     const element = document.createElementNS(SPACE, name);
     for (const [key, value] of Object.entries(properties)) element.setAttribute(key, value);
-    if (text !== undefined) element.textContent = text;
+    element.append(...inside);
     return element;
-  };
+  });
 
-  const path = (dots) => dots.map(([x, y], index) => `${index ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
+  const path = (kit.path = (dots) => dots.map(([x, y], index) => `${index ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join(""));
 
   /** What the plot says, for those who don't see it. */
   const told = (points, ceiling) => {

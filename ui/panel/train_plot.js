@@ -2,18 +2,12 @@
 // page's own, so that it follows light and dark.
 (() => {
   const kit = (window.palateKit ??= {});
-  const SPACE = "http://www.w3.org/2000/svg";
   const MARGIN = { top: 12, right: 44, bottom: 18, left: 6 }; // px
   const MOST_MARKS = 30; // dots beyond which a line says it better
   const SMOOTH = 0.12; // share of the newest point in the smoothed line; a single step's loss says little
 
-  const draw = (name, properties, text) => {
-    const element = document.createElementNS(SPACE, name);
-    for (const [key, value] of Object.entries(properties)) element.setAttribute(key, value);
-    if (text !== undefined) element.textContent = text;
-    return element;
-  };
-  const path = (dots) => dots.map(([x, y], index) => `${index ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
+  const draw = (...given) => kit.drawn(...given);
+  const path = (dots) => kit.path(dots);
 
   /** A running mean of points [step, value], so that the way can be seen through the noise. */
   kit.smoothed = (points) => {

@@ -3,19 +3,13 @@
 (() => {
   const kit = (window.palateKit ??= {});
   const { make } = kit;
-  const SPACE = "http://www.w3.org/2000/svg";
   const [WIDE, HIGH] = [300, 236];
   const CORNERS = [[150, 12], [14, 224], [286, 224]]; // in the order of the tastes: above, left, right
   const STEP = 12; // px of the drawing that an arrow key moves the point
   const SNAP = 0.04; // a pointer that leaves one less than this leaves it none
   const LATER = 450; // ms after the last arrow key until the weights count as chosen
 
-  const draw = (name, properties, ...children) => {
-    const element = document.createElementNS(SPACE, name);
-    for (const [key, value] of Object.entries(properties)) element.setAttribute(key, value);
-    element.append(...children);
-    return element;
-  };
+  const draw = (...given) => kit.drawn(...given);
 
   /** Where these weights lie in the drawing. */
   const placed = (weights) => [0, 1].map((axis) => weights.reduce((sum, weight, index) => sum + weight * CORNERS[index][axis], 0));
