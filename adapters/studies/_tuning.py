@@ -147,8 +147,7 @@ class Workshop:
         found: list[Image.Image] = []
         for start in range(0, len(prompts), _TOGETHER):
             part = prompts[start : start + _TOGETHER]
-            seeds = [seed + start + place for place in range(len(part))]
-            found += painter._paint([text.plain(prompt) for prompt in part], seeds)
+            found += painter._paint([Job(text.plain(one), seed + start + place) for place, one in enumerate(part)])
         return found
 
     def look(self, tuned: Tuned | None, seeds: int = 1, prompts: int | None = None, style: str = "") -> Seen:
