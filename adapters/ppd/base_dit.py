@@ -60,7 +60,7 @@ class DiffusionTransformer:
                 tokens, _, pooled, _ = pipeline.encode_prompt(
                     **asked, prompt_3=prompt, do_classifier_free_guidance=False
                 )
-            return Conditioning(tokens.cpu(), pooled.cpu())
+            return Conditioning(tokens.float().cpu(), pooled.float().cpu())
 
         return Readers(lambda picture: latents_of(vae, picture), said, encoder, size)
 

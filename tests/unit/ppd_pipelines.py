@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -128,14 +129,20 @@ def _cascade(kind: str, folder: Path):
 
 def write_effnet(file: Path) -> Path:
     """The encoder of stage C's latents with random weights, as Stable Cascade's release has it."""
-    from palate.adapters.ppd.effnet import EfficientNetEncoder
     from safetensors.torch import save_file
+
+    save_file(dict(_effnet()), file)
+    return file
+
+
+@lru_cache(maxsize=1)
+def _effnet():
+    from palate.adapters.ppd.effnet import EfficientNetEncoder
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         state = EfficientNetEncoder().state_dict()
-    save_file({name: weight.half() if weight.is_floating_point() else weight for name, weight in state.items()}, file)
-    return file
+    return {name: weight.half() if weight.is_floating_point() else weight for name, weight in state.items()}
 
 
 def index(folder: Path, kind: str) -> Path:
