@@ -162,15 +162,15 @@ def _arms(asked: Asked, ppd: PPD, well: Met | None, options: argparse.Namespace)
     if well is not None:
         for pairs in options.pairs:
             found.append((("**ppd**, asked well", pairs), asked.personal(ppd, tokens_of(ppd, well, pairs))))
+    for name, file in (("Diffusion-DPO on everybody's pairs", options.dpo), ("SFT on everybody's", options.sft)):
+        if file is not None:
+            other = load_ppd(file)
+            found.append(((name, 0), asked.personal(other, tokens_of(other, met, 0))))
     if options.alone:
         return found
     for pairs in sorted({four, max(options.pairs)}):
         found.append((("a stranger's", pairs), asked.personal(ppd, tokens_of(ppd, met, pairs).roll(1, 0))))
     found.append((("everybody, the average user", 0), asked.personal(ppd, tokens_of(ppd, met, 0))))
-    for name, file in (("Diffusion-DPO on everybody's pairs", options.dpo), ("SFT on everybody's", options.sft)):
-        if file is not None:
-            other = load_ppd(file)
-            found.append(((name, 0), asked.personal(other, tokens_of(other, met, 0))))
     for pairs in sorted({four, max(options.pairs)}):
         tastes = [_taste(asked, person, pairs) for person in range(len(met.people))]
         worded = _Worded(asked.painter.generator, tastes)
@@ -267,7 +267,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--pool", type=int, default=200, help="pairs to choose from in asking well; 0: don't (200)")
     parser.add_argument("--ppd", default=None, help="a file of PPD weights; the playground's own when left out")
     parser.add_argument("--strength", type=float, default=1.0, help="that users act with (1)")
-    parser.add_argument("--alone", action="store_true", help="only ppd and the base model")
+    parser.add_argument("--alone", action="store_true", help="only ppd, the base model, and what --dpo and --sft name")
     parser.add_argument("--dpo", default=None, help="weights trained by Diffusion-DPO for everybody at once")
     parser.add_argument("--sft", default=None, help="weights trained by SFT likewise")
     parser.add_argument("--cache", default=None, help="folder to keep drawn cards in between runs")

@@ -39,7 +39,7 @@ PEOPLE = 4000
 CARES = (1, 5, 2, 5, 1, 5, 3, 5)  # for how many properties people care, in turn
 CAPTIONS, SHARDS = 400, 3
 CHANGED, CHANGED_SHARDS = 250, 4
-ENCODER_STEPS, TAUGHT_STEPS, EVERYBODY_STEPS = 3000, 2600, 150
+ENCODER_STEPS, TAUGHT_STEPS, EVERYBODY_STEPS = 3000, 2600, 300
 STRENGTH = 1.0  # of what is written, beside what was trained
 # From nothing, attention is trained fast, and with guidance all of it moves pictures further than prompts allow.
 EVERYBODY_RATE, EVERYBODY_STRENGTH = 3e-3, 0.45
