@@ -39,6 +39,7 @@ _EXPECTED = 2.0  # nats
 EXPONENTS = (0.0, -0.25, -0.5, -0.75)
 _USUAL, _VARIES = -0.25, 0.4  # exponent before any answer, and its standard deviation
 _UNLIKE_OTHERS = 2.0  # nats by which answers must speak against what other people have in common
+_STRONGER = (2.0, 1.0, 4.0)  # times the variance that the answers alone speak for, tried with each cut
 _MEANT = 2.0  # nats by which answers must speak for "both bad" being about a level
 _NEWEST = 200  # answers of a kind that are looked at; more make the choice no better and the click slower
 
@@ -112,12 +113,18 @@ def _with_level(prior: Prior, newest: Observed) -> Prior:
 
 
 def _with_cut(prior: Prior, newest: Observed, much: Array) -> Prior:
-    """With the cut that expected the answers best, if any did better than "much" said at random."""
-    cuts = [replace(prior, cut=cut) for cut in grades.CUTS]
-    odds = [one.fit(newest).log_evidence() + grades.log_share(newest, much, one.cut or 0.0) for one in cuts]
+    """With the cut that expected the answers best, if any did better than "much" said at random.
+
+    How much says how strong a taste is, too: two steps alone leave that open for long.
+    """
+
+    def odds(one: Prior) -> float:
+        return one.fit(newest).log_evidence() + grades.log_share(newest, much, one.cut or 0.0)
+
+    found = max((replace(prior.times(_STRONGER[0]), cut=cut) for cut in grades.CUTS), key=odds)
+    found = max((replace(prior.times(factor), cut=found.cut) for factor in _STRONGER), key=odds)
     at_random = prior.fit(newest).log_evidence() + grades.log_odds_at_random(newest, much)
-    best = int(np.argmax(odds))
-    return cuts[best] if odds[best] - _MEANT > at_random else prior
+    return found if odds(found) > at_random else prior
 
 
 def _without_level(newest: Observed, subspace: Subspace | None, population: Population | None) -> Prior:
