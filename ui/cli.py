@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     add_taste_commands(commands, _store_option)
     add_evaluate_command(commands, _store_option)
     add_exchange_commands(commands, _store_option)
-    add_generate_command(commands)
+    add_generate_command(commands, _store_option)
     add_user_command(commands, _store_option)
     add_prompt_command(commands, _store_option)
     add_next_command(commands, _store_option)

@@ -174,7 +174,7 @@ def generate(arguments: argparse.Namespace) -> int:
     """Make pictures by prompt and seed."""
     from .generate import generate as make
 
-    return make(arguments)
+    return make(arguments, store_folder(arguments.store))
 
 
 def user(arguments: argparse.Namespace) -> int:

@@ -1,8 +1,9 @@
-"""`palate generate`: pictures by prompt and seed, plain, along tastes or for users of a PPD."""
+"""`palate generate`: pictures by prompt and seed, plain, along tastes, for users of a PPD, or for a person."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -10,38 +11,37 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..adapters.errors import PPDError, PreferenceError
 from ..adapters.places import typed_path
 from .export import progress_line, silence
 from .made import Made
 from .png_settings import png_with_text
-from .tastes import weighted
-from .users import ppd_named
+from .whose import BEST, WORDS, GenerateError, Whose, for_person, from_files
 
 if TYPE_CHECKING:
-    from ..adapters.ppd.model import PPD
-    from ..adapters.ppd.user import User
+    from PIL import Image
+
     from ..adapters.steering import Generator
-    from ..adapters.taste import Taste
 
 __all__ = ["add_generate_command", "generate"]
 
 
-class GenerateError(PreferenceError, ValueError):
-    """A command that can't be run as it was given."""
-
-
-def add_generate_command(commands: Any) -> None:
+def add_generate_command(commands: Any, store_option: Callable[[argparse.ArgumentParser], None]) -> None:
     """Add the command to the parser of the command line."""
     make = commands.add_parser("generate", help="pictures for a prompt, also along your taste or for a user of a PPD")
     make.add_argument("prompt", metavar="PROMPT")
     make.add_argument("--negative", default="", metavar="TEXT", help="what not to paint")
     make.add_argument("--model", default="playground", metavar="FOLDER|FILE", help="as in `palate panel`")
-    make.add_argument("--taste", action="append", metavar="FILE[:WEIGHT]", help="along a taste; several add up")
-    make.add_argument("--strength", type=float, default=1.0, help="of the tastes, 0 to 2 (default: 1)")
     make.add_argument(
-        "--words", type=int, default=0, metavar="N", help="add up to N words that the tastes like (default: 0)"
+        "--for",
+        dest="person",
+        default=None,
+        metavar="PERSON",
+        help=f"by all that their answers give: {WORDS} words, a user where a PPD fits, the best of {BEST}",
     )
+    make.add_argument("--taste", action="append", metavar="FILE[:WEIGHT]", help="along a taste; several add up")
+    make.add_argument("--strength", type=float, default=None, help="of the tastes, 0 to 2 (default: 1)")
+    make.add_argument("--words", type=int, default=None, metavar="N", help="add up to N words that the tastes like")
+    make.add_argument("--best", type=int, default=None, metavar="N", help="keep of N pictures the one they like best")
     make.add_argument("--user", action="append", metavar="FILE[:WEIGHT]", help="for a user of a PPD; several add up")
     make.add_argument("--ppd", default=None, metavar="FILE", help="default: the one of PALATE_HOME that fits the user")
     make.add_argument("--user-strength", type=float, default=1.0, metavar="S", help="-5 to 5 (default: 1)")
@@ -58,47 +58,37 @@ def add_generate_command(commands: Any) -> None:
     make.add_argument("--private", action="store_true", help="don't write into the pictures whose taste or user it was")
     make.add_argument("--json", action="store_true", help="print one JSON object")
     make.add_argument("-o", "--output", default=None, metavar="FILE|FOLDER", help="default: palate-SEED.png, here")
+    store_option(make)
 
 
-def generate(arguments: argparse.Namespace) -> int:
+def generate(arguments: argparse.Namespace, store: Path) -> int:
     """Make the pictures and save each as soon as it is there.
 
     Raises:
         PPDError, FileFormatError, EncoderMismatchError: user, PPD, taste and model don't belong together.
+        GenerateError, NotEnoughAnswersError: there is nothing to do it by.
         SteeringError: no such model, or settings that make no picture.
         StoreError: a picture can't be written.
     """
-    if arguments.count < 1:
-        raise GenerateError(f"Cannot generate {arguments.count} pictures; expected --count of 1 or more.")
+    _require(arguments)
     # What can be refused at once is refused before a model is loaded.
-    tastes, users = _tastes(arguments.taste or []), _user(arguments.user or [])
-    ppd = None if users[0] is None else _ppd(arguments, users[0])
+    whose = from_files(arguments)
+    from ..adapters.comparisons import PreferenceStore
     from ..adapters.files.container import write_bytes_atomically
     from ..adapters.steering import Generator
     from .panel.loaded import best_device
 
     silence()
-    generator = Generator(arguments.model, arguments.device or best_device(), arguments.encoder, arguments.offload)
-    generator.use_ppd(ppd)
-    prompt = _with_words(arguments, generator, tastes[0])
+    with contextlib.ExitStack() as opened:
+        answers = opened.enter_context(PreferenceStore.existing(store)) if arguments.person else None
+        generator = Generator(arguments.model, arguments.device or best_device(), arguments.encoder, arguments.offload)
+        generator.use_ppd(whose.ppd)
+        if answers is not None:
+            whose = for_person(arguments, generator, answers)
+    prompt = _with_words(arguments.prompt, generator, whose)
     files = []
     for number in range(arguments.count):
-        made = _made(arguments, prompt, generator, number, tastes[1], users[1])
-        image = generator.images(
-            made.prompt,
-            [made.seed],
-            tastes[0] or None,
-            made.strength,
-            made.negative,
-            made.steps,
-            made.guidance,
-            (made.width, made.height),
-            on_step=_progress(number, arguments.count),
-            user=users[0],
-            user_strength=made.user_strength,
-            user_start=made.user_start,
-            user_end=made.user_end,
-        )[0]
+        image, made = _best(arguments, prompt, generator, number, whose)
         told = made.without_names() if arguments.private else made
         png = png_with_text(image, told.parameters, json.dumps(asdict(told), ensure_ascii=False, sort_keys=True))
         files.append(write_bytes_atomically(_file(arguments, made.seed), png))
@@ -109,87 +99,75 @@ def generate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tastes(words: list[str]) -> tuple[list[Taste], tuple[tuple[str, float], ...]]:
-    """One taste of each encoder, and what it is the sum of."""
-    from ..adapters.files import load_taste
-    from ..adapters.taste import blend_tastes
-
-    parts = [weighted(word) for word in words]
-    by_encoder: dict[str, list[tuple[Taste, float]]] = {}
-    for file, weight in parts:
-        taste = load_taste(file)
-        by_encoder.setdefault(taste.encoder, []).append((taste, weight))
-    sums = []
-    for alike in by_encoder.values():
-        tastes, weights = zip(*alike, strict=True)
-        sums.append(tastes[0] if weights == (1.0,) else blend_tastes(tastes, weights))
-    return sums, _named(parts)
+def _require(arguments: argparse.Namespace) -> None:
+    for name, value in (("count", arguments.count), ("best", arguments.best)):
+        if value is not None and value < 1:
+            raise GenerateError(f"Cannot generate with --{name} {value}; expected 1 or more.")
+    if arguments.person and (arguments.taste or arguments.user):
+        raise GenerateError(
+            f"Cannot generate for {arguments.person!r} and by files at once: --for takes that person's own taste and "
+            "user. Leave out --for, or --taste and --user."
+        )
 
 
-def _user(words: list[str]) -> tuple[User | None, tuple[tuple[str, float], ...]]:
-    """The users' sum, None for nobody, and what it is the sum of."""
-    from ..adapters.files import load_user
-    from ..adapters.ppd.user import blend_users
+def _best(
+    arguments: argparse.Namespace, prompt: str, generator: Generator, number: int, whose: Whose
+) -> tuple[Image.Image, Made]:
+    """One picture: of so many as were asked for, the one that the tastes like best."""
+    tellers = {encoder.identity: encoder for encoder in generator.encoders.values()}
+    if whose.best > 1 and not (whose.tastes and all(taste.encoder in tellers for taste in whose.tastes)):
+        found = "the encoder of this taste isn't loaded" if whose.tastes else "no taste"
+        raise GenerateError(
+            f"Cannot keep the best of {whose.best}: {found}; expected a taste and the encoder that it was learned "
+            "with. Name them with --for, or --taste and --encoder."
+        )
+    found: list[tuple[float, Image.Image, Made]] = []
+    for place in range(whose.best):
+        at = number * whose.best + place
+        made = _made(arguments, prompt, generator, at, whose)
+        image = generator.images(
+            made.prompt,
+            [made.seed],
+            whose.tastes or None,
+            made.strength,
+            made.negative,
+            made.steps,
+            made.guidance,
+            (made.width, made.height),
+            on_step=_progress(at, arguments.count * whose.best),
+            user=whose.user,
+            user_strength=made.user_strength,
+            user_start=made.user_start,
+            user_end=made.user_end,
+        )[0]
+        liked = 0.0
+        if whose.best > 1:
+            liked = sum(float(one.utility(tellers[one.encoder].encode_images([image]))[0]) for one in whose.tastes)
+        found.append((liked, image, made))
+    return max(found, key=lambda one: one[0])[1:]
 
-    parts = [weighted(word) for word in words]
-    users = [load_user(file) for file, _ in parts]
-    return (blend_users(users, [weight for _, weight in parts]) if users else None), _named(parts)
 
-
-def _ppd(arguments: argparse.Namespace, user: User) -> PPD:
-    """The PPD that was named, else the one that made the user: the playground's, or one in PALATE_HOME."""
-    from ..adapters.errors import FileFormatError
-    from ..adapters.files import describe_ppd, load_ppd
-    from ..adapters.places import ppd_folder
-    from ..adapters.playground import playground_folder
-    from ..adapters.ppd.user import require_use
-
-    require_use(arguments.user_strength, arguments.user_start, arguments.user_end)
-    if arguments.ppd:
-        ppd = ppd_named(arguments.ppd)
-        ppd.takes(user)
-        return ppd
-    for file in [playground_folder() / "ppd.safetensors", *sorted(ppd_folder().glob("*.safetensors"))]:
-        try:
-            if describe_ppd(file).identity == user.ppd:
-                return load_ppd(file)
-        except FileFormatError:  # something else that lies there
-            continue
-    raise PPDError(
-        f"Cannot generate for {user.person or 'this user'!r}: found no PPD {user.ppd[:12]} ({user.base or '?'}) in "
-        f"{ppd_folder()}; expected the one that the user was made with. Name its file with --ppd."
-    )
-
-
-def _with_words(arguments: argparse.Namespace, generator: Generator, tastes: list[Taste]) -> str:
+def _with_words(prompt: str, generator: Generator, whose: Whose) -> str:
     """The prompt with the words that were asked for, of each taste as many."""
-    prompt: str = arguments.prompt
-    if not arguments.words:
+    if not whose.words:
         return prompt
     from ..adapters.playground import words_known_by
     from ..adapters.taste import prompt_in_words
 
     by_identity = {encoder.identity: encoder for encoder in generator.encoders.values()}
-    if not tastes or any(taste.encoder not in by_identity for taste in tastes):
-        found = "the encoder of this taste isn't loaded" if tastes else "no --taste"
+    if not whose.tastes or any(taste.encoder not in by_identity for taste in whose.tastes):
+        found = "the encoder of this taste isn't loaded" if whose.tastes else "no --taste"
         raise GenerateError(
-            f"Cannot add --words {arguments.words}: {found}; expected a taste and the encoder that it was learned "
+            f"Cannot add --words {whose.words}: {found}; expected a taste and the encoder that it was learned "
             "with. Name them with --taste and --encoder."
         )
-    for taste in tastes:
+    for taste in whose.tastes:
         encoder = by_identity[taste.encoder]
-        prompt = prompt_in_words(prompt, taste, encoder, words_known_by(encoder.name), arguments.words).prompt
+        prompt = prompt_in_words(prompt, taste, encoder, words_known_by(encoder.name), whose.words).prompt
     return prompt
 
 
-def _made(
-    arguments: argparse.Namespace,
-    prompt: str,
-    generator: Generator,
-    number: int,
-    tastes: tuple[tuple[str, float], ...],
-    users: tuple[tuple[str, float], ...],
-) -> Made:
+def _made(arguments: argparse.Namespace, prompt: str, generator: Generator, number: int, whose: Whose) -> Made:
     own = generator.defaults
     width, height = arguments.size or (own.size, own.size)
     return Made(
@@ -201,10 +179,10 @@ def _made(
         width,
         height,
         generator.name,
-        tastes,
-        arguments.strength if tastes else 0.0,
-        users,
-        arguments.user_strength if users else 0.0,
+        whose.taste_parts,
+        whose.strength if whose.tastes else 0.0,
+        whose.user_parts,
+        arguments.user_strength if whose.user is not None else 0.0,
         arguments.user_start,
         arguments.user_end,
         generator.ppd.identity if generator.ppd is not None else "",
@@ -225,10 +203,6 @@ def _file(arguments: argparse.Namespace, seed: int) -> Path:
 
 def _progress(number: int, count: int) -> Callable[[int, int], None] | None:
     return progress_line("Painting" if count == 1 else f"Picture {number + 1} of {count}:", sys.stderr)
-
-
-def _named(parts: list[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
-    return tuple((Path(file).stem, weight) for file, weight in parts)
 
 
 def _size(text: str) -> tuple[int, int]:

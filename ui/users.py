@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from ..adapters.ppd.layers import LayerShape
     from ..adapters.ppd.model import PPD
     from ..adapters.ppd.user import User
+    from ..adapters.steering import Generator
 
-__all__ = ["add_user_command", "pictures_with", "ppd_named", "user"]
+__all__ = ["add_user_command", "pictures_with", "ppd_named", "use_fitting_ppd", "user"]
 
 
 def add_user_command(commands: Any, store_option: Callable[[argparse.ArgumentParser], None]) -> None:
@@ -110,3 +112,25 @@ def ppd_named(spec: str | Path) -> PPD:
     from ..adapters.playground import playground_folder
 
     return load_ppd(playground_folder() / "ppd.safetensors" if spec == "playground" else spec)
+
+
+def use_fitting_ppd(generator: Generator, model: str) -> PPD | None:
+    """Have a generator take the first PPD that fits its model: the playground's own, or the newest of PALATE_HOME."""
+    from ..adapters.errors import PreferenceError
+    from ..adapters.files import load_ppd
+
+    for file in _ppd_files(model):
+        with contextlib.suppress(PreferenceError):  # for another model, or broken
+            generator.use_ppd(load_ppd(file))
+            break
+    return generator.ppd
+
+
+def _ppd_files(model: str) -> list[Path]:
+    from ..adapters.places import ppd_folder
+    from ..adapters.playground import playground_folder
+
+    if model == "playground":
+        return [playground_folder() / "ppd.safetensors"]
+    there = [file for file in ppd_folder().glob("*.safetensors") if file.is_file()]  # not a link to a disk that is away
+    return sorted(there, key=lambda file: -file.stat().st_mtime)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -13,13 +15,15 @@ from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.encoders import load_encoder
 from palate.adapters.files import load_ppd, save_ppd, save_taste, save_user
 from palate.adapters.places import ppd_folder
+from palate.adapters.playground import playground_folder
+from palate.adapters.playground.world import draw, random_card
 from palate.adapters.ppd.attention import UserAttention
 from palate.adapters.ppd.layers import layers_of, width_of
 from palate.adapters.ppd.model import PPD
 from palate.adapters.ppd.pairs_encoder import PairsEncoder
 from palate.adapters.ppd.user import User
 from palate.adapters.steering import Generator
-from palate.adapters.taste import Taste
+from palate.adapters.taste import Taste, fit_taste
 from palate.ui import cli
 from PIL import Image
 
@@ -141,12 +145,64 @@ def test_liked_words_are_in_the_prompt_that_the_picture_names(home: Path, capsys
     assert Image.open(home / "one.png").text["parameters"].startswith("a red star, mint background\n")
     assert cli.main(asked) == 2
     assert "no --taste" in capsys.readouterr().err
+    assert cli.main([*asked, "--words", "0", "--best", "2"]) == 2
+    assert "Cannot keep the best of 2: no taste; expected a taste and the encoder" in capsys.readouterr().err
+
+
+def answered(home: Path) -> None:
+    """Mara likes red."""
+    with PreferenceStore(home / "home" / "store") as store:
+        cards = [random_card(Random(0), colour=colour) for colour in ("red", "blue", "green")]
+        images = [store.add_image(draw(card)) for card in cards]
+        store.add(Comparison("Mara", images[0], images[1], "left"))
+        store.add(Comparison("Mara", images[0], images[2], "left"))
+
+
+def test_for_a_person_all_that_their_answers_give_is_used(home: Path, capsys: pytest.CaptureFixture) -> None:
+    answered(home)
+    asked = ["generate", "a star", "--steps", "1", "--device", "cpu", "--for", "Mara", "--seed", "5", "--json"]
+    assert cli.main([*asked, "-o", "best"]) == 0
+    told = capsys.readouterr()
+    made = json.loads(told.out)["made"]
+    assert "For Mara: a taste from 2 answers, 2 words at most, strength 0, a user from 2 of them" in told.err
+    assert made["prompt"].startswith("a star, red") and made["users"] == made["tastes"] == [["Mara", 1.0]]
+    assert made["ppd"] == load_ppd(playground_folder() / "ppd.safetensors").identity and made["strength"] == 0.0
+    # The same three pictures, each for itself: the one that Mara's taste likes best was kept.
+    assert cli.main([*asked, "--best", "1", "--count", "3", "-o", "all/"]) == 0
+    encoder = load_encoder("playground")
+    with PreferenceStore(home / "home" / "store") as store:
+        taste = fit_taste(store, encoder, "Mara")
+    files = [home / "all" / f"palate-{seed}.png" for seed in (5, 6, 7)]
+    liked = taste.utility(encoder.encode_images([Image.open(file) for file in files])).tolist()
+    best = liked.index(max(liked))
+    assert made["seed"] == 5 + best and np.array_equal(pixels(home / "best.png"), pixels(files[best]))
+    # Where nothing of a person is asked for, the picture is the plain one.
+    none = ["--words", "0", "--user-strength", "0", "--best", "1"]
+    assert cli.main([*asked, *none, "-o", "none"]) == 0
+    assert cli.main(["generate", "a star", "--steps", "1", "--device", "cpu", "--seed", "5", "-o", "plain"]) == 0
+    assert np.array_equal(pixels(home / "none.png"), pixels(home / "plain.png"))
+
+
+def test_without_a_ppd_that_fits_a_persons_taste_steers(folder: Path, home: Path, capsys, monkeypatch) -> None:
+    answered(home)
+    (ppd_folder() / "other.safetensors").write_bytes(b"something else")
+    shutil.copytree(folder, home / "bare", ignore=shutil.ignore_patterns("clip"))
+    assert cli.main(words(home / "bare", "--for", "Mara", "-o", "one")) == 2
+    assert "Cannot generate for 'Mara': found no encoder for bare" in capsys.readouterr().err
+    monkeypatch.setattr("palate.ui.users._ppd_files", lambda model: [])
+    asked = ["generate", "a star", "--steps", "1", "--device", "cpu", "--for", "Mara", "--json", "-o", "one"]
+    assert cli.main(asked) == 0
+    told = capsys.readouterr()
+    assert "strength 1, no PPD that fits" in told.err and json.loads(told.out)["made"]["users"] == []
 
 
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--count", "0"], "Cannot generate 0 pictures"),
+        (["--count", "0"], "Cannot generate with --count 0; expected 1 or more"),
+        (["--best", "0"], "Cannot generate with --best 0; expected 1 or more"),
+        (["--for", "Mara", "--user", "{mara}"], "for 'Mara' and by files at once"),
+        (["--for", "Mara"], "found no store there"),
         (["--user", "{mara}"], "found no PPD"),
         (["--user", "{mara}", "--user-strength", "100"], "strength 100; expected -5 to 5"),
         (["--user", "{mara}", "--user-start", "0.8", "--user-end", "0.2"], "from 0.8 to 0.2 of the schedule"),
@@ -182,10 +238,7 @@ def test_answers_become_a_user_that_pictures_are_made_for(
         ppd.attention, PairsEncoder(encoder.dim, ppd.width, hidden=32), "custom", "mine", encoder.identity, encoder.name
     )
     file = save_ppd(whole, ppd_folder() / "mine")
-    with PreferenceStore(home / "home" / "store") as store:
-        images = [store.add_image(Image.new("RGB", (32, 32), colour)) for colour in ("red", "blue", "green")]
-        store.add(Comparison("Mara", images[0], images[1], "left"))
-        store.add(Comparison("Mara", images[0], images[2], "left"))
+    answered(home)
     assert cli.main(["user", "Mara", "--ppd", str(file), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["person"], told["pairs"], told["ppd"]) == ("Mara", 2, load_ppd(file).identity)

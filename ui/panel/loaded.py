@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...adapters.errors import EncoderError, PreferenceError
+from ...adapters.errors import EncoderError
+from ..users import use_fitting_ppd
 from .preflight import fitting_encoders
 from .prompts import example_prompts
 from .sources import Painter
@@ -103,12 +104,7 @@ class Loaded:
         with self._lock:
             if not self._looked_for_ppd:
                 self._looked_for_ppd = True
-                for file in _ppd_files(self._model):
-                    from ...adapters.files import load_ppd
-
-                    with contextlib.suppress(PreferenceError):  # for another model, or broken
-                        painter.use_ppd(load_ppd(file))
-                        break
+                use_fitting_ppd(painter, self._model)
             return painter.ppd
 
     def prompts(self) -> tuple[str, ...]:
@@ -118,16 +114,6 @@ class Loaded:
 
             return example_prompts(playground_folder())
         return example_prompts(Path(self._model))
-
-
-def _ppd_files(model: str) -> list[Path]:
-    from ...adapters.places import ppd_folder
-    from ...adapters.playground import playground_folder
-
-    if model == "playground":
-        return [playground_folder() / "ppd.safetensors"]
-    there = [file for file in ppd_folder().glob("*.safetensors") if file.is_file()]  # not a link to a disk that is away
-    return sorted(there, key=lambda file: -file.stat().st_mtime)
 
 
 def _import_tokenizer() -> None:
