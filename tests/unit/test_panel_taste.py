@@ -193,6 +193,12 @@ def test_how_good_says_what_is_known_and_nothing_else(known, text):
     assert text not in accuracy_of(report())
 
 
+def test_no_share_of_two_answers_in_large_letters():
+    few = report(verdict="few", predicted=2, correct=0.0, accuracy=0.0, interval=(0.0, 0.66), advice="give 7 more")
+    assert "0\u00a0%" not in accuracy_of(few)
+    assert "Too early to say" in accuracy_of(few) and "give 7 more" in accuracy_of(few)
+
+
 def test_a_side_that_may_be_chance_is_not_mentioned():
     assert "preferred in" not in accuracy_of(report(left_share=0.6, left_interval=(0.4, 0.8)))
 

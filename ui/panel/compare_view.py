@@ -43,7 +43,8 @@ def compare_page() -> str:
         '<div class="pl-stopped" role="status" hidden></div>'
         '<div class="pl-answers" role="group" aria-label="Other answers"><button type="button" class="pl-quiet" '
         f'id="palate-keep" aria-keyshortcuts="K"><span>Keep it</span><kbd>K</kbd></button>{buttons}'
-        '<span class="pl-hint">Hold <kbd>Space</kbd> to look closer, <kbd>⇧</kbd> for much better</span></div>'
+        '<span class="pl-hint">Hold <kbd>Space</kbd> to look closer'
+        '<span class="pl-much">, <kbd>⇧</kbd> for much better</span></span></div>'
         f'{_live()}<p class="pl-hidden" role="status" id="palate-said"></p></section>'
         f"{_zoom()}{_choice()}"
     )

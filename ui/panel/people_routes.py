@@ -60,7 +60,7 @@ def _known(studio: Studio, person: str) -> str:
 
 def known(report: LearningReport) -> str:
     """Return how well its person is known; "" for not at all."""
-    if report.accuracy is None:
+    if report.accuracy is None or report.verdict == "few":
         return ""
     foreseen = f"{100 * report.accuracy:.0f}\u00a0% foreseen"  # the same number as under Taste
     return foreseen if report.better_than_coin else f"{foreseen}, maybe by chance"

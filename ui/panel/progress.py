@@ -40,7 +40,7 @@ def progress_of(answers: int, report: LearningReport | None) -> Progress:
     if answers < FIRST_LOOK:
         more = FIRST_LOOK - answers
         return Progress(answers, f"{more} more for a first look at your taste", answers / FIRST_LOOK)
-    if report is None:
+    if report is None or report.verdict == "few":
         return Progress(answers, "", 0.0)
     if report.better_than_coin and report.accuracy is not None:
         return Progress(answers, f"your taste foresees {100 * report.accuracy:.0f}\u00a0%", 1.0)

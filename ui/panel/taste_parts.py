@@ -75,7 +75,7 @@ def accuracy_of(report: LearningReport, whose: str = "your") -> str:
     """
     low, high = report.interval
     advice = f'<p class="pl-advice">{escape(report.advice)}</p>' if report.advice and whose == "your" else ""
-    if report.accuracy is None:
+    if report.accuracy is None or report.verdict == "few":  # "0 %" of two says nothing, in large letters
         return (
             '<div class="pl-sure"><p class="pl-headline">Too early to say how sure this is.</p>'
             f'<p class="pl-soft">One pair in three is drawn by chance; the taste is tested on those.</p>{advice}</div>'

@@ -33,7 +33,7 @@ export class Learned {
   draw(learned, answers) {
     if (learned === this.learned && answers === this.answers) return;
     Object.assign(this, { learned, answers });
-    const known = learned?.accuracy ?? null;
+    const known = learned?.verdict === "few" ? null : (learned?.accuracy ?? null);
     const counted = figure(String(answers), say("taste.answers", { count: answers }));
     this.figures.replaceChildren(counted);
     if (known !== null) this.figures.append(figure(percent(known), say("taste.accuracy")));
