@@ -70,7 +70,10 @@ def add_ppd_options(ppd: argparse.ArgumentParser) -> None:
     answers.add_argument("--prepare-only", action="store_true", help="encode pictures and prompts, and end there")
     model = ppd.add_argument_group("model")
     model.add_argument(
-        "--model", default="playground", metavar="FOLDER|FILE", help="SD1.5, SDXL; folders: Cascade, SD3, Flux"
+        "--model",
+        default="playground",
+        metavar="FOLDER|FILE",
+        help="of SD1.5 or SDXL; or a folder of Stable Cascade, SD3 or Flux",
     )
     model.add_argument("--start", default=None, metavar="FILE", help="begin with this PPD, or this IP-Adapter")
     model.add_argument("--encoder", default=None, metavar="SPEC", help="of image vectors (default: the model's CLIP)")

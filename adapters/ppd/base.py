@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..encoders import ImageTextEncoder
-from ..errors import PPDError
+from ..errors import PPDError, SteeringError
 from ..finetune.noising import Noising, noising_of
 from ..finetune.prepared import TOKENS, latents_of
 from ..finetune.samples import Samples, write_sheet
@@ -143,7 +143,11 @@ def load_base(model: str | Path, dtype: torch.dtype) -> Base:
     for start, load in (("StableCascade", load_cascade), ("StableDiffusion3", load_sd3), ("Flux", load_flux)):
         if kind.startswith(start):
             return load(model, kind, dtype)
-    return StableDiffusion(model, dtype)
+    try:
+        return StableDiffusion(model, dtype)
+    except SteeringError as error:
+        also = "A PPD can also be trained for a diffusers folder of Stable Cascade, SD3 or Flux."
+        raise SteeringError(f"{error} {also}") from error
 
 
 def _pipeline_kind(model: str | Path) -> str:

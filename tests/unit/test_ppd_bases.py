@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from palate.adapters.comparisons import Comparison, PreferenceStore
-from palate.adapters.errors import CancelledError, PPDError
+from palate.adapters.errors import CancelledError, PPDError, SteeringError
 from palate.adapters.files.ppd_file import load_ppd
 from palate.adapters.finetune.noising import noising_of
 from palate.adapters.finetune.predicting import predicted
@@ -198,6 +198,13 @@ def test_what_stage_c_alone_cannot_do_is_said(tmp_path: Path) -> None:
     with pytest.raises(PPDError, match="found stage C alone; expected stages B and A beside it"):
         base.painter(None)
     assert base.readers(models.tiny.encoder(), 256, CPU).latents(Image.new("RGB", (256, 256))).shape == (16, 6, 6)
+
+
+def test_what_else_could_be_trained_is_said(tmp_path: Path) -> None:
+    with pytest.raises(
+        SteeringError, match=r"'flux1-dev\.safetensors'.* a diffusers folder of Stable Cascade, SD3 or Flux"
+    ):
+        load_base(tmp_path / "flux1-dev.safetensors", torch.float32)
 
 
 def test_a_size_that_patches_do_not_fit_is_refused(tmp_path: Path) -> None:
