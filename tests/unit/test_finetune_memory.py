@@ -107,7 +107,7 @@ def test_what_would_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_is_loaded_before_it_is_known_to_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda _: 10_000_000)
-    monkeypatch.setattr("palate.adapters.finetune.personal.load_pipeline", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("palate.adapters.finetune.opened.load_pipeline", lambda *_: pytest.fail("loaded"))
     pairs = [LabelledPair(Path(f"{k}a.png"), Path(f"{k}b.png")) for k in range(8)]
     with pytest.raises(FineTuneError, match=re.compile("Cannot train: it takes about .* found 0.0 GB free", re.S)):
         train_personal_lora("playground", pairs, TrainSettings(), tmp_path / "run", tmp_path / "mine")
