@@ -11,8 +11,9 @@ from ..adapters.errors import SteeringError
 from ..adapters.steering import AUTO, METHODS, SteeringSettings
 from ..adapters.steering.objective import STEERING_OBJECTIVES
 from ..adapters.taste import Taste as LearnedTaste
+from .moved_encoders import Steering
 from .sockets import CATEGORY, Encoder, Taste, encoder_input, schema, taste_input
-from .steered_clip import Steering, encode_steered, steered_clip
+from .steered_clip import encode_steered, steered_clip
 
 _STRONGEST = 2.0
 _DEFAULTS = SteeringSettings()

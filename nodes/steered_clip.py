@@ -6,7 +6,7 @@ Shapes: C chunks of T = 77 tokens, H width of a text encoder, D joint width.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,35 +15,16 @@ import comfy.utils
 import torch
 
 from ..adapters.encoders import ImageTextEncoder, TextStates
-from ..adapters.errors import EncoderMismatchError, SteeringError
+from ..adapters.errors import SteeringError
 from ..adapters.steering import Adapted, SteeringSettings, adapt_text_weights
 from ..adapters.steering.objective import taste_key
 from ..adapters.taste import Taste
-from .host_text import HostText, load_fully, text_parts, token_key, width_of
+from .host_text import HostText, load_fully, text_parts, token_key
 from .kept import Kept, text_mark, weights_mark
+from .moved_encoders import Steering, moved_encoders
 from .room import make_room
 
-__all__ = ["Steering", "encode_steered", "steered_clip"]
-
-# What people have to connect for a text encoder of this width.
-_FITTING = {
-    768: "OpenAI's CLIP ViT-L/14 (with both towers, as model.safetensors of openai/clip-vit-large-patch14)",
-    1024: "a full OpenCLIP ViT-H/14 (laion2b_s32b_b79k, with both towers)",
-    1280: "OpenCLIP ViT-bigG/14 (laion2b_s39b_b160k; the full file, or its image tower with projection)",
-}
-
-
-@dataclass(frozen=True)
-class Steering:
-    """Whose say, and how much.
-
-    Attributes:
-        tastes: Each with the encoder that it was learned with; one for each text encoder at most.
-        settings: How, with the strength.
-    """
-
-    tastes: Sequence[tuple[Taste, ImageTextEncoder]]
-    settings: SteeringSettings
+__all__ = ["encode_steered", "steered_clip"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +58,7 @@ def steered_clip(clip: Any, steering: Steering) -> Any:
     """
     model = clip.cond_stage_model
     stand_in = clip.clone()
-    stand_in.cond_stage_model = _Steered(model, steering, _moving(text_parts(model), steering))
+    stand_in.cond_stage_model = _Steered(model, steering, moved_encoders(text_parts(model), steering))
     return stand_in
 
 
@@ -216,49 +197,6 @@ def _moved(
             turned = (adapted.embedding(settings.strength) - adapted.plain_embedding)[:1]
             pooled = (pooled.float() + turned.to(pooled.device)).to(pooled)
     return tokens, pooled, *rest
-
-
-def _moving(parts: Mapping[str, Any], steering: Steering) -> dict[str, tuple[Taste, ImageTextEncoder]]:
-    """Tastes by the text encoder that each one moves: the one that its encoder's text side is as wide as."""
-    widths = {name: width_of(part) for name, part in parts.items()}
-    found: dict[str, tuple[Taste, ImageTextEncoder]] = {}
-    for taste, encoder in steering.tastes:
-        side = encoder.text_projection
-        width = encoder.dim if side is None else int(side.shape[1])
-        name = next((name for name, wide in widths.items() if wide == width), None)
-        if name is None:
-            raise _misfit(encoder, width, widths)
-        if name in found:
-            raise SteeringError(
-                f"Cannot steer {name} by two tastes at once: found two of encoders that are {width} wide; expected one "
-                "for each text encoder. Join them with Blend Tastes."
-            )
-        found[name] = taste, encoder
-    if steering.settings.method == "pooled":
-        return _pooled_only(found)
-    return found
-
-
-def _pooled_only(
-    found: Mapping[str, tuple[Taste, ImageTextEncoder]],
-) -> dict[str, tuple[Taste, ImageTextEncoder]]:
-    if "clip_g" not in found:
-        raise SteeringError(
-            f"Cannot steer by 'pooled': found a taste for {', '.join(found)}; expected SDXL and a taste for clip_g, "
-            f"whose pooled vector its denoiser takes: learned with {_FITTING[1280]}. Choose the method 'auto'."
-        )
-    return {"clip_g": found["clip_g"]}
-
-
-def _misfit(encoder: ImageTextEncoder, width: int, widths: Mapping[str, int]) -> EncoderMismatchError:
-    wanted = " or ".join(
-        f"for {name}, which is {wide} wide, {_FITTING.get(wide, 'the encoder that came with it')}"
-        for name, wide in widths.items()
-    )
-    return EncoderMismatchError(
-        f"Cannot steer this CLIP with {encoder.name}: its text side is {width} wide; expected, {wanted}. Put that file "
-        "into models/clip_vision or models/text_encoders, choose it in Load Encoder, and fit the taste with it."
-    )
 
 
 def _side(encoder: ImageTextEncoder) -> tuple[str, float, int]:
