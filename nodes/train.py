@@ -91,7 +91,7 @@ class PalateTrainPreferenceLora(io.ComfyNode):
         steps: int = 0,
         seed: int = 0,
         begin_anew: bool = False,
-        drop_doubted: bool = False,
+        drop_doubted: bool = True,
     ) -> io.NodeOutput:
         file = _file(name)
         require_replaceable_lora(file, person)
@@ -111,7 +111,7 @@ class PalateTrainPreferenceLora(io.ComfyNode):
             "samples": _SAMPLES,
         }
         words = [f"--{key}={value}" for key, value in given.items() if value]
-        flags = {"--anew": begin_anew, "--drop-doubted": drop_doubted}
+        flags = {"--anew": begin_anew, "--no-drop-doubted": not drop_doubted}
         words += [flag for flag, on in flags.items() if on]
         found, left_out = await _train(["lora", *words], cls.hidden.unique_id)
         _made.add(file)
@@ -231,9 +231,9 @@ def _settings() -> list[Any]:
         io.Boolean.Input(
             "drop_doubted",
             optional=True,
-            default=False,
-            tooltip="On: answers that a taste learned from all the others doubts are not trained on. Nothing is "
-            "deleted; found says how many.",
+            default=True,
+            tooltip="On: answers that a taste learned from all the others doubts are not trained on, where the images' "
+            "vectors are known, as Fit Taste keeps them. Nothing is deleted; found says how many.",
             extra_dict=ADVANCED,
         ),
     ]

@@ -137,7 +137,7 @@ class FakeTrainer:
         given = dict(word[2:].split("=", 1) for word in arguments if "=" in word)
         name, chance = given["name"], random.Random(0)
         first = 0 if "--anew" in arguments else self.reached.get(name, 0)
-        if "--drop-doubted" in arguments:
+        if "--no-drop-doubted" not in arguments:
             with PreferenceStore.existing(given["store"]) as store:
                 one = next(c for c in store.comparisons(given["person"]) if c.chosen)
             told = "Left out: 1 of 34 answers, which a taste of the others doubts."

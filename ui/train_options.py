@@ -42,7 +42,7 @@ def add_train_options(lora: argparse.ArgumentParser) -> None:
         "--drop-doubted",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="leave out answers that a taste of all the others doubts; nothing is deleted (default: off)",
+        help="leave out answers that a taste of all the others doubts; nothing is deleted (default: if it can tell)",
     )
     lora.add_argument("--merge", default=None, metavar="FILE", help="also save the model with the LoRA merged in")
     lora.add_argument("--samples", type=int, default=0, metavar="N", help="pictures to paint before and after")
@@ -128,7 +128,7 @@ def pairs_for(
 
     with PreferenceStore.existing(store) as answers:
         pairs, turned = pairs_of(answers, arguments.person), turned_over(answers, arguments.person)
-        vectors = stored_vectors(answers, arguments.person, pairs) if arguments.drop_doubted else {}
+        vectors = stored_vectors(answers, arguments.person, pairs) if arguments.drop_doubted is not False else {}
     both = f" {turned} of them were answered both ways: the last answer counts." if turned else ""
     print(f"{len(pairs)} comparisons of {arguments.person!r}, loss {arguments.loss}.{both}", file=sys.stderr)
     return pairs, vectors

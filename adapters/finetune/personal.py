@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ..encoders import ImageTextEncoder
+from ..errors import FineTuneError, NotEnoughAnswersError
 from ..files.lora_file import save_lora
 from ..places import typed_path
 from ..playground import playground_folder
@@ -104,9 +105,11 @@ def train_personal_lora(
     settings = _on(device, settings)
     kept, held = split_pairs(pairs)
     require_new(model, *([file] if settings.full else []), *([] if merge is None else [merge]))
-    dropped = None
-    if settings.drop_doubted:
-        kept, dropped = _without_doubted(kept, vectors, encoder, cancelled, folder, on_dropped if among.first else None)
+    if vectors is None and settings.drop_doubted is not False:
+        vectors = {} if encoder is None else encoded_vectors(kept, encoder, cancelled)
+    kept, dropped = _without_doubted(kept, vectors or {}, settings.drop_doubted)
+    if dropped is not None and among.first and on_dropped is not None:
+        on_dropped(dropped, dropped.write(folder))
     about = _identity(model, kept, held)
     _require_room(model, settings.settled(len(kept), among.count), device)
     opened = Opened.of(model, settings, device)
@@ -139,19 +142,17 @@ def train_personal_lora(
 
 
 def _without_doubted(
-    pairs: Sequence[LabelledPair],
-    vectors: Vectors | None,
-    encoder: ImageTextEncoder | None,
-    cancelled: Callable[[], bool] | None,
-    folder: Path,
-    told: Callable[[Dropped, Path], None] | None,
-) -> tuple[list[LabelledPair], Dropped]:
-    if vectors is None:
-        vectors = {} if encoder is None else encoded_vectors(pairs, encoder, cancelled)
-    kept, dropped = without_doubted(pairs, vectors)
-    if told is not None:
-        told(dropped, dropped.write(folder))
-    return kept, dropped
+    pairs: list[LabelledPair], vectors: Vectors, asked: bool | None
+) -> tuple[list[LabelledPair], Dropped | None]:
+    """As `without_doubted`; all pairs where it isn't wanted, or can't be done and nobody asked for it."""
+    if asked is False:
+        return pairs, None
+    try:
+        return without_doubted(pairs, vectors)
+    except (FineTuneError, NotEnoughAnswersError):
+        if asked:
+            raise
+        return pairs, None
 
 
 def _saved(

@@ -70,7 +70,8 @@ class TrainSettings:
         flip: Whether half of the pairs are seen mirrored left to right, both sides together, since noise is shared.
         variant: Another reading of the last stage's loss: one of MaPO's, or "released" for Adaptive-DPO as its authors'
             code has it. "" is ours.
-        drop_doubted: Whether answers are left out that a taste of all others holds to be mistaken (`doubts.py`).
+        drop_doubted: Whether answers are left out that a taste of all others holds to be mistaken (`dropping.py`).
+            None: if it can be told, as vectors of the pictures are known or an encoder is at hand, and enough are left.
     """
 
     loss: str = USUAL_LOSS
@@ -97,7 +98,7 @@ class TrainSettings:
     save_every: int | None = None
     flip: bool = False
     variant: str = ""
-    drop_doubted: bool = False
+    drop_doubted: bool | None = None
 
     def __post_init__(self) -> None:
         choices = [("loss", loss, tuple(LOSSES)) for loss in (*self.stages, self.loss)]

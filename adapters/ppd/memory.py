@@ -36,7 +36,11 @@ def need_of_ppd(config: dict[str, Any], settings: PPDSettings, size: int, device
     from diffusers import UNet2DConditionModel
 
     alike = TrainSettings(
-        rank=1, batch=settings.batch, precision=settings.precision, checkpointing=settings.gradient_checkpointing
+        loss="dpo",
+        rank=1,
+        batch=settings.batch,
+        precision=settings.precision,
+        checkpointing=settings.gradient_checkpointing,
     )
     need = need_of(config, alike, size, device, others)
     with torch.device("meta"):

@@ -76,11 +76,11 @@ def _trained(
     held = min(MOST_HELD_OUT, max(FEWEST_HELD_OUT, round(HELD_OUT * count)))
     kept, judged = answers[held:], answers[:held]
     settings = replace(rival(name), seed=options.seed, steps=options.steps)
-    if settings.drop_doubted:
+    if settings.drop_doubted is not False:
         kept = without_doubted(cards, kept)
     known = KnownOfPairs(None, doubts_about(cards, kept) if settings.loss == "cdpo" else None)
     which = f"defaults/{options.seed}/{person.name}/{len(cards.captions)}/{count}"
-    which += "/dropped" if settings.drop_doubted else ""
+    which += "" if settings.drop_doubted is False else "/dropped"
     return workshop.train(pairs_of(cards, kept), settings, which, pairs_of(cards, judged), known=known)
 
 

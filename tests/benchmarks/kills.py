@@ -42,7 +42,7 @@ from palate.adapters.taste import fit_taste
 from PIL import Image
 
 HELPERS = Path(__file__).parents[1] / "unit" / "steering_models.py"
-SETTINGS = TrainSettings(steps=150, batch=2, rank=2, learning_rate=1e-3, check_every=50, save_every=1)
+SETTINGS = TrainSettings(loss="dpo", steps=150, batch=2, rank=2, learning_rate=1e-3, check_every=50, save_every=1)
 LONGEST = 1.5  # seconds that a process lives
 
 

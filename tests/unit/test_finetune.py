@@ -41,7 +41,7 @@ tiny = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(tiny)
 
 CPU = torch.device("cpu")
-QUICK = TrainSettings(steps=6, batch=2, rank=2, learning_rate=1e-3, check_every=3)
+QUICK = TrainSettings(loss="dpo", steps=6, batch=2, rank=2, learning_rate=1e-3, check_every=3)
 
 
 @pytest.fixture(scope="module")
@@ -455,7 +455,7 @@ def test_a_seed_of_64_bits_is_one(denoiser: Denoiser, tmp_path: Path) -> None:
 
 
 def test_settings_are_chosen_by_how_much_there_is_and_wrong_ones_named() -> None:
-    few, many = TrainSettings().settled(20), TrainSettings().settled(500)
+    few, many = TrainSettings(loss="dpo").settled(20), TrainSettings(loss="dpo").settled(500)
     assert few.rank < many.rank and few.steps <= many.steps and few.beta == 5000.0
     # Looks at held-out pairs, 8 forward passes each, cost less than half of the steps (3 passes for each pair).
     for pairs in (few, many):
@@ -469,7 +469,7 @@ def test_settings_are_chosen_by_how_much_there_is_and_wrong_ones_named() -> None
         with pytest.raises(FineTuneError, match="seed is "):
             TrainSettings(seed=seed)
     with pytest.raises(FineTuneError, match="with dpo: variant 'released'; expected none"):
-        TrainSettings(variant="released")
+        TrainSettings(loss="dpo", variant="released")
     with pytest.raises(FineTuneError, match="variant 'paper'; expected one of code, paper_exponent"):
         TrainSettings(loss="mapo", variant="paper")
 

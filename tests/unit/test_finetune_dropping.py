@@ -12,6 +12,7 @@ from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import CancelledError, FineTuneError, NotEnoughAnswersError
 from palate.adapters.finetune.dropping import FEWEST, LIST, NAMED, Dropped, without_doubted
 from palate.adapters.finetune.pairs import LabelledPair, pairs_of
+from palate.adapters.finetune.personal import _without_doubted
 from palate.adapters.finetune.vectors import encoded_vectors, pictures_of, stored_vectors
 from PIL import Image
 
@@ -107,3 +108,14 @@ def test_each_picture_is_encoded_once_and_a_few_at_a_time(tmp_path: Path) -> Non
     assert seen == [16, 4] and [found[file][0] for file in files] == list(range(20))
     with pytest.raises(CancelledError):
         encoded_vectors(pairs, Counting(), lambda: True)
+
+
+def test_where_it_can_not_be_told_nothing_is_left_out_unless_somebody_asked() -> None:
+    pairs, vectors = answers(40, 3)
+    assert [len(_without_doubted(pairs, vectors, asked)[0]) for asked in (None, True, False)] == [37, 37, 40]
+    assert _without_doubted(pairs, {}, None) == (pairs, None)
+    few, known = answers(FEWEST + 1, 2)
+    assert _without_doubted(few, known, None) == (few, None)
+    for some, what in ((pairs, {}), (few, known)):
+        with pytest.raises((FineTuneError, NotEnoughAnswersError)):
+            _without_doubted(some, what, True)

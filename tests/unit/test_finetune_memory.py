@@ -34,7 +34,7 @@ CONFIG = {
     "cross_attention_dim": 24,
     "norm_num_groups": 8,
 }
-SETTINGS = TrainSettings(batch=2, precision="float32", checkpointing=False).settled(20)
+SETTINGS = TrainSettings(loss="dpo", batch=2, precision="float32", checkpointing=False).settled(20)
 
 
 def test_weights_and_moments_are_counted_exactly() -> None:

@@ -32,7 +32,7 @@ def _module(name: str):
 
 
 tiny, ldm = _module("steering_models"), _module("ldm_files")
-QUICK = TrainSettings(steps=4, batch=2, rank=2, learning_rate=1e-3, check_every=2, size=16)
+QUICK = TrainSettings(loss="dpo", steps=4, batch=2, rank=2, learning_rate=1e-3, check_every=2, size=16)
 
 
 def pairs(folder: Path, count: int = 8) -> list[LabelledPair]:

@@ -25,7 +25,7 @@ from palate.adapters.finetune.step import Denoiser
 from palate.adapters.finetune.weights import Kept, all_parameters, state_of
 
 CPU, WIDTH, ALONE = torch.device("cpu"), 16, Several()
-QUICK = TrainSettings(steps=4, batch=2, rank=2, learning_rate=1e-3, check_every=2)
+QUICK = TrainSettings(loss="dpo", steps=4, batch=2, rank=2, learning_rate=1e-3, check_every=2)
 
 
 @pytest.fixture(scope="module")

@@ -153,7 +153,7 @@ def test_two_at_once_are_refused(client, trainer):
     client.post("train", json={})
     assert "at work already" in client.post("train", json={"loss": "sft"}).json()["error"]
     trainer.gate.set()
-    assert until(client, "done")["loss"] == "dpo"
+    assert until(client, "done")["loss"] == USUAL_LOSS
 
 
 def test_stopped_it_goes_on_where_it_was_also_in_a_new_panel(client, studio, trainer):
@@ -241,20 +241,20 @@ def test_every_loss_has_its_line_on_the_page():
 
 def test_answers_that_the_others_doubt_are_left_out_and_shown(client, studio, trainer):
     """How many is said beforehand where the pictures have vectors; which, as soon as it begins."""
-    drop = {"drop_doubted": True}
-    assert client.get("train/plan").json()["dropped"] == 0
-    assert client.get("train/plan", params=drop).json()["dropped"] is None
+    keep = {"drop_doubted": False}
+    assert client.get("train/plan", params=keep).json()["dropped"] == 0
+    assert client.get("train/plan").json()["dropped"] is None
     answers = studio.store.comparisons("me")
     wrong = answers[7].id
     for number, one in enumerate(answers):
         sign = -1.0 if one.id == wrong else 1.0
         near = {one.chosen: [sign, 0.01 * number], one.rejected: [-sign, 0.0]}
         studio.store.put_vectors("numbers", {name: torch.tensor(vector).numpy() for name, vector in near.items()})
-    plan = client.get("train/plan", params=drop).json()
+    plan = client.get("train/plan").json()
     assert plan["dropped"] == 1 and plan["pairs"] == 40 and plan["held_out"] == 6 and not plan["trouble"]
-    client.post("train", json=drop)
-    training = until(client, "done")
-    assert "--drop-doubted" in trainer.asked[-1] and training["left_out"]["count"] == 1
-    assert training["left_out"]["pairs"][0] == [answers[0].chosen, answers[0].rejected]
     client.post("train", json={})
-    assert "left_out" not in until(client, "done") and "--drop-doubted" not in trainer.asked[-1]
+    training = until(client, "done")
+    assert "--no-drop-doubted" not in trainer.asked[-1] and training["left_out"]["count"] == 1
+    assert training["left_out"]["pairs"][0] == [answers[0].chosen, answers[0].rejected]
+    client.post("train", json=keep)
+    assert "left_out" not in until(client, "done") and "--no-drop-doubted" in trainer.asked[-1]

@@ -34,7 +34,7 @@ def test_rivals_train_and_are_judged(capsys, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_rival_is_a_loss_and_its_rate() -> None:
-    assert defaults.rival("mapo at 0.003") == TrainSettings(loss="mapo", learning_rate=0.003)
+    assert defaults.rival("mapo at 0.003") == TrainSettings(loss="mapo", learning_rate=0.003, drop_doubted=False)
     assert defaults.rival(defaults.SETTLED) == TrainSettings()
 
 

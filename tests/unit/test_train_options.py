@@ -71,7 +71,7 @@ def test_mistakes_are_said_before_anything_is_loaded(command: list[str], tmp_pat
         (["--loss", "sft,dop"], "loss 'dop'"),
         (["--optimizer", "sgd"], "optimizer 'sgd'"),
         (["--fixed-noise", "-1"], "fixed_noise is -1"),
-        (["--variant", "released"], "with dpo: variant 'released'; expected none"),
+        (["--loss", "dpo", "--variant", "released"], "with dpo: variant 'released'; expected none"),
         (["--loss", "cdpo", "--flip-rate", "0.5"], "flip_rate is 0.5"),
         (["--loss", "rpo", "--temperature", "0"], "temperature is 0"),
     ):

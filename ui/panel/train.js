@@ -28,7 +28,7 @@
 
     const dropping = ({ dropped }) => {
       if (!on("train-drop").checked) return "";
-      if (dropped === null) return " How many are left out is said when it begins.";
+      if (dropped === null) return "";
       return dropped ? ` ${dropped} ${dropped === 1 ? "is" : "are"} left out.` : " None is left out: none is doubted.";
     };
 

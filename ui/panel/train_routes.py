@@ -28,7 +28,7 @@ def train_routes(rooms: Rooms) -> APIRouter:
         return {"training": trainings.state(person_of({"person": person}, studio.person), since)}
 
     @api.get("/plan")
-    def plan(person: str = "", loss: str = USUAL_LOSS, drop_doubted: bool = False) -> dict[str, Any]:
+    def plan(person: str = "", loss: str = USUAL_LOSS, drop_doubted: bool = True) -> dict[str, Any]:
         return trainings.plan(person_of({"person": person}, studio.person), loss, drop_doubted)
 
     @api.post("")
@@ -58,7 +58,7 @@ def _settings(body: dict[str, Any]) -> dict[str, int | float]:
     Raises:
         FineTuneError: one is no number.
     """
-    found: dict[str, int | float] = {"drop_doubted": True} if body.get("drop_doubted") is True else {}
+    found: dict[str, int | float] = {"drop_doubted": False} if body.get("drop_doubted") is False else {}
     for name, kind in NUMBERS.items():
         text = str(body.get(name) if body.get(name) is not None else "").strip()
         if text:

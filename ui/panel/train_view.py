@@ -10,8 +10,8 @@ __all__ = ["LOSSES", "train_page"]
 
 # By name: what it is called, and what it does in a line.
 LOSSES = {
-    "dpo": ("What you chose over the other", "DPO: held close to the model as it is."),
-    "mapo": ("The same with less memory", "MaPO: never asks the plain model, so it is faster and smaller."),
+    "mapo": ("What you chose over the other", "MaPO: fast and with little memory."),
+    "dpo": ("The same, more carefully", "DPO: held close to the model as it is."),
     "sft": ("What you chose, alone", "SFT: imitates the pictures you chose and ignores the others."),
 }
 MORE = {
@@ -42,8 +42,10 @@ def _plan() -> str:
   <fieldset class="pl-losses"><legend class="pl-label">Learn from</legend>{simple}
     <details class="pl-details" data-part="train-more"><summary>More ways</summary>{more}</details>
   </fieldset>
-  <div class="pl-train-drop"><label class="pl-check"><input type="checkbox" data-part="train-drop"> Leave out what looks
-    like slips</label><p class="pl-hint">Answers that your other answers speak against. Nothing is deleted.</p></div>
+  <div class="pl-train-drop">
+    <label class="pl-check"><input type="checkbox" data-part="train-drop" checked> Leave out what looks like
+      slips</label>
+    <p class="pl-hint">Answers that your other answers speak against. Nothing is deleted.</p></div>
   <details class="pl-details"><summary>Settings</summary>
     <div class="pl-fields">
       <label class="pl-label">Steps <input class="pl-input" inputmode="numeric" data-part="train-steps"></label>

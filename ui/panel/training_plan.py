@@ -23,7 +23,7 @@ class Plan:
 
     Attributes:
         pairs: Answers that prefer one of two pictures. held_out: Those of them that it would be judged by.
-        dropped: Those that would be left out as doubted; None: said when it begins.
+        dropped: Those that would be left out as doubted; None where that can't be told, so that all are trained on.
         steps, batch, rank, learning_rate: As they would be chosen.
         sure: Share of the held-out answers that must be right before it is sure that the LoRA helps; None: too few.
         worth: One or two plain sentences.
@@ -40,12 +40,8 @@ class Plan:
     worth: str
 
 
-def plan_of(store: PreferenceStore, person: str, loss: str, model: str, drop_doubted: bool = False) -> Plan | None:
-    """Return the plan; None where there is nothing to train on.
-
-    Raises:
-        NotEnoughAnswersError: without the doubted answers too few are left.
-    """
+def plan_of(store: PreferenceStore, person: str, loss: str, model: str, drop_doubted: bool = True) -> Plan | None:
+    """Return the plan; None where there is nothing to train on."""
     from ...adapters.finetune.memory import denoiser_of
     from ...adapters.finetune.pairs import pairs_of, split_pairs
     from ...adapters.finetune.settings import TrainSettings
@@ -71,13 +67,13 @@ def plan_of(store: PreferenceStore, person: str, loss: str, model: str, drop_dou
 def _without_doubted(
     store: PreferenceStore, person: str, pairs: list[LabelledPair]
 ) -> tuple[list[LabelledPair], int | None]:
-    """What would be trained on, and how many would be left out; None where the pictures have no vectors yet."""
+    """What would be trained on, and how many would be left out; None where nobody can tell or too few are left."""
     from ...adapters.finetune.dropping import without_doubted
     from ...adapters.finetune.vectors import stored_vectors
 
     try:
         kept, dropped = without_doubted(pairs, stored_vectors(store, person, pairs))
-    except FineTuneError:
+    except (FineTuneError, NotEnoughAnswersError):
         return pairs, None
     return kept, len(dropped)
 

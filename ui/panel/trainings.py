@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...adapters.errors import CancelledError, FineTuneError, NotEnoughAnswersError, PreferenceError
+from ...adapters.errors import CancelledError, FineTuneError, PreferenceError
 from ...adapters.finetune.protocol import Event, Finished, LeftOut, Prepared, Sampled, Stepped
 from ...adapters.places import palate_home, safe_name
 from .jobs import DONE, FAILED, STOPPED, WORKING, Job, Jobs
@@ -55,7 +55,7 @@ class Trainings:
                 return None
             return {**found, "points": [point for point in found["points"] if point[0] > since]}
 
-    def plan(self, person: str, loss: str, drop_doubted: bool = False) -> dict[str, Any]:
+    def plan(self, person: str, loss: str, drop_doubted: bool = True) -> dict[str, Any]:
         """Return what a training would be."""
         tools = self._studio.tools
         try:
@@ -63,10 +63,7 @@ class Trainings:
             trouble = ""
         except PreferenceError as error:
             trouble = str(error)
-        try:
-            found = plan_of(self._studio.store, person, loss, tools.model, drop_doubted)
-        except NotEnoughAnswersError as error:
-            found, trouble = plan_of(self._studio.store, person, loss, tools.model), trouble or str(error)
+        found = plan_of(self._studio.store, person, loss, tools.model, drop_doubted)
         told: dict[str, Any] = {"person": person, "model": Path(tools.model).stem or tools.model, "trouble": trouble}
         if found is not None:
             told |= asdict(found)
@@ -102,7 +99,7 @@ class Trainings:
         pairs_of(self._studio.store, person)
         self._studio.tools.trainer()
         plan = plan_of(
-            self._studio.store, person, loss, self._studio.tools.model, bool(given.get("drop_doubted", False))
+            self._studio.store, person, loss, self._studio.tools.model, bool(given.get("drop_doubted", True))
         )
         before = None if anew else self._stopped(person, loss)
         with self._lock:
@@ -175,7 +172,7 @@ class Trainings:
     def _arguments(self, person: str, loss: str, given: dict[str, Any], anew: bool) -> list[str]:
         tools, name = self._studio.tools, self._name(person, loss)
         words = {"person": person, "model": tools.model, "loss": loss, "store": self._studio.store.path, "name": name}
-        flags = ["--drop-doubted"] if given.get("drop_doubted") else []
+        flags = [] if given.get("drop_doubted", True) else ["--no-drop-doubted"]
         words |= {key.replace("_", "-"): value for key, value in given.items() if key != "drop_doubted"}
         words["samples"] = SAMPLES
         if tools.device and not tools.device.startswith("mps"):
