@@ -43,7 +43,8 @@ class LearningReport:
         curve: (answers, accuracy, low, high) for a plot; each point is over the latest half of the predictions so far.
         repeats: pairs that were decided twice.
         ceiling: the accuracy that a perfect taste could reach on someone who agrees with themselves as often as the
-            repeats show, [0.5, 1]; None before five. ceiling_interval: 95 %; (0.5, 1) before.
+            repeats show, [0.5, 1]; None before five, and where the answers were foreseen better than that, so that the
+            few repeats came out badly by chance. ceiling_interval: 95 %; (0.5, 1) before.
         left_share: how often the left one of two was preferred, whatever was there; None before five answers whose
             sides were tossed. left_interval: 95 %; (0, 1) before.
         stranger_accuracy: how well the mean of other people's tastes predicts the same answers; None without others.
@@ -140,7 +141,7 @@ def learned_report(
         hits=tuple(hits),
         curve=learning_curve(predictions),
         repeats=ceiling.repeats,
-        ceiling=ceiling.accuracy,
+        ceiling=None if correct > count * (ceiling.accuracy or 1.0) else ceiling.accuracy,
         ceiling_interval=ceiling.interval,
         left_share=bias.share,
         left_interval=bias.interval,

@@ -196,6 +196,15 @@ def test_a_ranking_is_one_answer_and_one_prediction(store):
     assert report.left_share == before.left_share
 
 
+def test_no_ceiling_below_what_was_reached(store):
+    """Foreseen in most answers, and six of them contradicted: "more than 50 % is hardly possible" would be wrong."""
+    for c in answers(store, 20, LIKES)[:6]:
+        store.add(Comparison("mara", c.right, c.left, c.outcome, source="panel:repeat"))
+    report = learned_report(store, Numbers(), "mara")
+    assert (report.repeats, report.ceiling) == (6, None)
+    assert report.accuracy > 0.5 and report.ceiling_interval[1] < 1.0
+
+
 def test_pairs_that_were_picked_teach_and_do_not_count(store):
     answers(store, 20, LIKES, source="panel")
     assert learned_report(store, Numbers(), "mara").predicted == 0
