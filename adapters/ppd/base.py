@@ -58,7 +58,7 @@ class Readers:
 
 
 class Painter(Protocol):
-    """Paints one picture of each of some prompts."""
+    """Paints one picture of each of some prompts, with the denoiser in evaluation mode."""
 
     def paint(self, step: int, on_sample: Callable[[int, tuple[Path, ...]], None] | None) -> None:
         """Paint after so many steps, and tell of the files."""

@@ -76,7 +76,7 @@ class StableCascade:
     @torch.no_grad()
     def _drawn(self, said: Conditioning, nothing: Conditioning, seed: int, painting: Painting) -> Image.Image:
         at, numbers = self.denoiser.device, torch.Generator().manual_seed(seed)
-        text, training = self._prior.text_encoder, self.denoiser.training
+        text = self._prior.text_encoder
         assert said.pooled is not None and nothing.pooled is not None
         told = {
             "prompt_embeds": said.tokens,
@@ -87,7 +87,6 @@ class StableCascade:
         told = {name: part.to(at, self.denoiser.dtype) for name, part in told.items()}
         for part in (text, *self._last()):  # the pipelines compute where they find any of their parts
             part.to(at)
-        self.denoiser.eval()
         try:
             with torch.autocast(at.type, painting.precision, enabled=painting.precision != torch.float32):
                 latents = self._prior(
@@ -98,7 +97,6 @@ class StableCascade:
                     latents, **told, num_inference_steps=_LAST_STEPS, guidance_scale=0.0, generator=numbers
                 ).images[0]  # fmt: skip
         finally:
-            self.denoiser.train(training)
             for part in (text, *self._last()):
                 part.to("cpu")
         return found

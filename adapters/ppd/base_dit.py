@@ -77,7 +77,7 @@ class DiffusionTransformer:
     @torch.no_grad()
     def _drawn(self, said: Conditioning, nothing: Conditioning, seed: int, painting: Painting) -> Image.Image:
         pipeline, denoiser = self._pipeline, self.denoiser
-        at, vae, training = denoiser.device, pipeline.vae, denoiser.training
+        at, vae = denoiser.device, pipeline.vae
         asked = {"prompt_embeds": said.tokens, "pooled_prompt_embeds": said.pooled}
         steps, guidance = 28, 3.5
         if not self._flux:
@@ -92,7 +92,6 @@ class DiffusionTransformer:
         numbers = torch.Generator().manual_seed(seed)
         home = vae.device
         vae.to(at)  # in full precision, as it has read
-        denoiser.eval()
         try:
             with torch.autocast(at.type, painting.precision, enabled=painting.precision != torch.float32):
                 found: Image.Image = pipeline(
@@ -100,7 +99,6 @@ class DiffusionTransformer:
                     guidance_scale=guidance, generator=numbers,
                 ).images[0]  # fmt: skip
         finally:
-            denoiser.train(training)
             vae.to(home)
         return found
 

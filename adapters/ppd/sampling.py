@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,12 +76,25 @@ class PeopleSamples:
     def paint(self, step: int) -> None:
         """Paint for each of them now, and tell of all pictures together."""
         files: list[Path] = []
-        for name, painter, chosen, rejected in self._people:
-            user = self._ppd.user(chosen, rejected, name)
-            with use_in(self._denoiser, self._ppd, user):
-                painter.paint(step, lambda _, painted: files.extend(painted))
+        with _painting(self._denoiser):
+            for name, painter, chosen, rejected in self._people:
+                user = self._ppd.user(chosen, rejected, name)
+                with use_in(self._denoiser, self._ppd, user):
+                    painter.paint(step, lambda _, painted: files.extend(painted))
         if self._on_sample is not None:
             self._on_sample(step, tuple(files))
+
+
+@contextlib.contextmanager
+def _painting(denoiser: Any) -> Iterator[None]:
+    """Have a denoiser paint, and each of its parts in the mode that it was in then: a training keeps dropout off."""
+    modes = [(module, module.training) for module in denoiser.modules()]
+    denoiser.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def _said(data: PreparedPPD | DescribedPeople | NamedPeople, prompt: int) -> Conditioning:

@@ -109,9 +109,9 @@ def test_from_answers_to_a_file_that_acts_as_it_was_trained(model, store: Prefer
     assert torch.equal(asked(base.denoiser, base), plain)
 
 
-def test_a_stopped_one_goes_on_to_the_bit(model, store: PreferenceStore, tmp_path: Path) -> None:
-    small = replace(QUICK, precision="bfloat16", gradient_checkpointing=True)  # as on a GPU
-    whole, steps = trained(model, store, tmp_path / "whole", small), []
+def test_a_stopped_one_goes_on_to_the_bit_and_painting_changes_nothing(model, store, tmp_path: Path) -> None:
+    small, steps = replace(QUICK, precision="bfloat16", gradient_checkpointing=True), []  # as on a GPU
+    whole = trained(model, store, tmp_path / "whole", replace(small, sample_every=1))
     with pytest.raises(CancelledError):
         trained(model, store, tmp_path / "parts", small, on_step=steps.append, cancelled=lambda: len(steps) == 1)
     parts = trained(model, store, tmp_path / "parts", small, on_step=steps.append)
