@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from comfy_host import Host
+from palate.adapters.comparisons import PreferenceStore
 from test_browser import WAIT, browser, open_graph  # noqa: F401 - the fixture
 
 pytestmark = pytest.mark.browser
@@ -207,10 +208,15 @@ def test_full_size_zooms_both_together_flips_and_answers(host: Host, browser: An
     page.wait_for_selector("dialog.palate-viewer", state="detached", timeout=WAIT)
     page.keyboard.press("f")  # the focus is where it was
     page.wait_for_selector("dialog.palate-viewer", timeout=WAIT)
-    press(page, "ArrowLeft")
+    page.locator('dialog.palate-viewer [data-act="left"]').click(modifiers=["Shift"])
+    asked(page, answers=2, open=1)
     page.keyboard.press("b")
     page.wait_for_selector("dialog.palate-viewer", state="detached", timeout=WAIT)  # nothing more to see
     counts(page, answers=3, open=0)
+    # Here Shift and an arrow move the pictures: who answers by a key couldn't say how much better.
+    with PreferenceStore(host.home / "store") as store:
+        found = [(one.outcome, one.much) for one in store.comparisons("full")]
+    assert found == [("right", None), ("left", True), ("both_bad", None)]
     assert page.wrong == []
     page.close()
 

@@ -98,22 +98,22 @@ export class Answering {
     return ((this.deck.current ?? this.shown)?.images.length ?? 2) > 2;
   }
 
-  /** Do what a button or key stands for; with Shift, the preferred one is much better. */
-  act(name, shift = false) {
+  /** Do what a button or key stands for; `much`: the preferred one is much better, null where that can't be said. */
+  act(name, much = null) {
     if (name === "undo") return this.placed.length ? this.stepBack() : this.undo();
     if (name === "full") return void (this.shown && this.viewer.open());
     if (!this.asking) return;
     if (name === "rest") return this.rank([...this.placed.map((id) => [id]), this.unplaced()]);
     if (this.isBatch && !["both_bad", "skip"].includes(name)) return;
     if (this.entry.broken && name !== "skip") return;
-    this.send(["left", "right"].includes(name) ? { outcome: name, much: shift } : { outcome: name });
+    this.send(["left", "right"].includes(name) ? { outcome: name, much } : { outcome: name });
   }
 
   /** Choose a picture by its place: the preferred of two, the best, or the next best. */
-  pick(index, shift = false) {
+  pick(index, much = null) {
     const images = this.deck.current?.images;
     if (!this.asking || !images?.[index] || this.entry.broken) return;
-    if (!this.isBatch) return this.send({ outcome: index ? "right" : "left", much: shift });
+    if (!this.isBatch) return this.send({ outcome: index ? "right" : "left", much });
     const id = images[index];
     if (!this.ordered()) return this.rank([[id], images.filter((other) => other !== id)]);
     if (this.placed.includes(id)) return;
@@ -148,8 +148,8 @@ export class Answering {
     this.deck.answer(this.shown, answer, (performance.now() - this.since) / 1000);
   }
 
-  /** A key; returns whether it means something here. */
-  press(key, event) {
+  /** A key; returns whether it means something here. `much` as in `act`. */
+  press(key, event, much = event.shiftKey) {
     const onButton = event.target.matches?.("button:focus-visible");
     if (onButton && [" ", "Enter"].includes(key)) return false; // the button's own
     const act = KEYS[key];
@@ -159,7 +159,7 @@ export class Answering {
     }
     if (!act || !this.names().includes(act)) return false;
     if (event.shiftKey && !["left", "right"].includes(act)) return false;
-    if (!event.repeat) this.act(act, event.shiftKey);
+    if (!event.repeat) this.act(act, much);
     return true;
   }
 

@@ -107,7 +107,8 @@ export class Deck {
    * Answer a question; the next one is the current one when this returns.
    *
    * @param {object} question
-   * @param {{outcome: string, tiers?: string[][], much?: boolean}} answer `much`: the preferred one is much better
+   * @param {{outcome: string, tiers?: string[][], much?: boolean | null}} answer
+   *   `much`: the preferred one is much better; null where that couldn't be said
    * @param {number} seconds that it took
    */
   answer(question, answer, seconds) {

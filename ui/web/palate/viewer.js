@@ -188,8 +188,8 @@ export class Viewer {
     else if (tool === "larger") this.zoom(STEP);
     else if (tool === "smaller") this.zoom(1 / STEP);
     else if (tool === "flip") this.toggle();
-    else if (act) this.answering.act(act);
-    else if (index !== undefined) this.answering.pick(Number(index));
+    else if (act) this.answering.act(act, event.shiftKey);
+    else if (index !== undefined) this.answering.pick(Number(index), event.shiftKey);
     if (event.detail > 0) this.dialog?.focus(); // Space flips, and is no second click
   }
 
@@ -210,7 +210,7 @@ export class Viewer {
     if (key === "v") return this.toggle(), true;
     if (key === " " && !event.target.matches("button:focus-visible")) return this.hold(event.repeat), true;
     if (event.shiftKey || key === " ") return false;
-    return this.answering.press(key.length === 1 ? key.toLowerCase() : key, event);
+    return this.answering.press(key.length === 1 ? key.toLowerCase() : key, event, null); // Shift moves the pictures
   }
 
   pan(dx, dy) {
