@@ -20,7 +20,7 @@ import numpy as np
 from .bradley_terry import BradleyTerry
 from .likelihood import Array, sigmoid
 
-__all__ = ["Advice", "advise", "expected_accuracy", "expected_course"]
+__all__ = ["Advice", "advise", "expected_accuracy", "expected_course", "worth_it"]
 
 AHEAD = 100  # answers looked ahead
 WORTH = 0.02  # of accuracy that so many more answers should add to be worth it
@@ -125,5 +125,11 @@ def advise(model: BradleyTerry | None, vectors: Array, answers: int) -> Advice:
     last = STEPS[-1] - AHEAD
     more = next((step for step, left in zip(STEPS, ahead, strict=True) if left < WORTH and step <= last), last)
     points = float(np.interp(more, STEPS, accuracy)) - now
-    text = f"About {more} more answers are worth it: they would add about {100.0 * points:.0f} points of accuracy."
-    return Advice(False, text, more, gain, now, points)
+    return Advice(False, worth_it(more, points), more, gain, now, points)
+
+
+def worth_it(more: int, points: float) -> str:
+    """Say that so many more answers are worth it, and what they would add to the accuracy, in [0, 0.5]."""
+    whole = round(100.0 * points)
+    gained = f"about {whole} points" if whole > 1 else "about a point" if whole else "less than a point"
+    return f"About {more} more answers are worth it: they would add {gained} of accuracy."

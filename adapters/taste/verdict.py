@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .enough import WORTH, Advice
+from .enough import WORTH, Advice, worth_it
 from .shares import wilson_interval
 
 __all__ = ["VERDICTS", "Verdict", "missing_tests", "verdict_of"]
@@ -50,9 +50,7 @@ def verdict_of(advice: Advice, answers: int, correct: float, predicted: int, pos
         return Verdict("few", advice.text, None)
     room = possible - advice.accuracy
     if not advice.enough and room >= WORTH:
-        points = 100.0 * min(advice.points, room)
-        text = f"About {advice.more} more answers are worth it: they would add about {points:.0f} points of accuracy."
-        return Verdict("more", text, advice.more)
+        return Verdict("more", worth_it(advice.more, min(advice.points, room)), advice.more)
     if wilson_interval(correct, predicted)[0] > 0.5:
         return Verdict("enough", "Good enough: more clicks will hardly change it.", 0)
     tests = missing_tests(correct, predicted)

@@ -77,6 +77,15 @@ def test_good_enough_is_surely_better_than_a_coin_and_no_more_is_promised_than_t
             assert points <= 100 * (possible - advice.accuracy) + 0.5
 
 
+@pytest.mark.parametrize(
+    ("points", "said"), [(0.004, "less than a point"), (0.01, "about a point"), (0.031, "about 3 p")]
+)
+def test_the_first_of_many_steps_may_add_little_and_is_never_worth_it_for_nothing(points, said):
+    """Many answers later it would be more than two points, but the next ten are a part of that."""
+    found = verdict_of(Advice(False, "", 10, 0.021, 0.7, points), 120, 60, 90)
+    assert found.text.startswith(f"About 10 more answers are worth it: they would add {said}")
+
+
 @pytest.mark.parametrize("language", ["en", "ja", "zh"])
 def test_the_sidebar_has_a_sentence_for_each(language):
     """As `learned.js` picks it."""
