@@ -1,10 +1,11 @@
-"""Answers that a training leaves out, because a taste of all the others holds them to be mistaken.
+"""Answers that a training leaves out, because a taste of all the others is against them.
 
 Nothing is deleted: they stay where they came from, and are listed beside the checkpoint and in the file that is made.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FineTuneError, NotEnoughAnswersError
+from .checkpoint import read_checkpoint
 from .doubts import doubts_of, is_doubted
 from .pairs import LabelledPair
 from .vectors import Vectors
 
-__all__ = ["FEWEST", "Dropped", "without_doubted"]
+__all__ = ["FEWEST", "Dropped", "as_begun", "without_doubted"]
 
 FEWEST = 6  # answers that must be left
 LIST = "doubted.jsonl"  # in a training's folder
+_BEGUN = "begun without.json"  # beside it, for the training that goes on
 NAMED = 200  # in a file's metadata, most doubted first
 
 
@@ -29,15 +32,17 @@ class Dropped:
     """What was left out.
 
     Attributes:
-        pairs: Most doubted first. doubts: Of each, how probable it is that it is mistaken, in (0.5, 1].
+        pairs: Most doubted first. doubts: Of each, how probable it is that it is mistaken, in (0.3, 1].
         of: How many answers there were to train on, these among them.
         unknown: How many of those could not be judged, as no vectors of their pictures are known; they stay.
+        rows: Where `pairs` stood among those.
     """
 
     pairs: tuple[LabelledPair, ...]
     doubts: tuple[float, ...]
     of: int
     unknown: int = 0
+    rows: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -123,4 +128,44 @@ def without_doubted(pairs: Sequence[LabelledPair], vectors: Vectors) -> tuple[li
         )
     order = [int(row) for row in np.argsort(-doubts, kind="stable") if doubted[row]]
     out = tuple(pairs[row] for row in order), tuple(float(doubts[row]) for row in order)
-    return kept, Dropped(*out, len(pairs), len(pairs) - len(known))
+    return kept, Dropped(*out, len(pairs), len(pairs) - len(known), tuple(order))
+
+
+def as_begun(
+    folder: Path, about: str, pairs: Sequence[LabelledPair], found: Dropped | None, writes: bool
+) -> Dropped | None:
+    """Return what a training that was stopped in this folder was begun without; of any other what was found now.
+
+    While it stood still, vectors of more pictures may have come to be known, as by a look at the taste, so that other
+    answers are doubted now. It goes on with those that it began with.
+
+    Args:
+        folder: Of the training.
+        about: The model, all answers and what was asked for, to know it again by.
+        pairs: That may be left out.
+        found: Of them now; None: nothing can be told, or nobody wants it.
+        writes: Whether this process notes it for the next time.
+
+    Raises:
+        FineTuneError: it can't be written, or the checkpoint is damaged.
+    """
+    file, known = folder / _BEGUN, None
+    now = {"about": about, "left": None if found is None else [found.rows, found.doubts, found.unknown]}
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(file.read_text(encoding="utf-8"))
+    if known == json.loads(json.dumps(now)):
+        return found
+    if isinstance(known, dict) and known.get("about") == about:
+        stopped = read_checkpoint(folder)
+        if stopped is not None and not stopped.get("ended"):
+            if known["left"] is None:
+                return None
+            rows, doubts, unknown = known["left"]
+            return Dropped(tuple(pairs[row] for row in rows), tuple(doubts), len(pairs), unknown, tuple(rows))
+    if writes:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(now), encoding="utf-8")
+        except OSError as error:
+            raise FineTuneError(f"Cannot note what is left out in {folder}: {error}. Make room.") from error
+    return found

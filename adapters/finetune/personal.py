@@ -20,7 +20,7 @@ from ..places import typed_path
 from ..playground import playground_folder
 from .checkpoint import only_training
 from .doubts import doubts_of
-from .dropping import Dropped, without_doubted
+from .dropping import Dropped, as_begun, without_doubted
 from .gradients import KnownOfPairs
 from .loop import train_lora
 from .losses import pair_embedding
@@ -107,7 +107,10 @@ def train_personal_lora(
     require_new(model, *([file] if settings.full else []), *([] if merge is None else [merge]))
     if vectors is None and settings.drop_doubted is not False:
         vectors = {} if encoder is None else encoded_vectors(kept, encoder, cancelled)
-    kept, dropped = _without_doubted(kept, vectors or {}, settings.drop_doubted)
+    dropped = _without_doubted(kept, vectors or {}, settings.drop_doubted)[1]
+    whole = f"{_identity(model, kept, held)}/{settings.drop_doubted}"
+    dropped = as_begun(folder, whole, kept, dropped, among.first)
+    kept = [pair for row, pair in enumerate(kept) if dropped is None or row not in dropped.rows]
     if dropped is not None and among.first and on_dropped is not None:
         on_dropped(dropped, dropped.write(folder))
     about = _identity(model, kept, held)

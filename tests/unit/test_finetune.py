@@ -474,9 +474,9 @@ def test_settings_are_chosen_by_how_much_there_is_and_wrong_ones_named() -> None
         TrainSettings(loss="mapo", variant="paper")
 
 
-def grey_pairs(folder: Path) -> list[LabelledPair]:
+def grey_pairs(folder: Path, count: int = 8) -> list[LabelledPair]:
     pairs = []
-    for k in range(8):
+    for k in range(count):
         paths = [folder / f"{k}{side}.png" for side in "ab"]
         for shade, path in zip((60 + 5 * k, 200 - 5 * k), paths, strict=True):
             Image.new("RGB", (16, 16), (shade, shade, shade)).save(path)
@@ -504,6 +504,29 @@ def test_a_stopped_contrast_does_not_go_on_with_another_encoder(folder: Path, tm
         train("another", lambda: False)
     train("one", lambda: False)
     assert told == [2]
+
+
+def test_a_stopped_one_goes_on_with_its_answers_though_others_are_doubted_now(folder: Path, tmp_path: Path) -> None:
+    pairs, told, dropped = grey_pairs(tmp_path, 12), list[int](), list[int]()
+    doubted = split_pairs(pairs)[0][0]
+
+    def train(known: bool, stop: bool = False) -> None:
+        signs = {pair: -1.0 if pair == doubted else 1.0 for pair in pairs} if known else {}
+        vectors = {getattr(pair, side): np.array([sign * way, 1.0], np.float32)
+                   for pair, sign in signs.items() for side, way in (("chosen", 1), ("rejected", -1))}  # fmt: skip
+        settings, places = replace(QUICK, size=16), (tmp_path / "run", tmp_path / "mara")
+        more = {"on_step": lambda one: told.append(one.step), "cancelled": lambda: stop and bool(told)}
+        dropped.append(train_personal_lora(folder, pairs, settings, *places, vectors=vectors, **more).dropped)
+
+    for first, later in ((False, True), (True, False)):
+        told.clear()
+        with pytest.raises(CancelledError):
+            train(first, stop=True)
+        train(later)
+        assert told == [1, 2, 3, 4, 5, 6]
+    assert dropped == [0, 1]
+    train(False)  # it ended, so what is known now counts
+    assert told == [1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6] and dropped == [0, 1, 0]
 
 
 def test_from_answers_to_a_file(folder: Path, tmp_path: Path) -> None:
