@@ -15,7 +15,7 @@ from ..adapters.places import typed_path
 from .export import progress_line, silence
 from .made import Made
 from .png_settings import png_with_text
-from .whose import BEST, WORDS, GenerateError, Whose, for_person, from_files
+from .whose import BEST, WORDS, GenerateError, Whose, answers_of, for_person, from_files
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -73,14 +73,13 @@ def generate(arguments: argparse.Namespace, store: Path) -> int:
     _require(arguments)
     # What can be refused at once is refused before a model is loaded.
     whose = from_files(arguments)
-    from ..adapters.comparisons import PreferenceStore
     from ..adapters.files.container import write_bytes_atomically
     from ..adapters.steering import Generator
     from .panel.loaded import best_device
 
     silence()
     with contextlib.ExitStack() as opened:
-        answers = opened.enter_context(PreferenceStore.existing(store)) if arguments.person else None
+        answers = None if arguments.person is None else opened.enter_context(answers_of(arguments.person, store))
         generator = Generator(arguments.model, arguments.device or best_device(), arguments.encoder, arguments.offload)
         generator.use_ppd(whose.ppd)
         if answers is not None:
@@ -103,7 +102,7 @@ def _require(arguments: argparse.Namespace) -> None:
     for name, value in (("count", arguments.count), ("best", arguments.best)):
         if value is not None and value < 1:
             raise GenerateError(f"Cannot generate with --{name} {value}; expected 1 or more.")
-    if arguments.person and (arguments.taste or arguments.user):
+    if arguments.person is not None and (arguments.taste or arguments.user):
         raise GenerateError(
             f"Cannot generate for {arguments.person!r} and by files at once: --for takes that person's own taste and "
             "user. Leave out --for, or --taste and --user."

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..adapters.steering import Generator
     from ..adapters.taste import Taste
 
-__all__ = ["GenerateError", "Whose", "for_person", "from_files"]
+__all__ = ["GenerateError", "Whose", "answers_of", "for_person", "from_files"]
 
 # What `--for` takes where nothing is said: what study `bt-generation` found best of all that keeps the prompt.
 WORDS, BEST = 2, 3
@@ -70,6 +70,25 @@ def from_files(arguments: argparse.Namespace) -> Whose:
         1.0 if arguments.strength is None else arguments.strength,
         arguments.words or 0,
         arguments.best or 1,
+    )
+
+
+def answers_of(person: str, store: Path) -> PreferenceStore:
+    """Open the store, before a model is loaded for somebody who never answered.
+
+    Raises:
+        GenerateError: there are no answers of this person.
+        StoreError: there is no store.
+    """
+    from ..adapters.comparisons import PreferenceStore
+
+    answers = PreferenceStore.existing(store)
+    if answers.count(person):
+        return answers
+    answers.close()
+    raise GenerateError(
+        f"Cannot generate for {person[:60]!r}: found no answers of theirs in {store}; expected some. Compare pictures "
+        "with `palate panel`, or name somebody else."
     )
 
 

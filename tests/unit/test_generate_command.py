@@ -221,6 +221,15 @@ def test_what_does_not_fit_is_told_in_one_line_before_the_model_loads(
     assert said in told and told.count("\n") == 1
 
 
+@pytest.mark.parametrize("person", ["Otto", ""])
+def test_who_never_answered_is_told_so_before_the_model_loads(
+    home: Path, person: str, capsys: pytest.CaptureFixture
+) -> None:
+    answered(home)
+    assert cli.main(words(home / "no model", "--for", person, "-o", "one")) == 2
+    assert f"Cannot generate for {person!r}: found no answers of theirs" in capsys.readouterr().err
+
+
 def test_a_ppd_of_another_model_is_refused_by_name(folder: Path, home: Path, capsys: pytest.CaptureFixture) -> None:
     from palate.adapters.ppd.layers import standard_layers
 
