@@ -110,7 +110,8 @@ def train_personal_lora(
     dropped = _without_doubted(kept, vectors or {}, settings.drop_doubted)[1]
     whole = f"{_identity(model, kept, held)}/{settings.drop_doubted}"
     dropped = as_begun(folder, whole, kept, dropped, among.first)
-    kept = [pair for row, pair in enumerate(kept) if dropped is None or row not in dropped.rows]
+    gone = set() if dropped is None else set(dropped.rows)
+    kept = [pair for row, pair in enumerate(kept) if row not in gone]
     if dropped is not None and among.first and on_dropped is not None:
         on_dropped(dropped, dropped.write(folder))
     about = _identity(model, kept, held)
