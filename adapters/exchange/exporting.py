@@ -144,10 +144,11 @@ def _as_data_set(store: PreferenceStore, rows: Sequence[dict[str, Any]], folder:
     def told(row: Mapping[str, Any]) -> dict[str, Any]:
         pictures = [{"bytes": store.image_path(one).read_bytes(), "path": None} for one in _chosen(row)]
         label = 0.5 if row["outcome"] == "tie" else 1.0
-        return {"chosen": pictures[0], "rejected": pictures[1], "label": label, **{key: row[key] for key in _TEXTS}}
+        found = {"chosen": pictures[0], "rejected": pictures[1], "label": label, "much": row.get("much")}
+        return found | {key: row[key] for key in _TEXTS}
 
-    texts = {key: Value("string") for key in _TEXTS}
-    schema = Features(chosen=Image(), rejected=Image(), label=Value("float32"), **texts).arrow_schema
+    said = {"label": Value("float32"), "much": Value("bool"), **{key: Value("string") for key in _TEXTS}}
+    schema = Features(chosen=Image(), rejected=Image(), **said).arrow_schema
     (folder / "data").mkdir()
     with ParquetWriter(folder / "data" / "train-00000-of-00001.parquet", schema) as table:
         for start in range(0, len(rows), _AT_A_TIME):  # a group of rows in memory, as readers of the file have it, too
@@ -169,7 +170,8 @@ def _card(rows: Sequence[Mapping[str, Any]]) -> str:
         f"{'person' if people == 1 else 'people'} over {prompts} {'prompt' if prompts == 1 else 'prompts'}, {ties} of "
         "them ties, collected with Palate. Each pair of pictures is there once a person, with the last answer.\n\n"
         "| column | |\n|---|---|\n| `chosen`, `rejected` | the pictures; of a tie, as they were shown |\n"
-        "| `label` | 1, or 0.5 for a tie |\n| `prompt` | what both were made from |\n"
+        "| `label` | 1, or 0.5 for a tie |\n| `much` | whether the chosen one is much better; empty where that wasn't "
+        "asked |\n| `prompt` | what both were made from |\n"
         "| `person` | who answered |\n| `model` | what made the pictures, where known |\n"
     )
 

@@ -1,7 +1,7 @@
 """What a row of a table says, whichever of the known ways of writing it down was used.
 
     chosen, rejected                            preference data sets; also winner, loser, as image-ranker's CSV has it;
-                                                beside them label 0.5 for a tie, as our own data sets have it
+                                                beside them label 0.5 for a tie and much, as our own data sets have it
     image_0, image_1, prefer_0, prefer_1        invoke-training's metadata.jsonl
     jpg_0, jpg_1, label_0, label_1              Pick-a-Pic (arXiv:2305.01569); has_label says whether anybody answered
     image_0, image_1, label                     label: 0 or 1, the preferred one; 0.5 a tie
@@ -47,15 +47,14 @@ def answer_of(row: Mapping[str, Any], picture: Callable[[Any], Picture]) -> Fore
             if row[chosen] == "None":  # image-ranker's mark of a picture that was sorted out without another
                 return None
             said = "tie" if row.get("label") in (0.5, "0.5") else "left"
-            return Foreign((picture(row[chosen]), picture(row[rejected])), said, (), *about)
+            return Foreign((picture(row[chosen]), picture(row[rejected])), said, (), *about, much=_much(row, said))
     for left, right in _PAIRS:
         if row.get(left) is not None and row.get(right) is not None:
             outcome = _outcome(row)
             if outcome is None:
                 return None
             seeds = _seed(row.get(f"{left}_seed")), _seed(row.get(f"{right}_seed"))
-            much = row.get("much") if outcome != "tie" and isinstance(row.get("much"), bool) else None
-            return Foreign((picture(row[left]), picture(row[right])), outcome, (), *about, seeds, much)
+            return Foreign((picture(row[left]), picture(row[right])), outcome, (), *about, seeds, _much(row, outcome))
     for images, ranks in _SETS:
         if isinstance(row.get(images), (list, tuple)) and row.get(ranks) is not None:
             if not 2 <= len(row[images]) <= MOST:  # before anybody looks for a hundred thousand files
@@ -63,6 +62,10 @@ def answer_of(row: Mapping[str, Any], picture: Callable[[Any], Picture]) -> Fore
             return _ranked([picture(cell) for cell in row[images]], row[ranks], ranks == "human_preference", about)
     known = ", ".join(str(name)[:20] for name in list(row)[:8])
     raise FileFormatError(f"its columns are {known or 'none'}; expected chosen and rejected, or another known way")
+
+
+def _much(row: Mapping[str, Any], outcome: str) -> bool | None:
+    return row["much"] if outcome != "tie" and isinstance(row.get("much"), bool) else None
 
 
 def _seed(cell: Any) -> int | None:

@@ -267,6 +267,18 @@ def test_what_goes_out_comes_back_in(answered, tmp_path, kind, count):
         assert outcomes.count("tie") == 1
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "datasets"])
+def test_how_much_better_comes_back(store, tmp_path, kind):
+    ids = [store.add_image(picture(n)) for n in range(5)]
+    said = [("left", True), ("right", False), ("left", None), ("tie", None)]
+    for place, (outcome, much) in enumerate(said):
+        store.add(Comparison("Mara", ids[place], ids[place + 1], outcome, much=much))
+    export_answers(store, tmp_path / "out", kind)
+    with PreferenceStore(tmp_path / "back") as back:
+        import_answers(back, read_source(tmp_path / "out"), "Mara")
+        assert [one.much for one in back.comparisons("Mara")] == [much for _, much in said]
+
+
 def test_seeds_come_back_with_json_lines(store, tmp_path):
     ids = [store.add_image(picture(n)) for n in range(2)]
     store.add(Comparison("Mara", *ids, "left", left_seed=7, right_seed=8))
