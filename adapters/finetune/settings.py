@@ -70,7 +70,7 @@ class TrainSettings:
         flip: Whether half of the pairs are seen mirrored left to right, both sides together, since noise is shared.
         variant: Another reading of the last stage's loss: one of MaPO's, or "released" for Adaptive-DPO as its authors'
             code has it. "" is ours.
-        drop_doubted: Whether answers are left out that a taste of all others holds to be mistaken (`dropping.py`).
+        drop_doubted: Whether answers are left out that a taste of all others is against (`dropping.py`).
             None: if it can be told, as vectors of the pictures are known or an encoder is at hand, and enough are left.
     """
 

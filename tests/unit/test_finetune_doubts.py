@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from palate.adapters.finetune.doubts import MISTAKEN, doubts_of
+from palate.adapters.finetune.doubts import MISTAKEN, doubts_of, is_doubted
 from palate.adapters.finetune.pairs import LabelledPair
 from palate.adapters.finetune.personal import _known
 from PIL import Image
@@ -67,3 +67,9 @@ def test_cdpo_doubts_the_one_answer_against_all_others_and_other_losses_do_not_a
     known = _known(pairs, Light(), {"sft", "rpo"})
     assert known.doubts is None and known.embeddings is not None and known.embeddings[0].shape == (31, 2)
     assert _known(pairs, Light(), {"dpo"}).embeddings is None and _known(pairs, None, {"cdpo"}).doubts is None
+
+
+def test_of_few_answers_only_the_surely_mistaken_are_left_out() -> None:
+    """0.4 is above the 30 % that are reckoned with and no more likely than not."""
+    assert is_doubted([0.2, 0.4, 0.6]).tolist() == [False, False, True]
+    assert is_doubted([0.2, 0.4, 0.6] * 34)[:3].tolist() == [False, True, True]
