@@ -5,6 +5,7 @@ Shapes: P people, K prompts each.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from ..steering import Conditioning, SteeringSettings, TextConditioner
 from ..steering.inversion import train_embedding
 from ..steering.words import towers_of, with_word
 from ..taste import Taste, Worded, prompt_in_words
-from ._painter import Job, Painter, Seen
+from ._painter import Job, Painter, Seen, stronger
 from ._tables import Array
 from ._voters import Voter
 from ._votes import Outcome
@@ -46,7 +47,7 @@ class Arm:
             leaves open and the taste likes best, by what they do to the text's embedding. Turn plays no part.
         liked: Words that `prompt_in_words` adds first; with settings, the longer prompt is steered, else not.
         disliked: Words that it puts into the negative prompt.
-        user: Whether the denoiser is told who it is for, by the playground's PPD from the same answers.
+        user: How strongly the denoiser is told who it is for, by a PPD from the same answers; 0 is not at all.
         main: Whether all of a person's prompts are looked at, or only as many as the study's `fewer`.
     """
 
@@ -57,7 +58,7 @@ class Arm:
     words: int = 0
     liked: int = 0
     disliked: int = 0
-    user: bool = False
+    user: float = 0.0
     main: bool = False
 
     @property
@@ -93,6 +94,7 @@ class Study:
     practice: Sequence[str] = ()
     ppd: PPD | None = None
     _plain: dict[str, Conditioning] = field(default_factory=dict)
+    _stronger: dict[float, PPD] = field(default_factory=dict)
 
     def look(self, arm: Arm, turn: float = 0.0) -> Outcome:
         """An arm, turned by so many degrees; 0 leaves prompts as they are."""
@@ -158,7 +160,7 @@ class Study:
                 found = self._moved(arm.settings, taste, turn, asked)
             degrees += [angle for _, angle in found]
             seeds = [self.first_seed + place for place in places[:most]]
-            user = self._user(person) if arm.user else {}
+            user = self._user(person, arm.user) if arm.user else {}
             painted = zip(found, seeds, negatives, strict=True)
             rows.append([Job(conditioning, seed, negative=no, **user) for (conditioning, _), seed, no in painted])
         return rows, (time.perf_counter() - started) / len(degrees), float(np.mean(degrees))
@@ -190,14 +192,16 @@ class Study:
         assert encoder is not None
         return prompt_in_words(prompt, taste, encoder, words_known_by(encoder.name), arm.liked, arm.disliked)
 
-    def _user(self, person: int) -> dict[str, Any]:
+    def _user(self, person: int, strength: float) -> dict[str, Any]:
         """Who it is for, as a `Job` takes it."""
         taste = self.voters[person].taste
         assert self.ppd is not None and isinstance(self.ppd.encoder, UserEncoder)
         assert taste.chosen is not None and taste.rejected is not None
         with torch.no_grad():
             tokens = self.ppd.encoder(taste.chosen[None], taste.rejected[None], None)[0]
-        return {"user": tokens, "ppd": self.ppd}
+        if strength not in self._stronger:
+            self._stronger[strength] = stronger(copy.deepcopy(self.ppd), strength)
+        return {"user": tokens, "ppd": self._stronger[strength]}
 
     def _taste(self, arm: Arm, person: int) -> Taste | None:
         if arm.whose == "perfect":

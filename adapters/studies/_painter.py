@@ -24,7 +24,7 @@ from ..ppd.model import PPD
 from ..steering import Conditioning, Generator
 from ._tables import Array
 
-__all__ = ["Job", "Painter", "Read", "Seen", "seen_in"]
+__all__ = ["Job", "Painter", "Read", "Seen", "seen_in", "stronger"]
 
 Read = Callable[[Image.Image], tuple[Array, dict[str, str]]]
 """What is measured in a picture: (F,) numbers, and property -> value."""
@@ -84,6 +84,14 @@ class Seen:
         """Several, one after the other."""
         named = tuple(row for part in parts for row in part.named)
         return cls(np.concatenate([p.features for p in parts]), named, np.concatenate([p.vectors for p in parts]))
+
+
+def stronger(ppd: PPD, strength: float) -> PPD:
+    """The same weights, made to act as `use_user` does at this strength."""
+    with torch.no_grad():
+        for value in ppd.attention.values:
+            value.weight.mul_(strength)  # type: ignore[operator]
+    return ppd
 
 
 def seen_in(picture: Image.Image) -> tuple[Array, dict[str, str]]:

@@ -67,16 +67,23 @@ ARMS = (
     Arm("two disliked words in the negative prompt", disliked=2),
     Arm("two liked words, two disliked", liked=2, disliked=2, main=True),
     replace(_arm("encoder, direction, two liked words", "encoder", "direction", main=True), liked=2),
-    Arm("a user (PPD)", user=True, main=True),
-    Arm("a user, two liked words", user=True, liked=2, main=True),
-    replace(_arm("a user, direction, two liked words", "encoder", "direction", main=True), user=True, liked=2),
+    Arm("a user (PPD)", user=1.0, main=True),
+    Arm("a user, two liked words", user=1.0, liked=2, main=True),
+    Arm("a user at 0.7, two liked words", user=0.7, liked=2, main=True),
+    Arm("a user at 0.5, two liked words", user=0.5, liked=2, main=True),
+    replace(_arm("a user, direction, two liked words", "encoder", "direction", main=True), user=1.0, liked=2),
     Arm("in words: one more property", words=1),
     Arm("in words: two more properties", words=2),
     _arm("a stranger's taste", "encoder", "direction", "stranger", BEST),
     _arm("a perfect taste", "encoder", "direction", "perfect", BEST),
 )
 # Also the best of several seeds.
-RANKED = (BEST, "two liked words", "encoder, direction, two liked words", "a user, two liked words")
+RANKED = (
+    BEST,
+    "two liked words",
+    "encoder, direction, two liked words",
+    *(f"a user{strength}, two liked words" for strength in ("", " at 0.7", " at 0.5")),
+)
 POOLED = _arm("pooled, direction", "pooled", "direction")  # where the model takes a pooled vector
 
 

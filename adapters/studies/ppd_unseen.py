@@ -41,7 +41,7 @@ from ..ppd.model import PPD, UserEncoder
 from ..steering import Generator, SteeringSettings
 from ..taste import Taste
 from ._options import counts, positive
-from ._painter import Job, Painter, Seen
+from ._painter import Job, Painter, Seen, stronger
 from ._ppd_people import Crowd, Met, crowd, interview, meet, true_utilities
 from ._tables import Array, bootstrap_interval, markdown, provenance
 from ._voters import learned
@@ -128,7 +128,7 @@ def run(argv: Sequence[str]) -> int:
     options, started = _options(argv), time.perf_counter()
     generator = Generator("playground")
     assert generator.encoder is not None
-    ppd = _stronger(load_ppd(options.ppd or playground_folder() / "ppd.safetensors"), options.strength)
+    ppd = stronger(load_ppd(options.ppd or playground_folder() / "ppd.safetensors"), options.strength)
     cache = None if options.cache is None else Path(options.cache)
     cards = draw_cards(generator, options.captions, "any", _SHARD + options.seed, cache)
     held = draw_cards(generator, options.prompts, "held", options.seed, cache)
@@ -177,14 +177,6 @@ def _arms(asked: Asked, ppd: PPD, well: Met | None, options: argparse.Namespace)
         found.append((("in words", pairs), asked.plain(worded)))
         found.append((("steering", pairs), asked.steered(tastes)))
     return found
-
-
-def _stronger(ppd: PPD, strength: float) -> PPD:
-    """The same, acting as `use_user` does at this strength."""
-    with torch.no_grad():
-        for value in ppd.attention.values:
-            value.weight.mul_(strength)  # type: ignore[operator]
-    return ppd
 
 
 def _taste(asked: Asked, person: int, pairs: int) -> Taste:

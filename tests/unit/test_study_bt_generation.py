@@ -10,6 +10,8 @@ import pytest
 import torch
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import NotEnoughAnswersError, SteeringError
+from palate.adapters.files import load_ppd
+from palate.adapters.playground import playground_folder
 from palate.adapters.playground.captions import named_in
 from palate.adapters.playground.world import draw, random_card
 from palate.adapters.steering import Conditioning, Generator, SteeringSettings
@@ -29,9 +31,9 @@ def generator():
     return Generator()
 
 
-def cards(prompts, seeds):
-    """A drawn postcard in place of a painted picture: the same conditioning and seed, the same card."""
-    return [draw(random_card(random.Random(Job(p, s).key))) for p, s in zip(prompts, seeds, strict=True)]
+def cards(jobs):
+    """A drawn postcard in place of a painted picture: the same job, the same card."""
+    return [draw(random_card(random.Random(job.key))) for job in jobs]
 
 
 @pytest.fixture
@@ -110,7 +112,10 @@ def test_liked_words_are_said_and_the_longer_prompt_may_be_steered_too(study):
     likes = replace(taste, weights=study.painter.generator.encoder.encode_texts(["mint background"])[0] * 100)
     study.voters[0] = replace(study.voters[0], taste=replace(likes, chosen=None, rejected=None, fitted=None))
     try:
-        assert study._with_liked("a red star", study.voters[0].taste, 1) == "a red star, mint background"
+        unlike = Arm("unlike", liked=1, disliked=2)
+        told = study._in_words("a red star", study.voters[0].taste, unlike)
+        assert told.prompt == "a red star, mint background" and len(told.negative.split(", ")) == 2
+        assert {job.negative for job in study._jobs(unlike, 0.0)[0][0]} >= {told.negative}
         said, steered = Arm("said", liked=1), Arm("both", SteeringSettings(method="eos_token"), liked=1)
         plain, words, both = (study.look(arm, 12.0) for arm in (PLAIN, said, steered))
         assert (words.degrees, said.turns, steered.turns) == (0.0, False, True) and both.degrees > 0
@@ -118,6 +123,17 @@ def test_liked_words_are_said_and_the_longer_prompt_may_be_steered_too(study):
         assert not np.array_equal(words.utility, both.utility)
     finally:
         study.voters[0] = replace(study.voters[0], taste=taste)
+
+
+def test_a_user_is_told_to_the_denoiser_as_strongly_as_the_arm_says(study):
+    study.ppd = load_ppd(playground_folder() / "ppd.safetensors")
+    whole, half = (study._jobs(Arm("a user", user=strength), 0.0)[0] for strength in (1.0, 0.5))
+    first, second = whole[0][0], half[0][0]
+    assert first.user.shape == second.user.shape and not torch.equal(first.user, whole[1][0].user)
+    shares = [b.weight / a.weight for a, b in zip(first.ppd.attention.values, second.ppd.attention.values, strict=True)]
+    assert all(torch.allclose(share, torch.tensor(0.5)) for share in shares)
+    assert first.key != second.key != study._jobs(PLAIN, 0.0)[0][0][0].key
+    assert not Arm("a user", user=1.0).turns
 
 
 def test_whether_the_prompt_is_kept_is_measured_on_several_seeds_of_the_original(study):
@@ -182,7 +198,7 @@ def test_the_painter_paints_once_and_as_the_generator_does(generator, monkeypatc
 
 
 def test_the_same_seed_prints_the_same_tables(generator, monkeypatch, capsys):
-    monkeypatch.setattr(Painter, "_paint", lambda self, prompts, seeds: cards(prompts, seeds))
+    monkeypatch.setattr(Painter, "_paint", lambda self, jobs: cards(jobs))
     monkeypatch.setattr(bt_generation, "Generator", lambda *args, **kwargs: generator)
     positive = replace(ARM.settings, objective="positive")
     arms = (replace(ARM, name="positive", settings=positive), replace(ARM, name="pairs"))
