@@ -207,7 +207,7 @@
     const card = target.closest("#palate-stage [data-choose]");
     if (card && (event.detail === 0 || !window.palateHands.held())) {
       if (seen?.images.length > 2 && !window.palateLook?.open()) window.palateSet.pick(card.dataset.choose);
-      else act(card.dataset.choose, event.shiftKey);
+      else act(card.dataset.choose, event.pointerType === "touch" ? undefined : event.shiftKey); // a finger can't hold Shift
     }
     const answer = target.closest("#palate-stage [data-answer]");
     if (answer) act(answer.dataset.answer);

@@ -66,8 +66,9 @@ export class Answering {
     this.root.setAttribute("role", "group");
     this.root.addEventListener("click", (event) => {
       const { act, index } = event.target.closest("button")?.dataset ?? {};
-      if (act) this.act(act, event.shiftKey);
-      else if (index !== undefined) this.pick(Number(index), event.shiftKey);
+      const much = event.pointerType === "touch" ? null : event.shiftKey; // a finger can't hold Shift
+      if (act) this.act(act, much);
+      else if (index !== undefined) this.pick(Number(index), much);
       // Keys go on working here when the pointer leaves, and Space isn't a second click on the same button.
       if (event.detail > 0) this.root.focus({ preventScroll: true });
     });
