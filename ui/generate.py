@@ -15,7 +15,7 @@ from ..adapters.places import typed_path
 from .export import progress_line, silence
 from .made import Made
 from .png_settings import png_with_text
-from .whose import BEST, WORDS, GenerateError, Whose, answers_of, for_person, from_files
+from .whose import BEST, USER_STRENGTH, WORDS, GenerateError, Whose, answers_of, for_person, from_files
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,7 +36,7 @@ def add_generate_command(commands: Any, store_option: Callable[[argparse.Argumen
         dest="person",
         default=None,
         metavar="PERSON",
-        help=f"by all that their answers give: {WORDS} words, a user where a PPD fits, the best of {BEST}",
+        help=f"by all they answered: {WORDS} words, a user (at {USER_STRENGTH:g}) where a PPD fits, best of {BEST}",
     )
     make.add_argument("--taste", action="append", metavar="FILE[:WEIGHT]", help="along a taste; several add up")
     make.add_argument("--strength", type=float, default=None, help="of the tastes, 0 to 2 (default: 1)")
@@ -44,7 +44,7 @@ def add_generate_command(commands: Any, store_option: Callable[[argparse.Argumen
     make.add_argument("--best", type=int, default=None, metavar="N", help="keep of N pictures the one they like best")
     make.add_argument("--user", action="append", metavar="FILE[:WEIGHT]", help="for a user of a PPD; several add up")
     make.add_argument("--ppd", default=None, metavar="FILE", help="default: the one of PALATE_HOME that fits the user")
-    make.add_argument("--user-strength", type=float, default=1.0, metavar="S", help="-5 to 5 (default: 1)")
+    make.add_argument("--user-strength", type=float, default=None, metavar="S", help="-5 to 5 (default: 1)")
     make.add_argument("--user-start", type=float, default=0.0, metavar="P", help="of the schedule (default: 0)")
     make.add_argument("--user-end", type=float, default=1.0, metavar="P", help="of the schedule (default: 1)")
     make.add_argument("--seed", type=int, default=0, help="of the first picture (default: 0)")
@@ -181,7 +181,7 @@ def _made(arguments: argparse.Namespace, prompt: str, generator: Generator, numb
         whose.taste_parts,
         whose.strength if whose.tastes else 0.0,
         whose.user_parts,
-        arguments.user_strength if whose.user is not None else 0.0,
+        whose.user_strength if whose.user is not None else 0.0,
         arguments.user_start,
         arguments.user_end,
         generator.ppd.identity if generator.ppd is not None else "",

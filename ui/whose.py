@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["GenerateError", "Whose", "answers_of", "for_person", "from_files"]
 
 # What `--for` takes where nothing is said: what study `bt-generation` found best of all that keeps the prompt.
-WORDS, BEST = 2, 3
+WORDS, BEST, USER_STRENGTH = 2, 3, 0.7
 _ANSWERS = 50  # that a user is made from there
 
 
@@ -38,7 +38,7 @@ class Whose:
     Attributes:
         tastes: One of each encoder. taste_parts: Name and weight of what they are the sum of.
         user: Of a PPD, or None. user_parts: As above. ppd: The one that the user needs.
-        strength: Of the tastes, 0 to 2.
+        strength: Of the tastes, 0 to 2. user_strength: Of the user, -5 to 5.
         words: That the tastes like, added to the prompt.
         best: Of so many pictures each, the one that the tastes like best is kept.
     """
@@ -49,6 +49,7 @@ class Whose:
     user_parts: tuple[tuple[str, float], ...] = ()
     ppd: PPD | None = None
     strength: float = 1.0
+    user_strength: float = 1.0
     words: int = 0
     best: int = 1
 
@@ -68,6 +69,7 @@ def from_files(arguments: argparse.Namespace) -> Whose:
         user_parts,
         None if user is None else _ppd(arguments, user),
         1.0 if arguments.strength is None else arguments.strength,
+        1.0 if arguments.user_strength is None else arguments.user_strength,
         arguments.words or 0,
         arguments.best or 1,
     )
@@ -118,14 +120,15 @@ def for_person(arguments: argparse.Namespace, generator: Generator, answers: Pre
     tastes = tuple(fit_taste(answers, encoder, person) for encoder in encoders)
     user = _user_of(arguments, generator, answers)
     strength = arguments.strength if arguments.strength is not None else float(user is None)
+    told = USER_STRENGTH if arguments.user_strength is None else arguments.user_strength
     words = WORDS if arguments.words is None else arguments.words
     best = BEST if arguments.best is None else arguments.best
     parts = ((person, 1.0),)
-    who = f"a taste from {tastes[0].answers} answers, {words} words at most"
-    who += f", strength {strength:g}, " + ("no PPD that fits" if user is None else f"a user from {user.pairs} of them")
+    known = "no PPD that fits" if user is None else f"a user from {user.pairs} of them at {told:g}"
+    who = f"a taste from {tastes[0].answers} answers, {words} words at most, strength {strength:g}, {known}"
     print(f"For {person}: {who}; the best of {best}.", file=sys.stderr)
     ppd = None if user is None else generator.ppd
-    return Whose(tastes, parts, user, parts if user else (), ppd, strength, words, best)
+    return Whose(tastes, parts, user, parts if user else (), ppd, strength, told, words, best)
 
 
 def _user_of(arguments: argparse.Namespace, generator: Generator, answers: PreferenceStore) -> User | None:
@@ -181,7 +184,8 @@ def _ppd(arguments: argparse.Namespace, user: User) -> PPD:
     from ..adapters.playground import playground_folder
     from ..adapters.ppd.user import require_use
 
-    require_use(arguments.user_strength, arguments.user_start, arguments.user_end)
+    strength = 1.0 if arguments.user_strength is None else arguments.user_strength
+    require_use(strength, arguments.user_start, arguments.user_end)
     if arguments.ppd:
         ppd = ppd_named(arguments.ppd)
         ppd.takes(user)

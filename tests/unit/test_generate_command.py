@@ -164,9 +164,10 @@ def test_for_a_person_all_that_their_answers_give_is_used(home: Path, capsys: py
     assert cli.main([*asked, "-o", "best"]) == 0
     told = capsys.readouterr()
     made = json.loads(told.out)["made"]
-    assert "For Mara: a taste from 2 answers, 2 words at most, strength 0, a user from 2 of them" in told.err
+    assert "For Mara: a taste from 2 answers, 2 words at most, strength 0, a user from 2 of them at 0.7" in told.err
     assert made["prompt"].startswith("a star, red") and made["users"] == made["tastes"] == [["Mara", 1.0]]
     assert made["ppd"] == load_ppd(playground_folder() / "ppd.safetensors").identity and made["strength"] == 0.0
+    assert made["user_strength"] == 0.7
     # The same three pictures, each for itself: the one that Mara's taste likes best was kept.
     assert cli.main([*asked, "--best", "1", "--count", "3", "-o", "all/"]) == 0
     encoder = load_encoder("playground")
