@@ -20,6 +20,7 @@ from .whose import BEST, USER_STRENGTH, WORDS, GenerateError, Whose, answers_of,
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ..adapters.encoders import ImageTextEncoder
     from ..adapters.steering import Generator
 
 __all__ = ["add_generate_command", "generate"]
@@ -113,13 +114,7 @@ def _best(
     arguments: argparse.Namespace, prompt: str, generator: Generator, number: int, whose: Whose
 ) -> tuple[Image.Image, Made]:
     """One picture: of so many as were asked for, the one that the tastes like best."""
-    tellers = {encoder.identity: encoder for encoder in generator.encoders.values()}
-    if whose.best > 1 and not (whose.tastes and all(taste.encoder in tellers for taste in whose.tastes)):
-        found = "the encoder of this taste isn't loaded" if whose.tastes else "no taste"
-        raise GenerateError(
-            f"Cannot keep the best of {whose.best}: {found}; expected a taste and the encoder that it was learned "
-            "with. Name them with --for, or --taste and --encoder."
-        )
+    encoders = _encoders(generator, whose, f"keep the best of {whose.best}: no taste") if whose.best > 1 else []
     found: list[tuple[float, Image.Image, Made]] = []
     for place in range(whose.best):
         at = number * whose.best + place
@@ -139,9 +134,8 @@ def _best(
             user_start=made.user_start,
             user_end=made.user_end,
         )[0]
-        liked = 0.0
-        if whose.best > 1:
-            liked = sum(float(one.utility(tellers[one.encoder].encode_images([image]))[0]) for one in whose.tastes)
+        told = zip(whose.tastes, encoders, strict=False)  # by nobody where there is nothing to choose from
+        liked = sum(float(taste.utility(encoder.encode_images([image]))[0]) for taste, encoder in told)
         found.append((liked, image, made))
     return max(found, key=lambda one: one[0])[1:]
 
@@ -153,17 +147,22 @@ def _with_words(prompt: str, generator: Generator, whose: Whose) -> str:
     from ..adapters.playground import words_known_by
     from ..adapters.taste import prompt_in_words
 
-    by_identity = {encoder.identity: encoder for encoder in generator.encoders.values()}
-    if not whose.tastes or any(taste.encoder not in by_identity for taste in whose.tastes):
-        found = "the encoder of this taste isn't loaded" if whose.tastes else "no --taste"
-        raise GenerateError(
-            f"Cannot add --words {whose.words}: {found}; expected a taste and the encoder that it was learned "
-            "with. Name them with --taste and --encoder."
-        )
-    for taste in whose.tastes:
-        encoder = by_identity[taste.encoder]
+    encoders = _encoders(generator, whose, f"add --words {whose.words}: no --taste")
+    for taste, encoder in zip(whose.tastes, encoders, strict=True):
         prompt = prompt_in_words(prompt, taste, encoder, words_known_by(encoder.name), whose.words).prompt
     return prompt
+
+
+def _encoders(generator: Generator, whose: Whose, cannot: str) -> list[ImageTextEncoder]:
+    """The encoder of each taste; `cannot` is what needs them, a colon, and what is told where there is no taste."""
+    loaded = {encoder.identity: encoder for encoder in generator.encoders.values()}
+    if whose.tastes and all(taste.encoder in loaded for taste in whose.tastes):
+        return [loaded[taste.encoder] for taste in whose.tastes]
+    what = cannot if not whose.tastes else f"{cannot.partition(':')[0]}: the encoder of this taste isn't loaded"
+    raise GenerateError(
+        f"Cannot {what}; expected a taste and the encoder that it was learned with. Name them with --for, or --taste "
+        "and --encoder."
+    )
 
 
 def _made(arguments: argparse.Namespace, prompt: str, generator: Generator, number: int, whose: Whose) -> Made:

@@ -105,9 +105,10 @@ def train_personal_lora(
     settings = _on(device, settings)
     kept, held = split_pairs(pairs)
     require_new(model, *([file] if settings.full else []), *([] if merge is None else [merge]))
-    if vectors is None and settings.drop_doubted is not False:
-        vectors = {} if encoder is None else encoded_vectors(kept, encoder, cancelled)
-    dropped = _without_doubted(kept, vectors or {}, settings.drop_doubted)[1]
+    seen: Vectors = {}  # by the encoder
+    if vectors is None and settings.drop_doubted is not False and encoder is not None:
+        seen = encoded_vectors(kept, encoder, cancelled)
+    dropped = _without_doubted(kept, vectors or seen, settings.drop_doubted)[1]
     whole = f"{_identity(model, kept, held)}/{settings.drop_doubted}"
     dropped = as_begun(folder, whole, kept, dropped, among.first)
     gone = set() if dropped is None else set(dropped.rows)
@@ -124,7 +125,7 @@ def train_personal_lora(
             among.wait()  # all is on the shelf now
         settings = settings.suited(opened.pipeline.unet.config)
         denoiser, parameters = opened.denoiser(settings, len(kept))
-        known = _known(kept, encoder, {settings.loss, *settings.stages})
+        known = _known(kept, encoder, {settings.loss, *settings.stages}, seen)
         if known.embeddings is not None and encoder is not None:
             about += f"/{encoder.identity}"
         prompts = prompts_of(held, kept, samples if among.first else 0)
@@ -218,11 +219,19 @@ def _identity(model: str | Path, *parts: Sequence[LabelledPair]) -> str:
     return hashlib.sha256(json.dumps([str(model), named]).encode()).hexdigest()
 
 
-def _known(pairs: Sequence[LabelledPair], encoder: ImageTextEncoder | None, losses: Collection[str]) -> KnownOfPairs:
-    """What these losses want to know of the pairs: (N, 2 D) for `rpo`, (N, D) without a text side, (N,) for `cdpo`."""
+def _known(
+    pairs: Sequence[LabelledPair],
+    encoder: ImageTextEncoder | None,
+    losses: Collection[str],
+    seen: Vectors | None = None,
+) -> KnownOfPairs:
+    """What these losses want to know of the pairs: (N, 2 D) for `rpo`, (N, D) without a text side, (N,) for `cdpo`.
+
+    Pictures that the encoder has `seen` aren't encoded again.
+    """
     if encoder is None or not {"rpo", "cdpo"} & set(losses):
         return KnownOfPairs()
-    found = encoded_vectors(pairs, encoder)
+    found = seen or encoded_vectors(pairs, encoder)
     chosen, rejected = (
         torch.stack([torch.from_numpy(found[getattr(pair, side)]) for pair in pairs]) for side in ("chosen", "rejected")
     )
