@@ -11,7 +11,16 @@ from pathlib import Path
 
 from .errors import ComparisonError, StoreError
 
-__all__ = ["palate_home", "ppd_folder", "safe_name", "tastes_folder", "typed_path", "users_folder"]
+__all__ = [
+    "named_on_hub",
+    "not_there",
+    "palate_home",
+    "ppd_folder",
+    "safe_name",
+    "tastes_folder",
+    "typed_path",
+    "users_folder",
+]
 
 # Lower case only: "Mara" and "mara" are two people, and one file on macOS and Windows.
 _PLAIN = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*")
@@ -67,6 +76,28 @@ def typed_path(text: str | os.PathLike[str]) -> Path:
     `os.path.isfile` and `os.path.isdir`: pathlib's raise when a name is too long for the file system.
     """
     return Path(os.path.expanduser(text))
+
+
+def named_on_hub(text: str) -> bool:
+    """Whether what a person typed, and what is no file or folder here, can be a name on the Hugging Face hub.
+
+    Such names are an owner's and a repository's. Where there is a folder of the first name here, as in `models/sdxl`,
+    the second one was mistyped: nothing is asked of the hub then.
+    """
+    owner, slash, name = text.partition("/")
+    return bool(owner and slash and name) and "/" not in name and owner[0] not in ".~" and not os.path.isdir(owner)
+
+
+def not_there(text: str) -> str:
+    """Say that what a person typed isn't here, and in which folder of it the rest was looked for, if there is one."""
+    path = typed_path(text)
+    folder = next((parent for parent in path.parents if os.path.isdir(parent)), None)
+    if folder is None or folder in (Path(), Path(path.anchor)):
+        return "no such folder or file"
+    mistaken = not os.path.isabs(path) and len(path.parts) == 2  # written like a name on the hub
+    return f"no such folder or file in {str(folder)!r}" + (
+        ", which is a folder here, so the hub was not asked" if mistaken and folder.name not in ("..", ".") else ""
+    )
 
 
 def safe_name(text: str) -> str:

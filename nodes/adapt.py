@@ -12,7 +12,7 @@ from ..adapters.steering import AUTO, METHODS, SteeringSettings
 from ..adapters.steering.objective import STEERING_OBJECTIVES
 from ..adapters.taste import Taste as LearnedTaste
 from .moved_encoders import Steering
-from .sockets import CATEGORY, Encoder, Taste, encoder_input, schema, taste_input
+from .sockets import CATEGORY, Encoder, Taste, advanced, encoder_input, schema, taste_input
 from .steered_clip import encode_steered, steered_clip
 
 _STRONGEST = 2.0
@@ -86,6 +86,24 @@ def _steering_inputs(off: str) -> list[Any]:
     return [
         taste_input(),
         encoder_input(),
+        *_movement_inputs(off),
+        Taste.Input(
+            "taste_2",
+            optional=True,
+            tooltip="For SDXL's other text encoder: the same person's taste, learned with encoder_2. Leave it off to "
+            "move one text encoder only.",
+        ),
+        Encoder.Input(
+            "encoder_2",
+            optional=True,
+            tooltip="The encoder of taste_2. SDXL's clip_l goes with CLIP ViT-L/14, clip_g with OpenCLIP ViT-bigG/14.",
+        ),
+    ]
+
+
+def _movement_inputs(off: str) -> list[Any]:
+    """How the prompt is moved: the fields of `SteeringSettings`."""
+    return [
         io.Combo.Input(
             "method",
             options=[AUTO, *METHODS],
@@ -103,42 +121,31 @@ def _steering_inputs(off: str) -> list[Any]:
             step=0.05,
             tooltip=f"How far to move, 0 to 2. 1 is as learned, more exaggerates; {off}",
         ),
-        io.Int.Input(
+        advanced(
+            io.Int,
             "steps",
-            optional=True,
             default=_DEFAULTS.steps,
             min=1,
             max=50,
             tooltip="Gradient steps, 1 to 50; more follow the taste more closely and take longer. Off is strength 0.",
         ),
-        io.Combo.Input(
+        advanced(
+            io.Combo,
             "objective",
-            optional=True,
             options=list(STEERING_OBJECTIVES),
             default=_DEFAULTS.objective,
             tooltip="bradley_terry: towards what you chose and away from what you rejected. positive: towards "
             "what you chose only. direction: along the taste itself, as a taste from a file always does.",
         ),
-        io.Float.Input(
+        advanced(
+            io.Float,
             "limit",
-            optional=True,
             default=_DEFAULTS.limit,
             min=1.0,
             max=180.0,
             step=1.0,
             tooltip="How far the prompt may turn at most, 1 to 180 degrees, whatever the strength; 180 is no limit. "
             "Strength 1 turns it by about 18.",
-        ),
-        Taste.Input(
-            "taste_2",
-            optional=True,
-            tooltip="For SDXL's other text encoder: the same person's taste, learned with encoder_2. Leave it off to "
-            "move one text encoder only.",
-        ),
-        Encoder.Input(
-            "encoder_2",
-            optional=True,
-            tooltip="The encoder of taste_2. SDXL's clip_l goes with CLIP ViT-L/14, clip_g with OpenCLIP ViT-bigG/14.",
         ),
     ]
 

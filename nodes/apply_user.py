@@ -50,24 +50,8 @@ class PalateApplyUser(io.ComfyNode):
                     tooltip="How much the person counts, -5 to 5. 1 is as trained, below 0 leads away from the "
                     "person; 0 is exactly the model without.",
                 ),
-                io.Float.Input(
-                    "start_percent",
-                    optional=True,
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Where in the schedule it starts, 0 to 1: 0 is with the first step, at full noise.",
-                ),
-                io.Float.Input(
-                    "end_percent",
-                    optional=True,
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Where in the schedule it ends, 0 to 1: 1 is with the last step.",
-                ),
+                _percent_input("start", 0.0, "0 is with the first step, at full noise"),
+                _percent_input("end", 1.0, "1 is with the last step"),
             ],
             outputs=[io.Model.Output(tooltip="For the sampler, or a second Apply User.")],
         )
@@ -98,6 +82,18 @@ class PalateApplyUser(io.ComfyNode):
             more = [_counted(half, layers, model) for half in parts]
             patched.set_additional_models(KEY, [*patched.get_additional_models_with_key(KEY), *more])
         return io.NodeOutput(patched)
+
+
+def _percent_input(edge: str, default: float, means: str) -> io.Float.Input:
+    return io.Float.Input(
+        f"{edge}_percent",
+        optional=True,
+        default=default,
+        min=0.0,
+        max=1.0,
+        step=0.01,
+        tooltip=f"Where in the schedule it {edge}s, 0 to 1: {means}.",
+    )
 
 
 def _counted(tokens: UserTokens, layers: Sequence[HostLayer | JointLayer], model: Any) -> ModelPatcher:

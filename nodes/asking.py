@@ -64,15 +64,17 @@ def ask(
     return questions
 
 
-def decide(store: PreferenceStore, question: Question, choice: Choice) -> None:
-    """Record a choice that nobody clicked."""
+def decide(store: PreferenceStore, question: Question, choice: Choice, where_open: bool = False) -> None:
+    """Record a choice that nobody clicked; with `where_open` only while nobody has."""
     offer = store.find_offer(question.offer)
     if offer is None:
         return
-    if not offer.others:
+    tiers = [[offer.images[place] for place in tier] for tier in choice.tiers] if offer.others else []
+    if where_open:
+        store.answer_open(offer.id, choice.outcome, tiers)
+    elif not offer.others:
         store.answer(offer.id, choice.outcome)
     else:
-        tiers = [[offer.images[place] for place in tier] for tier in choice.tiers]
         store.rank(offer.id, tiers, choice.outcome)
 
 

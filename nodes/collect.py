@@ -16,7 +16,7 @@ from .asking import SENT_ON, Question, ask, decide
 from .pairs import told
 from .pause import ON_TIMEOUT, SKIP, pause
 from .questions import PAIRS, SHOWS, forced, going_on, groups
-from .sockets import ADVANCED, CATEGORY, open_store, person_input, schema
+from .sockets import CATEGORY, advanced, open_store, person_input, schema
 
 _MODES = RECORD, WAIT = "record", "wait"
 
@@ -42,7 +42,7 @@ class PalateCollectPairs(io.ComfyNode):
                 "image picker",
             ],
             is_output_node=True,
-            inputs=_inputs(),
+            inputs=[*_what(), *_how()],
             outputs=[
                 io.Image.Output(
                     display_name="images",
@@ -93,7 +93,8 @@ class PalateCollectPairs(io.ComfyNode):
         return io.NodeOutput(out, person, ui={"palate_pairs": shown, "palate_person": [person]})
 
 
-def _inputs() -> list[Any]:
+def _what() -> list[Any]:
+    """Inputs that say what is asked, and whom."""
     return [
         io.Image.Input(
             "images",
@@ -108,6 +109,12 @@ def _inputs() -> list[Any]:
             tooltip="What the images were made from, kept with the answer. May stay empty.",
         ),
         person_input(),
+    ]
+
+
+def _how() -> list[Any]:
+    """Inputs that say how it is asked, and what goes on when."""
+    return [
         io.Combo.Input(
             "mode",
             options=list(_MODES),
@@ -124,34 +131,31 @@ def _inputs() -> list[Any]:
             tooltip="pairs: two at a time. pick the best, put in order: the whole batch at once, 3 to 16 images; one "
             "answer that counts as all the comparisons it implies.",
         ),
-        io.Float.Input(
+        advanced(
+            io.Float,
             "timeout",
-            optional=True,
             default=0.0,
             min=0.0,
             max=604800.0,
             step=1.0,
             round=0.1,
             tooltip="wait: how long, in seconds, up to a week. 0 waits for as long as it takes.",
-            extra_dict=ADVANCED,
         ),
-        io.Combo.Input(
+        advanced(
+            io.Combo,
             "on_timeout",
-            optional=True,
             options=list(ON_TIMEOUT),
             default=SKIP,
             tooltip="wait, when the time is over. skip: send all images on, as record does; you may still answer "
             "later. tie: count it as 'equally good' and send all on. stop: end the run.",
-            extra_dict=ADVANCED,
         ),
-        io.String.Input(
+        advanced(
+            io.String,
             "forced_choice",
-            optional=True,
             default="",
             tooltip="For runs that nobody watches: counts as your answer, and nobody is asked. left, right, tie, "
             "both_bad or skip; for a batch the place of the best, '2', or the order, '3,1,2,4'. Leave it empty to be "
             "asked.",
-            extra_dict=ADVANCED,
         ),
     ]
 

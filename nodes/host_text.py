@@ -9,7 +9,6 @@ as a textual inversion's do, as vectors in place of token ids.
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,10 +22,10 @@ from torch.func import functional_call
 from ..adapters.encoders import ClipFacts, text_model_from_state_dict
 from ..adapters.errors import SteeringError
 from ..adapters.steering import Change
+from .host_tokens import Chunks, token_ids, usable, vectors_in, width_of, with_inputs
 
-__all__ = ["Chunks", "HostText", "HostTower", "load_fully", "text_parts", "text_towers", "token_key", "width_of"]
+__all__ = ["HostText", "HostTower", "load_fully", "text_parts", "text_towers", "token_key"]
 
-Chunks = list[list[tuple[Any, ...]]]
 _PROJECTION = "text_projection.weight"
 
 
@@ -133,11 +132,11 @@ class HostText:
 
     def __init__(self, name: str, part: Any, chunks: Chunks) -> None:
         self.name, self._part, self._chunks = name, part, chunks
-        self._usable = _usable(chunks, part)
+        self._usable = usable(chunks, part)
         self.width, self.layers = width_of(part), int(part.num_layers)
         self.weights = sum(weight.numel() for weight in part.transformer.parameters())
         self.plain: tuple[Any, ...] = part.encode_token_weights(chunks)
-        self.ids, self.vectors = _token_ids(self._usable), _vectors(self._usable)
+        self.ids, self.vectors = token_ids(self._usable), vectors_in(self._usable)
         self.clip_skip, self.norm_skipped = _clip_skip(part), bool(part.layer_norm_hidden_state)
         self.last_unnormed = part.layer == "hidden" and not self.clip_skip and not self.norm_skipped
         self.projected = name == "clip_g" and bool(part.return_projected_pooled)
@@ -158,7 +157,7 @@ class HostText:
             return plain + added.reshape(1, -1, added.shape[-1]).to(plain)
         with torch.inference_mode():
             if change.inputs is not None and change.rows is not None:
-                moved = _with_inputs(self._usable, change.inputs.cpu(), change.rows.cpu())
+                moved = with_inputs(self._usable, change.inputs.cpu(), change.rows.cpu())
                 return self._part.encode_token_weights(moved)[0]
             assert change.weights is not None
             names = {f"part.transformer.{name}": value for name, value in change.weights.items()}
@@ -176,17 +175,12 @@ class _EncodeTokens(torch.nn.Module):
         return self.part.encode_token_weights(chunks)  # type: ignore[operator]
 
 
-def width_of(part: Any) -> int:
-    """How wide one of the host's text models is."""
-    return int(part.transformer.get_input_embeddings().weight.shape[1])
-
-
 def _host_tower(clip: Any, name: str, part: Any) -> HostTower:
     device = comfy.model_management.text_encoder_device()
 
     def tokenize(text: str) -> torch.Tensor:
         chunks = clip.tokenize(text)[token_key(clip.cond_stage_model, name)]
-        return _token_ids(_usable(chunks, part)).to(device)
+        return token_ids(usable(chunks, part)).to(device)
 
     skipped, normed = _clip_skip(part), bool(part.layer_norm_hidden_state)
     return HostTower(name, *_copied(name, part, device), skipped, normed, tokenize)
@@ -216,40 +210,3 @@ def _clip_skip(part: Any) -> int:
         return 0
     count = int(part.num_layers)
     return count - 1 - (part.layer_idx % count)
-
-
-def _token_ids(chunks: Chunks) -> torch.Tensor:
-    """The host's weighted tokens as ids (chunks, length); the start token's stands where a vector has none."""
-    return torch.tensor(
-        [[token[0] if _is_id(token[0]) else chunk[0][0] for token in chunk] for chunk in chunks], dtype=torch.long
-    )
-
-
-def _usable(chunks: Chunks, part: Any) -> Chunks:
-    """Without what the host leaves out when it encodes: vectors of another width. It fills up with padding, too."""
-    width, pad = width_of(part), part.special_tokens["pad"]
-    kept = [
-        [t for t in chunk if _is_id(t[0]) or (torch.is_tensor(t[0]) and t[0].shape == (width,))] for chunk in chunks
-    ]
-    return [[*good, *[(pad, 1.0)] * (len(chunk) - len(good))] for good, chunk in zip(kept, chunks, strict=True)]
-
-
-def _vectors(chunks: Chunks) -> dict[tuple[int, int], torch.Tensor]:
-    return {
-        (number, place): token[0].detach().clone()
-        for number, chunk in enumerate(chunks)
-        for place, token in enumerate(chunk)
-        if not _is_id(token[0])
-    }
-
-
-def _with_inputs(chunks: Chunks, inputs: torch.Tensor, rows: torch.Tensor) -> Chunks:
-    """The tokens with vectors in place of those that were moved; weights stay."""
-    return [
-        [(inputs[number, place], *token[1:]) if rows[number, place] else token for place, token in enumerate(chunk)]
-        for number, chunk in enumerate(chunks)
-    ]
-
-
-def _is_id(token: Any) -> bool:
-    return isinstance(token, numbers.Integral)

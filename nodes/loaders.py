@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import comfy.model_management
+import comfy.sd1_clip
 import folder_paths
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -80,6 +81,10 @@ class PalateLoadEncoder(io.ComfyNode):
         return info.st_mtime_ns, info.st_size
 
 
+# All CLIPs cut text alike; a file of weights alone doesn't say how.
+_HOST_TOKENIZER = Path(comfy.sd1_clip.__file__).with_name("sd1_tokenizer")
+
+
 def _path(file: str) -> Path:
     kind, _, name = file.partition("/")
     if kind not in _FOLDERS:
@@ -91,7 +96,7 @@ def _load(spec: str | Path) -> ImageTextEncoder:
     management = comfy.model_management
     # ComfyUI runs nodes in inference mode; tensors made there could never take part in gradients.
     with torch.inference_mode(False):
-        encoder = load_encoder(spec, device=management.text_encoder_offload_device())
+        encoder = load_encoder(spec, management.text_encoder_offload_device(), _HOST_TOKENIZER)
         patcher = ModelPatcher(
             encoder.towers,
             load_device=management.text_encoder_device(),

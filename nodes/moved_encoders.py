@@ -10,7 +10,7 @@ from ..adapters.encoders import ImageTextEncoder
 from ..adapters.errors import EncoderMismatchError, SteeringError
 from ..adapters.steering import SteeringSettings
 from ..adapters.taste import Taste
-from .host_text import width_of
+from .host_tokens import width_of
 
 __all__ = ["Steering", "moved_encoders"]
 

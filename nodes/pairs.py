@@ -58,3 +58,9 @@ def told(offer: Offer, answer: Comparison | Ranking | None = None, waits: Iterab
         "waiting": wait is not None and answer is None,
         "deadline": None if wait is None else wait.deadline,
     }
+
+
+def slip(answer: Comparison) -> dict[str, Any]:
+    """An answer about two images, to look at it again."""
+    images = {"images": [answer.left, answer.right], "left": answer.left, "right": answer.right}
+    return {"id": answer.id, **images, "prompt": answer.prompt, "outcome": answer.outcome}

@@ -47,7 +47,7 @@ async def pause(
             "set on_timeout to skip."
         )
     for question in _undecided(store, questions):
-        decide(store, question, Choice.tie(len(question.places)))
+        decide(store, question, Choice.tie(len(question.places)), where_open=True)  # a click at the last moment counts
 
 
 async def _answered(store: PreferenceStore, wait: Wait, questions: Sequence[Question]) -> bool:

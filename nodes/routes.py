@@ -1,15 +1,17 @@
 """Routes for the browser: answer a question, take an answer back, ask what is open, get a picture; and the sidebar's.
 
 They are closed (`closed.py`): no other site's page gets anything, every body is JSON, small, and of the types that are
-written here. Questions are found by ids that can't be guessed, and pictures by the hash of their pixels. No path ever
-comes from a request. What goes wrong is one sentence, {"error": ...}: 4xx when the request makes no sense, 500 when the
-store can't be used.
+written here. Questions are found by ids that can't be guessed, and pictures by the hash of their pixels, or among what
+ComfyUI's own history names. No path ever comes from a request. What goes wrong is one sentence, {"error": ...}: 4xx
+when the request makes no sense, 500 when the store can't be used.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,9 @@ from server import PromptServer
 from ..adapters.errors import PreferenceError, StoreError
 from ..adapters.files import bring_taste, describe
 from ..adapters.places import safe_name
-from . import pairs, sidebar, telling
+from ..adapters.taste import look_again
+from . import made, pairs, sidebar, telling
+from .asking import ask
 from .closed import Refused, admit, read_file, read_json, text
 from .sockets import open_store, tastes_folder
 from .waiting import WAITS
@@ -29,14 +33,16 @@ from .waiting import WAITS
 _MOST_IDS = 200
 _LARGEST = 4 << 20  # bytes of a taste that is brought in; one has 200 KB
 _MOST_TIERS = 16
+_RUNS = 100  # of ComfyUI's history that are looked through
 _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
 _LEARNED = sidebar.Learned()
+_THINKING = threading.Lock()  # of a question at a time: two tabs that ask at once get one and the same
 _routes = PromptServer.instance.routes
 
 
 @_routes.post("/palate/answer")
 async def answer(request: web.Request) -> web.Response:
-    """{offer, outcome, seconds?, much?}, or {offer, tiers, seconds?} for a batch -> state with that question."""
+    """{offer, outcome, seconds?, much?}, or {offer, tiers, seconds?, much?} for a batch -> state with that question."""
     return await _reply(request, _answer, tell=True)
 
 
@@ -66,8 +72,14 @@ async def order(request: web.Request) -> web.Response:
 
 @_routes.post("/palate/more")
 async def more(request: web.Request) -> web.Response:
-    """{person} -> state with a new question about pictures of theirs; 400 where there is none to ask."""
+    """{person} -> state with one more question about pictures of theirs; 400 where there is none to ask."""
     return await _reply(request, _more)
+
+
+@_routes.post("/palate/compare")
+async def compare(request: web.Request) -> web.Response:
+    """{person, images: [{filename, subfolder, type}]} of what runs made -> state with a question about them."""
+    return await _reply(request, _compare, tell=True)
 
 
 @_routes.post("/palate/people")
@@ -80,6 +92,18 @@ async def people(request: web.Request) -> web.Response:
 async def learned(request: web.Request) -> web.Response:
     """{person} -> what is known of their taste without loading a model; see `sidebar.Learned`."""
     return await _reply(request, lambda body: _LEARNED.of(open_store(), text(body, "person")))
+
+
+@_routes.post("/palate/slips")
+async def slips(request: web.Request) -> web.Response:
+    """{person} -> {person, slips: [{id, images, left, right, prompt, outcome}]}: answers that look like mistakes."""
+    return await _reply(request, _slips)
+
+
+@_routes.post("/palate/look")
+async def look(request: web.Request) -> web.Response:
+    """{person, id, before, outcome} -> keeps such an answer or changes it; state, with its question if it has one."""
+    return await _reply(request, _look, tell=True)
 
 
 @_routes.post("/palate/export")
@@ -127,7 +151,8 @@ def _answer(body: dict[str, Any]) -> dict[str, Any]:
         much = body["much"] if isinstance(body.get("much"), bool) and outcome in ("left", "right") else None
         answered = store.rank(offer, (), outcome, seconds) if many else store.answer(offer, outcome, seconds, much)
     else:
-        answered = store.rank(offer, _tiers(tiers), body.get("outcome") or "ranked", seconds)
+        outcome, much = body.get("outcome") or "ranked", body.get("much")
+        answered = store.rank(offer, _tiers(tiers), outcome, seconds, much if isinstance(much, bool) else None)
     return pairs.state(store, answered.person, [offer], WAITS.of(answered.person))
 
 
@@ -180,8 +205,49 @@ def _order(body: dict[str, Any]) -> dict[str, Any]:
 
 def _more(body: dict[str, Any]) -> dict[str, Any]:
     person, store = text(body, "person"), open_store()
-    asked = telling.another(store, person, _LEARNED.taste(store, person))
+    taste = _LEARNED.taste(store, person)
+    with _THINKING:
+        asked = telling.another(store, person, taste)
     return pairs.state(store, person, [asked.id], WAITS.of(person))
+
+
+def _compare(body: dict[str, Any]) -> dict[str, Any]:
+    person, images = text(body, "person"), body.get("images")
+    if not isinstance(images, list) or len(images) > _MOST_IDS or not all(isinstance(one, dict) for one in images):
+        raise Refused(f"images must be a list of at most {_MOST_IDS} of ComfyUI's images.")
+    shown = [(text(one, "filename"), str(one.get("subfolder") or ""), text(one, "type")) for one in images]
+    history = PromptServer.instance.prompt_queue.get_history(max_items=_RUNS)
+    pictures, prompt = made.together(history, shown, lambda picture: _file(picture).is_file())
+    if len(pictures) == 2:
+        pictures = made.sides(pictures, person)
+    store, files = open_store(), [_file(picture) for picture in pictures]
+    asked = ask(store, person, prompt, files, [tuple(range(len(files)))], waiting=False)
+    return pairs.state(store, person, [asked[0].offer], WAITS.of(person))
+
+
+def _file(picture: made.Picture) -> Path:
+    """Where ComfyUI put a picture that its history knows."""
+    name, subfolder, kind = picture
+    folder = Path(os.path.abspath(folder_paths.get_directory_by_type(kind)))
+    file = Path(os.path.abspath(folder / subfolder / name))  # not resolved: a folder in it may lead to another disk
+    if not file.is_relative_to(folder):
+        raise Refused("An image lies outside of ComfyUI's folders.")
+    return file
+
+
+def _slips(body: dict[str, Any]) -> dict[str, Any]:
+    store, person = open_store(), text(body, "person")
+    return {"person": person, "slips": [pairs.slip(one) for one in _LEARNED.slips(store, person)]}
+
+
+def _look(body: dict[str, Any]) -> dict[str, Any]:
+    store, person, number = open_store(), text(body, "person"), body.get("id")
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise Refused("id must be a number.")
+    with _THINKING:  # two clicks come one after the other
+        look_again(store, person, number, text(body, "before"), text(body, "outcome"))
+    asked = store.find_offer(comparison=number)
+    return pairs.state(store, person, [asked.id] if asked else [], WAITS.of(person))
 
 
 def _tiers(tiers: Any) -> list[list[str]]:

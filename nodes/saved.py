@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import folder_paths
+from comfy_api.v0_0_2 import io
 
 from ..adapters.errors import StoreError
 from ..adapters.places import safe_name
@@ -23,10 +24,12 @@ class Saved:
     """The files of one kind.
 
     Attributes:
+        word: What they are, in the plural.
         kind: ComfyUI's name of the folder, which `extra_model_paths.yaml` may add others to.
         folder: Where they are saved; makes it when missing.
     """
 
+    word: str
     kind: str
     folder: Callable[[], Path]
 
@@ -54,6 +57,26 @@ class Saved:
         """Where a file of this name is saved; any text may be the name."""
         return self.folder() / f"{safe_name(name)}.safetensors"
 
+    def file_input(self) -> io.Combo.Input:
+        """The input of a node that loads one."""
+        return io.Combo.Input(
+            "file",
+            options=self.names(),
+            tooltip=f"A file in Palate's {self.word} folder; press R to see new ones.",
+        )
 
-TASTE_FILES = Saved(TASTES, tastes_folder)
-USER_FILES = Saved(USERS, users_folder)
+    def name_input(self, default: str) -> io.String.Input:
+        """The input of a node that saves one."""
+        return io.String.Input(
+            "name",
+            default=default,
+            tooltip=f"Name of the file in Palate's {self.word} folder. A file of the same name is replaced.",
+        )
+
+    def file_output(self) -> io.String.Output:
+        """The output of a node that saved one."""
+        return io.String.Output(display_name="file", tooltip=f"Name of the file in Palate's {self.word} folder.")
+
+
+TASTE_FILES = Saved("tastes", TASTES, tastes_folder)
+USER_FILES = Saved("users", USERS, users_folder)

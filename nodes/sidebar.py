@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 import weakref
+from collections.abc import Sequence
 from concurrent import futures
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,7 +24,18 @@ from ..adapters.encoders import ImageTextEncoder
 from ..adapters.errors import ComparisonError, ImageError, NotEnoughAnswersError
 from ..adapters.files import save_taste
 from ..adapters.places import safe_name
-from ..adapters.taste import Taste, fit_taste, learned_report
+from ..adapters.taste import (
+    FIRST_SLIPS,
+    MOST_SLIPS,
+    Suspect,
+    Taste,
+    count_kept_words,
+    fit_taste,
+    learned_report,
+    second_look,
+    unsettled,
+)
+from .shown import SHOWN, from_pictures
 
 __all__ = ["FOLDER", "Learned", "export", "people", "seen"]
 
@@ -31,7 +43,7 @@ PATIENCE = 2.0  # seconds
 QUICK = 0.5  # seconds that a question waits for a taste, which says whether it is the one to ask
 FOLDER = "palate"  # in ComfyUI's output folder
 _FORMATS = {"taste": ".safetensors", "answers": ".jsonl"}
-_UNKNOWN = ("accuracy", "low", "high", "curve", "enough", "verdict", "advice", "encoder", "counted")
+_UNKNOWN = ("accuracy", "low", "high", "curve", "enough", "verdict", "advice", "encoder", "counted", *SHOWN)
 _SEEN: weakref.WeakValueDictionary[str, ImageTextEncoder] = weakref.WeakValueDictionary()
 
 
@@ -95,6 +107,7 @@ class Learned:
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
         self._tastes: dict[str, tuple[object, Taste | None]] = {}
+        self._suspects: dict[str, tuple[Suspect, ...]] = {}
         self._job: _Job | None = None
         self._lock = threading.Lock()
 
@@ -106,21 +119,27 @@ class Learned:
         counts = {"person": person, "answers": store.count(person), "waiting": store.asked.count(person)}
         encoders = store.encoders(person)
         if not encoders:
-            return dict.fromkeys(_UNKNOWN) | counts | {"fresh": True}
-        mark = store.revision(person), tuple(encoders)
+            return dict.fromkeys(_UNKNOWN) | counts | {"slips": 0, "fresh": True}
+        mark = _mark(store, person, encoders)
         job = self._begin(store, person, mark)
         if job is not None:
             _wait(job.report, PATIENCE)
         known = self._known.get(person)
         report = dict.fromkeys(_UNKNOWN) if known is None else known.report
-        return report | counts | {"fresh": known is not None and known.mark == mark}
+        slips = len(self.slips(store, person))
+        return report | counts | {"slips": slips, "fresh": known is not None and known.mark == mark}
+
+    def slips(self, store: PreferenceStore, person: str) -> list[Comparison]:
+        """Answers that look like mistakes, as they are now, likeliest first; none of few answers."""
+        suspects = self._suspects.get(person, ()) if store.count(person) >= FIRST_SLIPS else ()
+        return unsettled(store, person, suspects) if suspects else []
 
     def taste(self, store: PreferenceStore, person: str) -> Taste | None:
         """As it was learned last, None where nothing was; new answers are learned from, if that is quick."""
         encoders = store.encoders(person)
         if not encoders:
             return None
-        mark = store.revision(person), tuple(encoders)
+        mark = _mark(store, person, encoders)
         if self._tastes.get(person, (None, None))[0] != mark:
             job = self._begin(store, person, mark)
             if job is not None:
@@ -140,9 +159,11 @@ class Learned:
         def work() -> None:
             try:
                 began = time.monotonic()
-                self._tastes[person] = mark, _taste(store, person)
+                taste = _taste(store, person)
+                self._tastes[person] = mark, taste
                 job.taste.set_result(None)
-                report = _report(store, person)
+                report = _report(store, person) | from_pictures(store, person, taste)
+                self._suspects[person] = _suspects(store, person)
                 now = time.monotonic()
                 self._known[person] = _Known(mark, report, now + 9.0 * (now - began))
                 job.report.set_result(None)
@@ -153,6 +174,11 @@ class Learned:
 
         threading.Thread(target=work, name="palate-learned", daemon=True).start()
         return job
+
+
+def _mark(store: PreferenceStore, person: str, encoders: Sequence[Any]) -> object:
+    """What a report hangs on: another one after each answer, each new vector, and once words can be said."""
+    return store.revision(person), tuple(encoders), count_kept_words(store, encoders[0].identity)
 
 
 def _wait(job: futures.Future[None], patience: float) -> None:
@@ -223,6 +249,13 @@ def _taste(store: PreferenceStore, person: str) -> Taste | None:
         return fit_taste(_NoPictures(store, encoder), encoder, person)  # type: ignore[arg-type]
     except NotEnoughAnswersError:
         return None
+
+
+def _suspects(store: PreferenceStore, person: str) -> tuple[Suspect, ...]:
+    encoder = _encoder(store, person)
+    if encoder is None:
+        return ()
+    return second_look(_NoPictures(store, encoder), encoder, person, MOST_SLIPS)  # type: ignore[arg-type]
 
 
 def _report(store: PreferenceStore, person: str) -> dict[str, Any]:

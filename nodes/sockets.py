@@ -17,8 +17,6 @@ TASTES = "palate_tastes"  # ComfyUI's names of the folders, for extra_model_path
 USERS = "palate_users"
 PPDS = "palate_ppd"
 
-ADVANCED = {"advanced": True}  # of an input: hidden until asked for, where the host knows that
-
 Encoder = io.Custom("PALATE_ENCODER")
 Taste = io.Custom("PALATE_TASTE")
 Ppd = io.Custom("PALATE_PPD")
@@ -63,13 +61,17 @@ def schema(**fields: Any) -> io.Schema:
     return io.Schema(**{name: value for name, value in fields.items() if name in io.Schema.__dataclass_fields__})
 
 
+def advanced(kind: Any, name: str, **given: Any) -> Any:
+    """An optional input of this kind, hidden until asked for where the host knows that."""
+    return kind.Input(name, optional=True, extra_dict={"advanced": True}, **given)
+
+
 def person_input() -> io.String.Input:
     """The input that says whose taste it is."""
     return io.String.Input(
         "person",
         default="me",
-        tooltip="Whose taste this is: any name. Answers of different people never mix. Not case-blind: 'Me' is "
-        "somebody else than 'me'.",
+        tooltip="Whose taste this is: any name. Answers of different people never mix; 'Me' and 'me' are two people.",
     )
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
 from comfy_api.v0_0_2 import io
 
 from ..adapters.encoders import ImageTextEncoder
-from ..adapters.errors import NotEnoughAnswersError
+from ..adapters.errors import EncoderError, NotEnoughAnswersError
 from ..adapters.files import load_taste, save_taste
+from ..adapters.playground import words_known_by
 from ..adapters.taste import Taste as LearnedTaste
-from ..adapters.taste import fit_taste
+from ..adapters.taste import fit_taste, keep_words
 from ..adapters.taste.person import TEACHING
 from .learning import NONE, STOP, WAIT, answers_mark, blocked, without_answers_input
 from .saved import TASTE_FILES
-from .sockets import ADVANCED, CATEGORY, Encoder, Taste, encoder_input, open_store, person_input, schema, taste_input
+from .sockets import CATEGORY, Encoder, Taste, advanced, encoder_input, open_store, person_input, schema, taste_input
 from .vectors import encode_new_images
 
 _OPEN = 12  # the newest open questions, whose images are encoded as well
@@ -36,9 +38,9 @@ class PalateFitTaste(io.ComfyNode):
             inputs=[
                 person_input(),
                 encoder_input(),
-                io.Float.Input(
+                advanced(
+                    io.Float,
                     "prior_variance",
-                    optional=True,
                     default=0.0,
                     min=0.0,
                     max=1000.0,
@@ -47,15 +49,14 @@ class PalateFitTaste(io.ComfyNode):
                     "0 lets the answers decide.",
                 ),
                 without_answers_input("the taste", "a taste that prefers nothing, for Choose Pair"),
-                io.Float.Input(
+                advanced(
+                    io.Float,
                     "half_life",
-                    optional=True,
                     default=0.0,
                     min=0.0,
                     max=36500.0,
                     step=1.0,
                     tooltip="For a taste that changes: after so many days an answer counts half. 0 counts all alike.",
-                    extra_dict=ADVANCED,
                 ),
             ],
             outputs=[
@@ -86,6 +87,8 @@ class PalateFitTaste(io.ComfyNode):
                 taste = fit_taste(
                     store, encoder, person, prior_variance=prior_variance or None, half_life=half_life or None
                 )
+                with contextlib.suppress(EncoderError):  # one that can't read words is no reason not to learn
+                    keep_words(store, encoder, words_known_by(encoder.name))  # the sidebar says a taste in them
         except NotEnoughAnswersError:
             if without_answers == STOP:
                 raise
@@ -107,17 +110,10 @@ class PalateSaveTaste(io.ComfyNode):
             search_aliases=["export taste", "save preference"],
             description="Save a taste as a small file that others can load: numbers only, no images and no prompts.",
             is_output_node=True,
-            inputs=[
-                taste_input(),
-                io.String.Input(
-                    "name",
-                    default="my taste",
-                    tooltip="Name of the file in Palate's tastes folder. A file of the same name is replaced.",
-                ),
-            ],
+            inputs=[taste_input(), TASTE_FILES.name_input("my taste")],
             outputs=[
                 Taste.Output(display_name="taste", tooltip="The same taste, to go on with."),
-                io.String.Output(display_name="file", tooltip="Name of the file in Palate's tastes folder."),
+                TASTE_FILES.file_output(),
             ],
         )
 
@@ -140,11 +136,7 @@ class PalateLoadTaste(io.ComfyNode):
             description="Load a taste that was saved here or by somebody else. With an encoder connected, a taste of "
             "another encoder is refused at once.",
             inputs=[
-                io.Combo.Input(
-                    "file",
-                    options=TASTE_FILES.names(),
-                    tooltip="A file in Palate's tastes folder; press R to see new ones.",
-                ),
+                TASTE_FILES.file_input(),
                 Encoder.Input(
                     "encoder", optional=True, tooltip="The encoder it will be used with; checked when connected."
                 ),

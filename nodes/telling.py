@@ -46,10 +46,11 @@ def order(store: PreferenceStore, person: str, taste: Taste | None, offers: Sequ
 
 
 def another(store: PreferenceStore, person: str, taste: Taste | None) -> Offer:
-    """A new question about pictures that this person was asked about before: two of one prompt, never the same two.
+    """A question about pictures that this person was asked about before: two of one prompt, never the same two.
 
-    The newest picture, where it was in one question only, beside the one with which it tells most; else the pair that
-    tells most of all.
+    One of these that is still open, so that two browser tabs ask the same one and an answer counts once. Else a new
+    one: the newest picture, where it was in one question only, beside the one with which it tells most; else the pair
+    that tells most of all.
 
     Args:
         store: Where the pictures are.
@@ -59,9 +60,11 @@ def another(store: PreferenceStore, person: str, taste: Taste | None) -> Offer:
     Raises:
         ComparisonError: nothing is left to ask.
     """
+    open_ones = store.asked.newest(person, _PICTURES)
+    if (own := next((one for one in open_ones if one.source == SOURCE), None)) is not None:
+        return own
     answers = store.comparisons(person)[::-1]
     asked = {frozenset((one.left, one.right)) for one in answers}
-    open_ones = store.asked.newest(person, _PICTURES)
     asked |= {frozenset(two) for one in open_ones for two in combinations(one.images, 2)}
     groups = _of_one_prompt(answers)
     newest = _newest(answers)

@@ -20,9 +20,9 @@ from ..adapters.finetune.process import TrainingProcess
 from ..adapters.finetune.protocol import Event, Finished, LeftOut, Prepared, Sampled, Stepped
 from ..adapters.places import safe_name
 from .learning import answers_mark
-from .sockets import ADVANCED, CATEGORY, person_input, schema
+from .sockets import CATEGORY, advanced, person_input, schema
 
-_PLAYGROUND, _DEFAULT = "playground", "default"
+_PLAYGROUND, _DEFAULT, _DIFFUSERS = "playground", "default", "diffusers"
 _PAUSE = 0.2  # seconds between two looks at the process
 _PREVIEW = 512  # px
 _SAMPLES = 1  # pictures that are painted before and after, and shown on the node
@@ -46,9 +46,10 @@ class PalateTrainPreferenceLora(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
-                    options=[_PLAYGROUND, *folder_paths.get_filename_list("checkpoints")],
-                    tooltip="What the LoRA is for: an SD1.5 or SDXL checkpoint, or Palate's small playground. It works "
-                    "with others of the same family, too.",
+                    options=[_PLAYGROUND, *folder_paths.get_filename_list("checkpoints"), *_pipelines()],
+                    tooltip="What the LoRA is for: an SD1.5 or SDXL checkpoint, Palate's small playground, or a "
+                    "diffusers folder in models/diffusers, which SD3 and Flux need. It works with others of the same "
+                    "family, too.",
                 ),
                 person_input(),
                 io.Combo.Input(
@@ -64,7 +65,8 @@ class PalateTrainPreferenceLora(io.ComfyNode):
                     tooltip="Name of the file in ComfyUI's loras folder. A LoRA of the same person that Palate trained "
                     "is replaced, any other file is not.",
                 ),
-                *_settings(),
+                *_numbers(),
+                *_switches(),
             ],
             outputs=[
                 # Of any type: a loader's list of names is a type of its own, which none but the same list fits.
@@ -95,8 +97,8 @@ class PalateTrainPreferenceLora(io.ComfyNode):
     ) -> io.NodeOutput:
         file = _file(name)
         require_replaceable_lora(file, person)
-        model = checkpoint
-        if checkpoint != _PLAYGROUND:
+        model = _pipelines().get(checkpoint, checkpoint)
+        if model == checkpoint != _PLAYGROUND:
             model = folder_paths.get_full_path_or_raise("checkpoints", checkpoint)
         given = {
             "person": person,
@@ -174,66 +176,75 @@ def _left(seconds: float | None) -> str:
     return f", {seconds:.0f} s left" if seconds < 90 else f", {seconds / 60:.0f} min left"
 
 
+def _pipelines() -> dict[str, str]:
+    """Diffusers' folders in the host's, by the names that they are offered under."""
+    found = {}
+    for place in map(Path, folder_paths.get_folder_paths(_DIFFUSERS)):
+        for index in sorted(place.glob("*/model_index.json")):
+            found.setdefault(f"{_DIFFUSERS}/{index.parent.name}", str(index.parent))
+    return found
+
+
 def _file(name: str) -> Path:
     return Path(folder_paths.get_folder_paths("loras")[0]) / f"{safe_name(name)}.safetensors"
 
 
-def _settings() -> list[Any]:
+def _numbers() -> list[Any]:
+    """Settings of the training; 0 takes the default."""
     return [
-        io.Int.Input(
+        advanced(
+            io.Int,
             "rank",
-            optional=True,
             default=0,
             min=0,
             max=128,
             tooltip="Of the LoRA, 1 to 128: more can hold more, and learns mistakes by heart sooner. 0 goes by the "
             "number of answers.",
-            extra_dict=ADVANCED,
         ),
-        io.Float.Input(
+        advanced(
+            io.Float,
             "learning_rate",
-            optional=True,
             default=0.0,
             min=0.0,
             max=1.0,
             step=0.00001,
             round=False,
             tooltip="Of AdamW, 0 to 1. 0 takes the default.",
-            extra_dict=ADVANCED,
         ),
-        io.Int.Input(
+        advanced(
+            io.Int,
             "steps",
-            optional=True,
             default=0,
             min=0,
             max=1_000_000,
             tooltip="Training steps. 0 goes by the number of answers.",
-            extra_dict=ADVANCED,
         ),
-        io.Int.Input(
+        advanced(
+            io.Int,
             "seed",
-            optional=True,
             default=0,
             min=0,
             max=2**31 - 1,
             control_after_generate=False,  # another seed each time would train each time
             tooltip="Fixes noise, order and start: the same seed gives the same LoRA.",
-            extra_dict=ADVANCED,
         ),
-        io.Boolean.Input(
+    ]
+
+
+def _switches() -> list[Any]:
+    return [
+        advanced(
+            io.Boolean,
             "begin_anew",
-            optional=True,
             default=False,
             tooltip="Off: a training of this name that was cancelled goes on where it stood, and other settings or new "
             "answers are refused. On: it is forgotten.",
-            extra_dict=ADVANCED,
         ),
-        io.Boolean.Input(
+        advanced(
+            io.Boolean,
             "drop_doubted",
-            optional=True,
             default=True,
             tooltip="On: answers that a taste learned from all the others doubts are not trained on, where the images' "
             "vectors are known, as Fit Taste keeps them. Nothing is deleted; found says how many.",
-            extra_dict=ADVANCED,
         ),
     ]

@@ -131,17 +131,10 @@ class PalateSaveUser(io.ComfyNode):
             description="Save a user as a file of some kilobytes that others can load: numbers only, no images and no "
             "prompts. It works with the PPD weights that made it.",
             is_output_node=True,
-            inputs=[
-                user_input(),
-                io.String.Input(
-                    "name",
-                    default="me",
-                    tooltip="Name of the file in Palate's users folder. A file of the same name is replaced.",
-                ),
-            ],
+            inputs=[user_input(), USER_FILES.name_input("me")],
             outputs=[
                 User.Output(display_name="user", tooltip="The same user, to go on with."),
-                io.String.Output(display_name="file", tooltip="Name of the file in Palate's users folder."),
+                USER_FILES.file_output(),
             ],
         )
 
@@ -165,11 +158,7 @@ class PalateLoadUser(io.ComfyNode):
             description="Load a user that was saved here or by somebody else. With a PPD connected, a user of other "
             "weights is refused at once.",
             inputs=[
-                io.Combo.Input(
-                    "file",
-                    options=USER_FILES.names(),
-                    tooltip="A file in Palate's users folder; press R to see new ones.",
-                ),
+                USER_FILES.file_input(),
                 Ppd.Input("ppd", optional=True, tooltip="The PPD it will be used with; checked when connected."),
             ],
             outputs=[User.Output(display_name="user", tooltip="For Apply User and Blend Users.")],

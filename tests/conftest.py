@@ -1,11 +1,16 @@
-"""What holds for every test: the same examples in every run, and a home of its own."""
+"""What holds for every test: helpers by name, the same examples in every run, and a home of its own."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# What several files share is a module that they import; it comes last, so that it hides nobody's.
+sys.path += [str(Path(__file__).parent / folder) for folder in (".", "unit", "browser", "comfyui", "benchmarks")]
 
 # A red run must be red again: examples come from the test's name, not from chance, and nothing is timed.
 settings.register_profile("palate", deadline=None, derandomize=True, database=None)

@@ -114,7 +114,7 @@ def save_embedding(embedding, path):
 class FakePPD:
     """Knows its own users from others."""
 
-    identity = "9bd0" * 8
+    identity, image_encoder = "9bd0" * 8, ""
 
     def takes(self, user):
         if user.ppd != self.identity:
@@ -192,7 +192,7 @@ def fake_tools(painter=None, **changes):
         "check_embedding_name": check_name,
         "embed": embed,
         "save_embedding": save_embedding,
-        "second_look": lambda store, encoder, person, most: [
+        "second_look": lambda store, encoder, person, most, half_life=None: [
             Suspect(one, 0.9) for one in store.comparisons(person)[:2]
         ],
         "ppd": lambda painter: ppd,

@@ -75,7 +75,7 @@ def visit(page: Page, folder: Path, look: str, prompt: str) -> None:
     take(page, folder / f"panel-taste{look}.png", whole=False)
     page.keyboard.press("3")
     page.fill('#palate-generate [data-part="prompt"]', prompt)
-    page.click('#palate-generate [data-act="paint"]')
+    page.click('#palate-generate [data-act="for-me"]')
     page.wait_for_selector('#palate-generate [data-part="grid"] img')
     page.wait_for_selector('#palate-generate [data-part="working"]', state="hidden")
     take(page, folder / f"panel-generate{look}.png", whole=False)

@@ -172,11 +172,12 @@ def _of_embedding(file: Path) -> Card:
 
 
 def _of_lora(file: Path) -> Card:
-    from ..adapters.files.lora_file import load_lora_file
+    from ..adapters.files.lora_file import halves_of, layers_in, load_lora_file
 
     tensors, said = load_lora_file(file)
-    layers = [name.removesuffix(".lora_down.weight") for name in tensors if name.endswith(".lora_down.weight")]
-    strengths = [_product(tensors[f"{one}.lora_down.weight"], tensors.get(f"{one}.lora_up.weight")) for one in layers]
+    layers = sorted(layers_in(tensors))
+    halves = [halves_of(tensors, name) for name in layers]
+    strengths = [0.0 if one is None else _product(one.down, one.up) for one in halves]
     if broken := [name for name, strength in zip(layers, strengths, strict=True) if not math.isfinite(strength)]:
         raise FileFormatError(
             f"Cannot show {file.name!r}: found numbers that are not finite in {broken[0][:120]!r}; expected a LoRA "
@@ -253,9 +254,9 @@ def _number(text: str) -> bool:
         return False
 
 
-def _product(down: Tensor, up: Tensor | None) -> float:
+def _product(down: Tensor, up: Tensor) -> float:
     """Frobenius norm of up @ down, by way of the two small squares."""
-    if up is None or up.shape[1] != down.shape[0]:
+    if up.shape[1] != down.shape[0]:
         return 0.0
     left, right = up.float().flatten(1), down.float().flatten(1)
     square = ((left.T @ left) * (right @ right.T)).sum()

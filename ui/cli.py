@@ -18,8 +18,10 @@ from .asking import add_next_command
 from .evaluate import add_evaluate_command
 from .exchange import add_exchange_commands, answer_options
 from .generate import add_generate_command
-from .tastes import add_taste_commands
-from .train_options import add_merge_command, add_train_options
+from .merge import add_merge_command
+from .rank import add_rank_command
+from .tastes import add_blend_command, add_fit_command
+from .train_options import add_train_options
 from .train_ppd_options import add_ppd_options
 from .users import add_user_command
 from .wording import add_prompt_command
@@ -58,7 +60,9 @@ def parser() -> argparse.ArgumentParser:
     people.add_argument("--json", action="store_true", help="print one JSON object")
     _store_option(people)
     _show(commands.add_parser("show", help="what was learned of a person or is in a file, in words or as a page"))
-    add_taste_commands(commands, _store_option)
+    add_fit_command(commands, _store_option)
+    add_rank_command(commands, _store_option)
+    add_blend_command(commands)
     add_evaluate_command(commands, _store_option)
     add_exchange_commands(commands, _store_option)
     add_generate_command(commands, _store_option)
@@ -93,7 +97,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "train": commands.train,
     }
     try:
-        arguments = parser().parse_args(argv)
+        words = sys.argv[1:] if argv is None else argv
+        if not words:  # who types the name alone wants to see what there is
+            parser().print_help(sys.stderr)
+            return 2
+        arguments = parser().parse_args(words)
         code = run[arguments.command](arguments)
         sys.stdout.flush()
         return code
@@ -217,10 +225,9 @@ def _store_option(command: argparse.ArgumentParser) -> None:
 
 
 def _port(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 65535:
-        raise argparse.ArgumentTypeError(f"{number} is no port; expected 0 to 65535")
-    return number
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; expected 0 to 65535")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -123,9 +123,9 @@ def fit(arguments: argparse.Namespace) -> int:
 
 def rank(arguments: argparse.Namespace) -> int:
     """Print a folder's pictures, best first."""
-    from . import tastes
+    from . import rank as room
 
-    return tastes.rank(arguments, store_folder(arguments.store))
+    return room.rank(arguments, store_folder(arguments.store))
 
 
 def prompt(arguments: argparse.Namespace) -> int:
@@ -191,7 +191,7 @@ def export(arguments: argparse.Namespace) -> int:
 
         return export_answers_command(arguments, store_folder(arguments.store))
     if arguments.kind == "checkpoint":
-        from .train_options import merge_command
+        from .merge import merge_command
 
         return merge_command(arguments)
     from .export import export_embedding

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..adapters.errors import PreferenceError
-from .tastes import PICTURES
+from .rank import PICTURES
 
 __all__ = ["add_evaluate_command", "evaluate"]
 
@@ -56,7 +56,7 @@ def evaluate(arguments: argparse.Namespace, store: Path) -> int:
         EvaluateError: no picture, no judge, or no names in common.
     """
     from ..adapters.exchange.judges import contest
-    from .export import silence
+    from .terminal import silence
 
     silence()
     folders = [Path(folder).expanduser() for folder in arguments.folders]

@@ -140,7 +140,9 @@ def export_answers_command(arguments: argparse.Namespace, store: Path) -> int:
         told = {"folder": str(found.folder), "answers": found.answers, "people": found.people, "lost": found.lost}
         print(json.dumps(told))
         return 0
-    print(f"Saved {found.answers} answers of {found.people} in {found.folder}.")
+    people = "1 person" if found.people == 1 else f"{found.people} people"
+    count = "1 answer" if found.answers == 1 else f"{found.answers} answers"
+    print(f"Saved {count} of {people} in {found.folder}.")
     if found.lost:
         print(f"palate: {found.lost} answers are left out: their pictures are gone.", file=sys.stderr)
     return 0
@@ -154,8 +156,8 @@ def _import_taste(arguments: argparse.Namespace, source: Path) -> int:
     from ..adapters.files import place_taste, save_taste
     from ..adapters.files.taste_file import taste_bytes
     from ..adapters.places import safe_name, tastes_folder
-    from .export import silence
     from .tastes import file_to_save
+    from .terminal import silence
 
     silence()
     encoder = load_encoder(arguments.encoder)

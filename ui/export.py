@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from ..adapters.errors import EncoderError, PreferenceError
+from .devices import training_device
+from .terminal import progress_line, silence
 
 if TYPE_CHECKING:
     from ..adapters.steering import Generator
     from ..adapters.steering.portable import PortableEmbedding
 
-__all__ = ["ExportError", "export_embedding", "how_to_use", "progress_line", "silence"]
+__all__ = ["ExportError", "export_embedding", "how_to_use"]
 
 ENDING = ".safetensors"
 
@@ -40,7 +41,7 @@ def export_embedding(arguments: argparse.Namespace, store: Path) -> int:
     path = _path(arguments)
     check_embedding_name(path.name.removesuffix(ENDING))
     silence()
-    generator = Generator(arguments.model, arguments.device or _device(), arguments.encoder or None)
+    generator = Generator(arguments.model, arguments.device or training_device(), arguments.encoder or None)
     tastes = _tastes(arguments, generator, store)
     require_replaceable(path, "" if arguments.private else tastes[0].person)
     chosen = {key: getattr(arguments, key) for key in ("vectors", "steps") if getattr(arguments, key) is not None}
@@ -93,18 +94,6 @@ def how_to_use(embedding: PortableEmbedding, path: Path) -> str:
             f"               write: a red star, {name}",
         ]
     )
-
-
-def progress_line(what: str, stream: TextIO) -> Callable[[int, int], None] | None:
-    """Show steps on one line of a terminal; in a pipe or a file nothing is written."""
-    if not stream.isatty():
-        return None
-
-    def show(done: int, steps: int) -> None:
-        stream.write(f"\r{what} {done} of {steps}" + ("\n" if done == steps else ""))
-        stream.flush()
-
-    return show
 
 
 def _path(arguments: argparse.Namespace) -> Path:
@@ -161,19 +150,3 @@ def _prompts(arguments: argparse.Namespace, store: Path) -> list[str]:
     file = folder / "example_prompts.txt"
     examples = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     return training_prompts(own, [line.strip() for line in examples if line.strip()])
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def silence() -> None:
-    """Keep the libraries' own progress bars off the terminal, and remarks that are for programmers."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    diffusers_logging.disable_progress_bar()
-    diffusers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()

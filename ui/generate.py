@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..adapters.places import typed_path
-from .export import progress_line, silence
 from .made import Made
 from .png_settings import png_with_text
+from .terminal import progress_line, silence
 from .whose import BEST, USER_STRENGTH, WORDS, GenerateError, Whose, answers_of, for_person, from_files
 
 if TYPE_CHECKING:
@@ -74,9 +74,9 @@ def generate(arguments: argparse.Namespace, store: Path) -> int:
     _require(arguments)
     # What can be refused at once is refused before a model is loaded.
     whose = from_files(arguments)
-    from ..adapters.files.container import write_bytes_atomically
+    from ..adapters.files.writing import write_bytes_atomically
     from ..adapters.steering import Generator
-    from .panel.loaded import best_device
+    from .devices import best_device
 
     silence()
     with contextlib.ExitStack() as opened:
@@ -103,18 +103,32 @@ def _require(arguments: argparse.Namespace) -> None:
     for name, value in (("count", arguments.count), ("best", arguments.best)):
         if value is not None and value < 1:
             raise GenerateError(f"Cannot generate with --{name} {value}; expected 1 or more.")
+    if not arguments.prompt.strip():
+        raise GenerateError("Cannot generate: the prompt is empty; expected at least one word. Say what to paint.")
     if arguments.person is not None and (arguments.taste or arguments.user):
         raise GenerateError(
             f"Cannot generate for {arguments.person!r} and by files at once: --for takes that person's own taste and "
             "user. Leave out --for, or --taste and --user."
         )
+    if arguments.person is None and not arguments.taste:
+        if (arguments.best or 1) > 1:
+            raise _cannot(f"keep the best of {arguments.best}: no taste")
+        if arguments.words:
+            raise _cannot(f"add --words {arguments.words}: no --taste")
+
+
+def _cannot(what: str) -> GenerateError:
+    return GenerateError(
+        f"Cannot {what}; expected a taste and the encoder that it was learned with. Name them with --for, or --taste "
+        "and --encoder."
+    )
 
 
 def _best(
     arguments: argparse.Namespace, prompt: str, generator: Generator, number: int, whose: Whose
 ) -> tuple[Image.Image, Made]:
     """One picture: of so many as were asked for, the one that the tastes like best."""
-    encoders = _encoders(generator, whose, f"keep the best of {whose.best}: no taste") if whose.best > 1 else []
+    encoders = _encoders(generator, whose, f"keep the best of {whose.best}") if whose.best > 1 else []
     found: list[tuple[float, Image.Image, Made]] = []
     for place in range(whose.best):
         at = number * whose.best + place
@@ -147,22 +161,18 @@ def _with_words(prompt: str, generator: Generator, whose: Whose) -> str:
     from ..adapters.playground import words_known_by
     from ..adapters.taste import prompt_in_words
 
-    encoders = _encoders(generator, whose, f"add --words {whose.words}: no --taste")
+    encoders = _encoders(generator, whose, f"add --words {whose.words}")
     for taste, encoder in zip(whose.tastes, encoders, strict=True):
         prompt = prompt_in_words(prompt, taste, encoder, words_known_by(encoder.name), whose.words).prompt
     return prompt
 
 
 def _encoders(generator: Generator, whose: Whose, cannot: str) -> list[ImageTextEncoder]:
-    """The encoder of each taste; `cannot` is what needs them, a colon, and what is told where there is no taste."""
+    """The encoder of each taste; `cannot` is what needs them."""
     loaded = {encoder.identity: encoder for encoder in generator.encoders.values()}
-    if whose.tastes and all(taste.encoder in loaded for taste in whose.tastes):
+    if all(taste.encoder in loaded for taste in whose.tastes):
         return [loaded[taste.encoder] for taste in whose.tastes]
-    what = cannot if not whose.tastes else f"{cannot.partition(':')[0]}: the encoder of this taste isn't loaded"
-    raise GenerateError(
-        f"Cannot {what}; expected a taste and the encoder that it was learned with. Name them with --for, or --taste "
-        "and --encoder."
-    )
+    raise _cannot(f"{cannot}: the encoder of this taste isn't loaded")
 
 
 def _made(arguments: argparse.Namespace, prompt: str, generator: Generator, number: int, whose: Whose) -> Made:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..adapters.errors import PreferenceError
-from .export import progress_line
+from .terminal import progress_line
 
 if TYPE_CHECKING:
     from ..adapters.taste import WordEffect

@@ -1,16 +1,16 @@
-"""`palate fit`, `rank` and `blend`: tastes as files, and folders of pictures in their order, without a browser."""
+"""`palate fit` and `palate blend`: tastes as files, without a browser."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..adapters.errors import ImageError, PreferenceError
+from ..adapters.errors import PreferenceError
 from ..adapters.places import typed_path
 
 if TYPE_CHECKING:
@@ -19,29 +19,27 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TasteCommandError",
-    "add_taste_commands",
+    "add_blend_command",
+    "add_fit_command",
     "blend",
     "card_of",
     "encoder_of",
     "file_to_save",
     "fit",
-    "rank",
     "taste_of",
     "taste_options",
     "weighted",
 ]
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 ENDING = ".safetensors"
-_AT_A_TIME = 16  # pictures in memory
 
 
 class TasteCommandError(PreferenceError, ValueError):
     """A command on tastes that can't be run as it was given."""
 
 
-def add_taste_commands(commands: Any, store_option: Callable[[argparse.ArgumentParser], None]) -> None:
-    """Add the three to the parser of the command line."""
+def add_fit_command(commands: Any, store_option: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Add `palate fit` to the parser of the command line."""
     fit = commands.add_parser("fit", help="learn a person's taste and save it as a file")
     fit.add_argument("person", nargs="?", default="me", metavar="PERSON", help="whose (default: me)")
     fit.add_argument("-o", "--output", default=None, metavar="FILE", help="default: in PALATE_HOME/tastes")
@@ -49,9 +47,10 @@ def add_taste_commands(commands: Any, store_option: Callable[[argparse.ArgumentP
     fit.add_argument("--half-life", type=float, default=None, metavar="DAYS", help="after which an answer counts half")
     _options(fit)
     store_option(fit)
-    rank = commands.add_parser("rank", help="a folder of pictures, best first")
-    rank.add_argument("folder", metavar="FOLDER", help="of pictures; folders in it are left alone")
-    taste_options(rank, store_option)
+
+
+def add_blend_command(commands: Any) -> None:
+    """Add `palate blend` to the parser of the command line."""
     blend = commands.add_parser("blend", help="add tastes up, subtract or scale them")
     blend.add_argument(
         "tastes", nargs="+", metavar="FILE[:WEIGHT]", help="such as ann.safetensors ben.safetensors:-0.5"
@@ -99,7 +98,7 @@ def fit(arguments: argparse.Namespace, store: Path) -> int:
     from ..adapters.encoders import encode_readable
     from ..adapters.places import safe_name, tastes_folder
     from ..adapters.taste import measured_taste
-    from .export import progress_line
+    from .terminal import progress_line
 
     default = tastes_folder() / f"{safe_name(arguments.person)}{ENDING}"
     path = file_to_save(arguments.output) if arguments.output else default
@@ -122,29 +121,6 @@ def blend(arguments: argparse.Namespace) -> int:
 
     files, weights = zip(*(weighted(word) for word in arguments.tastes), strict=True)
     return _save(blend_tastes([load_taste(file) for file in files], weights), file_to_save(arguments.output), arguments)
-
-
-def rank(arguments: argparse.Namespace, store: Path) -> int:
-    """Print a folder's pictures, best first.
-
-    Raises:
-        TasteCommandError: no such folder, or no picture in it.
-        EncoderMismatchError: the taste was learned with another encoder.
-    """
-    files = _pictures(typed_path(arguments.folder))
-    encoder = encoder_of(arguments)
-    taste = taste_of(arguments, encoder, store)
-    found, lost = _rated(files, encoder, taste)
-    found.sort(key=lambda one: -one[1])
-    if arguments.json:
-        ranked = [{"file": str(file), "utility": round(utility, 6)} for file, utility in found]
-        print(json.dumps({"person": taste.person, "ranked": ranked, "unreadable": [str(file) for file in lost]}))
-        return 0
-    for file, utility in found:
-        print(f"{utility:+9.3f}  {file}")
-    for file in lost:
-        print(f"palate: {file} can't be read as a picture; left out.", file=sys.stderr)
-    return 0
 
 
 def card_of(file: str | Path) -> dict[str, Any]:
@@ -228,39 +204,7 @@ def taste_of(arguments: argparse.Namespace, encoder: ImageTextEncoder, store: Pa
 def encoder_of(arguments: argparse.Namespace) -> ImageTextEncoder:
     """Return the encoder that was named, else the playground's."""
     from ..adapters.encoders import load_encoder
-    from .export import silence
+    from .terminal import silence
 
     silence()
     return load_encoder(arguments.encoder or "playground", arguments.device)
-
-
-def _pictures(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise TasteCommandError(f"Cannot rank {str(folder)!r}: found no such folder; expected one with pictures in it.")
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES and file.is_file())
-    if not files:
-        raise TasteCommandError(f"Cannot rank {str(folder)!r}: found no picture; expected {', '.join(PICTURES)}.")
-    return files
-
-
-def _rated(files: Sequence[Path], encoder: Any, taste: Taste) -> tuple[list[tuple[Path, float]], list[Path]]:
-    """Pictures with their utility in nats, and those that can't be read."""
-    from ..adapters.comparisons.images import read_image
-    from .export import progress_line
-
-    tell = progress_line("Looking at pictures", sys.stderr)
-    found: list[tuple[Path, float]] = []
-    lost: list[Path] = []
-    for start in range(0, len(files), _AT_A_TIME):
-        read = []
-        for file in files[start : start + _AT_A_TIME]:
-            try:
-                read.append((file, read_image(file)))
-            except ImageError:
-                lost.append(file)
-        if read:
-            utilities = taste.utility(encoder.encode_images([image for _, image in read])).tolist()
-            found += [(file, utility) for (file, _), utility in zip(read, utilities, strict=True)]
-        if tell is not None:
-            tell(min(start + _AT_A_TIME, len(files)), len(files))
-    return found, lost

@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING
 
 from ..adapters.errors import CancelledError, FineTuneError
 from ..adapters.finetune.protocol import STOPPED, Event, Finished, LeftOut, Prepared, Sampled, Stepped
+from .devices import training_device
 from .train_options import pairs_for, settings_of, whose
 from .training import Ending, minutes, run_told, stepped
 
 if TYPE_CHECKING:
+    from ..adapters.encoders import ImageTextEncoder
     from ..adapters.finetune.dropping import Dropped
+    from ..adapters.finetune.pairs import LabelledPair
+    from ..adapters.finetune.personal import PersonalLora
+    from ..adapters.finetune.settings import TrainSettings
+    from ..adapters.finetune.vectors import Vectors
 
 __all__ = ["train_lora_command"]
 
@@ -47,7 +53,6 @@ def _train(
     """Do it; `tell` hears of everything, and everything else that is printed is for people."""
     from ..adapters.finetune.checkpoint import begin_training
     from ..adapters.finetune.several import several
-    from ..adapters.places import palate_home, typed_path
 
     # What can be said at once is said before libraries are imported that take many seconds.
     settings = settings_of(arguments)
@@ -60,49 +65,73 @@ def _train(
     except CancelledError as error:
         print(error, file=sys.stderr)
         return STOPPED
-    kind = "models" if settings.full else "loras"
-    file = palate_home() / kind / (folder.name if settings.full else f"{folder.name}.safetensors")
-    file = typed_path(arguments.output) if arguments.output else file
     _require_peft()
-    from ..adapters.encoders import load_encoder
-    from ..adapters.finetune.personal import train_personal_lora
-    from .export import silence
-
-    silence()
-    encoder = load_encoder(arguments.encoder) if arguments.encoder else None
-    if encoder is not None:
-        vectors = {}  # whoever names one means it
-    if "rpo" in (settings.loss, *settings.stages) and encoder is None:
-        encoder = load_encoder("playground" if arguments.model == "playground" else "open_clip:ViT-L-14/openai")
-    if settings.drop_doubted and not vectors and encoder is None and arguments.model == "playground":
-        encoder = load_encoder("playground")
     try:
-        found = train_personal_lora(
-            arguments.model,
-            pairs,
-            settings,
-            folder,
-            file,
-            "" if arguments.private or whose(arguments) != arguments.person else arguments.person,
-            encoder,
-            arguments.device or _device(),
-            on_prepared=lambda done, count: tell(Prepared(done, count)),
-            on_step=lambda step: tell(stepped(step)),
-            cancelled=asked.asked,
-            merge=typed_path(arguments.merge) if arguments.merge else None,
-            samples=arguments.samples,
-            on_sample=lambda step, files: tell(Sampled(step, tuple(map(str, files)))),
-            vectors=vectors or None,
-            on_dropped=lambda dropped, listed: tell(_left_out(dropped, listed)),
-        )
+        found = _made(arguments, pairs, vectors, settings, folder, asked, tell)
     except CancelledError:
         print("Training stopped. The same command goes on from the last checkpoint.", file=sys.stderr)
         return STOPPED
-    trained = found.trained
-    if not among.first:
-        return 0
-    tell(Finished(str(found.file), trained.summary, trained.better, trained.steps, trained.stopped))
+    if among.first:
+        trained = found.trained
+        tell(Finished(str(found.file), trained.summary, trained.better, trained.steps, trained.stopped))
     return 0
+
+
+def _made(
+    arguments: argparse.Namespace,
+    pairs: list[LabelledPair],
+    vectors: Vectors,
+    settings: TrainSettings,
+    folder: Path,
+    asked: Ending,
+    tell: Callable[[Event], None],
+) -> PersonalLora:
+    """Train and save; raises CancelledError when it was asked to end."""
+    from ..adapters.finetune.personal import train_personal_lora
+    from ..adapters.places import typed_path
+    from .terminal import silence
+
+    silence()
+    encoder = _encoder(arguments, settings, bool(vectors))
+    return train_personal_lora(
+        arguments.model,
+        pairs,
+        settings,
+        folder,
+        _file(arguments, folder, settings.full),
+        "" if arguments.private or whose(arguments) != arguments.person else arguments.person,
+        encoder,
+        arguments.device or training_device(),
+        on_prepared=lambda done, count: tell(Prepared(done, count)),
+        on_step=lambda step: tell(stepped(step)),
+        cancelled=asked.asked,
+        merge=typed_path(arguments.merge) if arguments.merge else None,
+        samples=arguments.samples,
+        on_sample=lambda step, files: tell(Sampled(step, tuple(map(str, files)))),
+        vectors=None if arguments.encoder else vectors or None,  # whoever names an encoder means it
+        on_dropped=lambda dropped, listed: tell(_left_out(dropped, listed)),
+    )
+
+
+def _encoder(arguments: argparse.Namespace, settings: TrainSettings, known: bool) -> ImageTextEncoder | None:
+    """The encoder that was named, else one where the training can't do without; `known`: the store has vectors."""
+    from ..adapters.encoders import load_encoder
+
+    if arguments.encoder:
+        return load_encoder(arguments.encoder)
+    small = arguments.model == "playground"
+    if "rpo" in (settings.loss, *settings.stages):
+        return load_encoder("playground" if small else "open_clip:ViT-L-14/openai")
+    return load_encoder("playground") if settings.drop_doubted and not known and small else None
+
+
+def _file(arguments: argparse.Namespace, folder: Path, full: bool) -> Path:
+    """Where the LoRA is saved; a folder where it is a whole model."""
+    from ..adapters.places import palate_home, typed_path
+
+    if arguments.output:
+        return typed_path(arguments.output)
+    return palate_home() / "models" / folder.name if full else palate_home() / "loras" / f"{folder.name}.safetensors"
 
 
 def _left_out(dropped: Dropped, listed: Path) -> LeftOut:
@@ -177,9 +206,3 @@ def _require_peft() -> None:
         raise FineTuneError(
             "Cannot train: peft is not installed here. `python install.py train` makes an environment that has it."
         ) from error
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

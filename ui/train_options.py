@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..adapters.errors import FineTuneError
+from .devices import training_device
 
 if TYPE_CHECKING:
     from ..adapters.finetune.pairs import LabelledPair
     from ..adapters.finetune.settings import TrainSettings
     from ..adapters.finetune.vectors import Vectors
 
-__all__ = ["add_merge_command", "add_train_options", "merge_command", "pairs_for", "settings_of", "whose"]
+__all__ = ["add_train_options", "pairs_for", "settings_of", "whose"]
 
 _NAMES = ("steps", "rank", "learning_rate", "batch", "accumulate", "beta", "seed", "size", "warmup", "ema")
 _MORE = ("optimizer", "precision", "checkpointing", "fixed_noise", "save_every", "full", "flip", "drop_doubted")
@@ -46,6 +46,11 @@ def add_train_options(lora: argparse.ArgumentParser) -> None:
     )
     lora.add_argument("--merge", default=None, metavar="FILE", help="also save the model with the LoRA merged in")
     lora.add_argument("--samples", type=int, default=0, metavar="N", help="pictures to paint before and after")
+    _add_how(lora)
+
+
+def _add_how(lora: argparse.ArgumentParser) -> None:
+    """Options of the training itself."""
     lora.add_argument("--optimizer", default=None, metavar="NAME", help="adamw (the default), adamw8bit or adafactor")
     lora.add_argument("--ema", type=float, default=None, metavar="DECAY", help="keep an average of the weights")
     lora.add_argument("--warmup", type=float, default=None, metavar="SHARE", help="of the steps (default: 0.05)")
@@ -111,14 +116,13 @@ def pairs_for(
         print(f"{len(found.pairs)} pairs of {arguments.data}{left_out}.", file=sys.stderr)
         return list(found.pairs), {}
     if getattr(arguments, "liked", None):
-        from ..adapters.finetune.liked import against_samples
-        from ..adapters.steering import Generator
-        from .export import progress_line, silence
+        from ..adapters.finetune.liked import against_samples, paints_of
+        from .terminal import progress_line, silence
 
         if arguments.each < 1:
             raise FineTuneError(f"Cannot sample: --each is {arguments.each}; expected 1 or more.")
         silence()
-        generator = Generator(arguments.model, _device(arguments.device))
+        generator = paints_of(arguments.model, arguments.device or training_device())
         tell = progress_line("sample", sys.stderr)
         where = typed_path(arguments.liked), folder, arguments.prompt
         return against_samples(generator, *where, arguments.each, arguments.seed or 0, tell, asked), {}
@@ -132,30 +136,3 @@ def pairs_for(
     both = f" {turned} of them were answered both ways: the last answer counts." if turned else ""
     print(f"{len(pairs)} comparisons of {arguments.person!r}, loss {arguments.loss}.{both}", file=sys.stderr)
     return pairs, vectors
-
-
-def add_merge_command(kinds: Any) -> None:
-    """Add `palate export checkpoint`."""
-    checkpoint = kinds.add_parser("checkpoint", help="a model with a LoRA merged into it")
-    checkpoint.add_argument("--model", required=True, metavar="FILE|FOLDER", help="what the LoRA was trained on")
-    checkpoint.add_argument("--lora", required=True, metavar="FILE", help="of palate train lora")
-    checkpoint.add_argument("--strength", type=float, default=1.0, help="of the LoRA (default: 1)")
-    checkpoint.add_argument("-o", "--output", required=True, metavar="FILE", help="a folder where the model is one")
-    checkpoint.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def merge_command(arguments: argparse.Namespace) -> int:
-    """Write the merged model, and say where."""
-    from ..adapters.finetune.merging import merge_lora
-    from .export import silence
-
-    silence()
-    path = merge_lora(arguments.model, arguments.lora, arguments.output, arguments.strength)
-    print(json.dumps({"file": str(path)}) if arguments.json else f"Saved {path}.")
-    return 0
-
-
-def _device(device: str | None) -> str:
-    import torch
-
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")

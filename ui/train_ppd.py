@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..adapters.errors import CancelledError, PPDError
 from ..adapters.finetune.protocol import STOPPED, Event, Finished, Prepared, Sampled, Stepped
-from .train_ppd_options import ppd_device, ppd_known_by, ppd_settings
+from .devices import training_device
+from .train_ppd_options import ppd_known_by, ppd_settings
 from .training import Ending, minutes, run_told, stepped
 from .users import pictures_with
 
@@ -77,10 +78,10 @@ def _run(
     from ..adapters.finetune.several import several
     from ..adapters.places import typed_path
     from ..adapters.ppd.from_answers import train_ppd_file
-    from .export import silence
+    from .terminal import silence
 
     silence()
-    known, device = ppd_known_by(arguments), arguments.device or ppd_device()
+    known, device = ppd_known_by(arguments), arguments.device or training_device()
     start = typed_path(arguments.start) if arguments.start else None
     encoder = load_encoder(arguments.encoder, device) if arguments.encoder else None
     board = _board(folder) if several().first and not arguments.prepare_only else None

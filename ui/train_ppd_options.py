@@ -6,12 +6,13 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..adapters.errors import PPDError
+from .devices import training_device
 
 if TYPE_CHECKING:
     from ..adapters.ppd.beginning import KnownBy
     from ..adapters.ppd.settings import PPDSettings
 
-__all__ = ["add_ppd_options", "ppd_device", "ppd_known_by", "ppd_settings"]
+__all__ = ["add_ppd_options", "ppd_known_by", "ppd_settings"]
 
 _ABOUT = (
     "Train a PPD: one model for many people, that knows a new person by a few answers, without a\n"
@@ -84,7 +85,19 @@ def add_ppd_options(ppd: argparse.ArgumentParser) -> None:
     people.add_argument("--four-bit", action="store_true", help="hold its weights in 4 bits; needs bitsandbytes")
     people.add_argument("--profile-length", type=int, metavar="N", help="tokens of a profile at most (default: 1024)")
     people.add_argument("--profiles", type=int, metavar="N", help="of a person at most (default: 20)")
-    how = ppd.add_argument_group("training")
+    _add_how(ppd.add_argument_group("training"))
+    seen = ppd.add_argument_group("how it goes")
+    seen.add_argument("--check-every", type=int, metavar="N", help="steps between looks at held-out people")
+    seen.add_argument("--judged-support", type=int, metavar="N", help="answers they are known by then (default: 4)")
+    seen.add_argument("--sample-every", type=int, metavar="N", help="steps between pictures for them (default: none)")
+    seen.add_argument("--save-every", type=float, metavar="SECONDS", help="between checkpoints (default: 60)")
+    file = ppd.add_argument_group("file")
+    file.add_argument("--name", default="people", metavar="NAME", help="of the training and the file (default: people)")
+    file.add_argument("-o", "--output", default=None, metavar="FILE", help="default: in PALATE_HOME/ppd")
+
+
+def _add_how(how: argparse._ArgumentGroup) -> None:
+    """Options of the training itself."""
     how.add_argument("--loss", metavar="NAME", help="dpo (the default), sft, cdpo, rdpo, ipo, kto or mapo")
     how.add_argument("--beta", type=float, help="pull to the model as it is (default: the paper's)")
     how.add_argument("--learning-rate", type=float, help="(default: 1e-4)")
@@ -107,14 +120,6 @@ def add_ppd_options(ppd: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--device", default=None, help="cpu, cuda (default: the best there is)")
     how.add_argument("--seed", type=int, help="(default: 0)")
-    seen = ppd.add_argument_group("how it goes")
-    seen.add_argument("--check-every", type=int, metavar="N", help="steps between looks at held-out people")
-    seen.add_argument("--judged-support", type=int, metavar="N", help="answers they are known by then (default: 4)")
-    seen.add_argument("--sample-every", type=int, metavar="N", help="steps between pictures for them (default: none)")
-    seen.add_argument("--save-every", type=float, metavar="SECONDS", help="between checkpoints (default: 60)")
-    file = ppd.add_argument_group("file")
-    file.add_argument("--name", default="people", metavar="NAME", help="of the training and the file (default: people)")
-    file.add_argument("-o", "--output", default=None, metavar="FILE", help="default: in PALATE_HOME/ppd")
 
 
 def ppd_settings(arguments: argparse.Namespace) -> PPDSettings:
@@ -126,7 +131,7 @@ def ppd_settings(arguments: argparse.Namespace) -> PPDSettings:
     from ..adapters.ppd.settings import PPDSettings
 
     given: dict[str, Any] = {name: getattr(arguments, name) for name in _SETTINGS}
-    graphics = str(arguments.device or ppd_device()).startswith("cuda")
+    graphics = str(arguments.device or training_device()).startswith("cuda")
     given["precision"] = arguments.precision or ("bfloat16" if graphics else "float32")
     given["gradient_checkpointing"] = graphics if arguments.checkpointing is None else arguments.checkpointing
     if arguments.user_encoder != "pairs":  # nobody's tokens are zeros there, from which nothing is learned
@@ -157,10 +162,3 @@ def ppd_known_by(arguments: argparse.Namespace) -> KnownBy:
             "--profiles; expected these with --user-encoder vlm. Leave them out, or add it."
         )
     return KnownBy(arguments.user_encoder, Describer(**asked))
-
-
-def ppd_device() -> str:
-    """The best that there is: "cuda" or "cpu"."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

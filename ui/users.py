@@ -45,7 +45,7 @@ def user(arguments: argparse.Namespace, store: Path) -> int:
 
     Raises:
         EncoderMismatchError, FileFormatError, NotEnoughAnswersError, PPDError: as `load_ppd`, `encode_user` and
-            `describe_user` say.
+            `user_from_profiles` say.
     """
     from ..adapters.comparisons import PreferenceStore
     from ..adapters.encoders import load_encoder
@@ -90,7 +90,7 @@ def pictures_with(layers: Sequence[LayerShape], options: str) -> str:
 
 
 def _described(answers: PreferenceStore, ppd: PPD, arguments: argparse.Namespace) -> User:
-    from ..adapters.ppd.describing import describe_user
+    from ..adapters.ppd.profiled import user_from_profiles
     from ..adapters.ppd.profiles import MODEL, load_vlm
 
     if getattr(ppd.encoder, "kind", "") != "vlm":
@@ -99,7 +99,7 @@ def _described(answers: PreferenceStore, ppd: PPD, arguments: argparse.Namespace
             "people by profiles; expected one of --user-encoder vlm. Leave out --vlm."
         )
     model = load_vlm(arguments.vlm or MODEL, arguments.device, arguments.four_bit)
-    return describe_user(answers, model, arguments.person, ppd, arguments.most, arguments.profile_length)
+    return user_from_profiles(answers, model, arguments.person, ppd, arguments.most, arguments.profile_length)
 
 
 def ppd_named(spec: str | Path) -> PPD:

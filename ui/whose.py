@@ -124,9 +124,10 @@ def for_person(arguments: argparse.Namespace, generator: Generator, answers: Pre
     words = WORDS if arguments.words is None else arguments.words
     best = BEST if arguments.best is None else arguments.best
     parts = ((person, 1.0),)
-    known = "no PPD that fits" if user is None else f"a user from {user.pairs} of them at {told:g}"
-    who = f"a taste from {tastes[0].answers} answers, {words} words at most, strength {strength:g}, {known}"
-    print(f"For {person}: {who}; the best of {best}.", file=sys.stderr)
+    known = "no PPD that fits" if user is None else f"a denoiser told of {user.pairs} comparisons, at {told:g}"
+    moved = f"the prompt moved at strength {strength:g}" if strength else "the prompt not moved"
+    who = f"For {person}, from {tastes[0].answers} answers: {words} liked words at most"
+    print(f"{who}, {moved}, {known}; the best of {best}.", file=sys.stderr)
     ppd = None if user is None else generator.ppd
     return Whose(tastes, parts, user, parts if user else (), ppd, strength, told, words, best)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,9 @@ def prompt(arguments: argparse.Namespace, store: Path) -> int:
         print(json.dumps(said, ensure_ascii=False))
         return 0
     print(found.prompt)
+    if arguments.words and not found.added:  # on the error stream: a script reads the prompt
+        why = "none that fits the prompt is likely yet. More answers tell more."
+        print(f"palate: No word was added: {why}", file=sys.stderr)
     if arguments.avoid:
         print(f"Negative prompt: {found.negative}")
     return 0

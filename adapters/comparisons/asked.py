@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from .comparison import Comparison, Offer
 from .database import Database
 from .ranking import Ranking
-from .rankings import RANKING, to_ranking
+from .rankings import RANKING_TOLD, to_ranking
 from .rows import OFFER, find_comparison, find_offer, to_offer, write_list
 
 __all__ = ["Asked"]
@@ -90,5 +90,5 @@ def _answer(connection: sqlite3.Connection, offer: Offer) -> Answer | None:
     found = None if offer.comparison is None else find_comparison(connection, offer.comparison)
     if found is None or found.ranking is None:
         return found
-    row = connection.execute(f"SELECT {RANKING} FROM rankings WHERE id = ?", (found.ranking,)).fetchone()
+    row = connection.execute(f"SELECT {RANKING_TOLD} FROM rankings WHERE id = ?", (found.ranking,)).fetchone()
     return to_ranking(row)

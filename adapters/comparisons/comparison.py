@@ -168,7 +168,11 @@ def check_outcome(outcome: str) -> str:
 
 
 def check_images(images: tuple[str, ...]) -> None:
-    """Raise ComparisonError unless these are 3 to 16 different images."""
+    """Require 3 to 16 different image ids.
+
+    Raises:
+        ComparisonError: they aren't.
+    """
     for image in images:
         check_text("an image", image, MAX_NAME, blank=False)
     if not FEWEST <= len(images) <= MOST or len(set(images)) < len(images):
@@ -180,7 +184,11 @@ def check_images(images: tuple[str, ...]) -> None:
 
 
 def check_seeds(seeds: Iterable[int | None], count: int) -> tuple[int | None, ...]:
-    """Return the seeds as plain numbers; raise ComparisonError unless there are `count` of them, or none."""
+    """Return the seeds as plain whole numbers of 64 bits.
+
+    Raises:
+        ComparisonError: there are neither `count` of them nor none, or one is no such number.
+    """
     numbers = tuple(whole_number("a seed", seed) for seed in seeds)
     if numbers and len(numbers) != count:
         raise ComparisonError(

@@ -46,7 +46,12 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """Lend this thread's connection; each statement sees what was committed before it."""
+        """Lend this thread's connection; each statement sees what was committed before it.
+
+        Raises:
+            ComparisonError: a text or number that SQLite can't hold was asked for.
+            StoreError: the file can't be read.
+        """
         try:
             connection = self._connection()
             try:

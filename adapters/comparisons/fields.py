@@ -21,7 +21,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 def check_text(
     name: str, text: object, limit: int, *, blank: bool = True, control: bool = False, doing: str = RECORD
 ) -> None:
-    """Raise ComparisonError unless it is text of at most `limit` characters.
+    """Require text of at most `limit` characters.
 
     Args:
         name: What it is, for the message.
@@ -30,6 +30,9 @@ def check_text(
         blank: Whether it may be empty or white space.
         control: Whether it may hold control characters.
         doing: What fails without it, for the message.
+
+    Raises:
+        ComparisonError: it isn't such text.
     """
     if not isinstance(text, str):
         raise ComparisonError(f"Cannot {doing}: {name} is {short(text)} ({type(text).__name__}); expected text.")
@@ -46,12 +49,20 @@ def check_text(
 
 
 def set_integer(record: object, name: str) -> None:
-    """Make a field of a frozen record a plain whole number of 64 bits or None; raise ComparisonError if it is none."""
+    """Make a field of a frozen record a plain whole number of 64 bits, or None.
+
+    Raises:
+        ComparisonError: as `whole_number`.
+    """
     object.__setattr__(record, name, whole_number(name, getattr(record, name)))
 
 
 def whole_number(name: str, value: object) -> int | None:
-    """Return a plain whole number of 64 bits or None; raise ComparisonError if it is none."""
+    """Return a plain whole number from -2^63 to 2^64 - 1, or None for None.
+
+    Raises:
+        ComparisonError: it is no such number.
+    """
     if value is None:
         return None
     try:
@@ -69,7 +80,11 @@ def whole_number(name: str, value: object) -> int | None:
 
 
 def set_number(record: object, name: str, low: float = -math.inf) -> None:
-    """Make a field of a frozen record a plain finite number or None; raise ComparisonError if it is none."""
+    """Make a field of a frozen record a plain finite number of at least `low`, or None.
+
+    Raises:
+        ComparisonError: it is no such number.
+    """
     value = getattr(record, name)
     if value is None:
         return

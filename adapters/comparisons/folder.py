@@ -60,7 +60,11 @@ class ImageFolder:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents, on disk when this returns."""
+    """Make a folder and its parents, on disk when this returns.
+
+    Raises:
+        OSError: it can't be made, or a file of this name is in the way.
+    """
     if folder.is_dir():
         return
     make_folder(folder.parent)

@@ -27,6 +27,7 @@ class Ranking:
         outcome: "ranked"; "both_bad" when none is good, "skip" when there was no answer: then there are no tiers.
         prompt, model, source, seconds, id, created: As in `Comparison`.
         seeds: One for each image, None where unknown; or empty.
+        much: Whether the best, alone in its tier, is much better than all others, where that could be said; else None.
 
     Raises:
         ComparisonError: a field makes no sense; the message names it.
@@ -43,6 +44,7 @@ class Ranking:
     seconds: float | None = None
     id: int | None = None
     created: float | None = None
+    much: bool | None = None
 
     def __post_init__(self) -> None:
         check_person(self.person, _DOING)
@@ -56,12 +58,22 @@ class Ranking:
         set_number(self, "seconds", low=0.0)
         set_number(self, "created")
         set_integer(self, "id")
+        if self.much is not None and not (isinstance(self.much, bool) and self.best is not None):
+            raise ComparisonError(
+                f"Cannot {_DOING}: much is {short(self.much)} with tiers {short(self.tiers)}; expected true or false, "
+                "and one image before all others."
+            )
+
+    @property
+    def best(self) -> str | None:
+        """Id of the image that was preferred to all others; None where there is no such one."""
+        return self.tiers[0][0] if len(self.tiers) > 1 and len(self.tiers[0]) == 1 else None
 
     def implied(self) -> tuple[Comparison, ...]:
         """Return the comparisons that this answer implies, in the order of the images as shown.
 
         Of "ranked": every pair of images of different tiers; all pairs as ties where there is one tier only. Of
-        "both_bad" and "skip": every pair with that outcome.
+        "both_bad" and "skip": every pair with that outcome. Those with the best one say how much, if it was said.
         """
         place = {image: number for number, tier in enumerate(self.tiers) for image in tier}
         seeds = self.seeds or (None,) * len(self.images)
@@ -86,6 +98,7 @@ class Ranking:
                     seconds=self.seconds,
                     created=self.created,
                     ranking=self.id,
+                    much=self.much if self.best in (left, right) else None,
                 )
             )
         return tuple(found)

@@ -16,7 +16,7 @@ from .rows import find_comparison, insert_comparison, insert_row, raise_revision
 
 __all__ = [
     "ONE_PER_ANSWER",
-    "RANKING",
+    "RANKING_TOLD",
     "first_of_ranking",
     "insert_ranking",
     "rank_offer",
@@ -25,6 +25,8 @@ __all__ = [
 ]
 
 RANKING = "person, images, tiers, outcome, prompt, seeds, model, source, seconds, created, id"
+# How much better the best one is lies with the comparisons that are implied.
+RANKING_TOLD = f"{RANKING}, (SELECT max(much) FROM comparisons WHERE ranking = rankings.id)"
 
 # Of the comparisons that a ranking implies, the first stands for it.
 ONE_PER_ANSWER = (
@@ -57,6 +59,7 @@ def rank_offer(
     tiers: Sequence[Sequence[str]],
     outcome: str,
     seconds: float | None,
+    much: bool | None = None,
 ) -> Ranking:
     """Record the answer to an offer of more than two images; the same answer again changes nothing.
 
@@ -72,12 +75,13 @@ def rank_offer(
         model=offer.model,
         source=offer.source,
         seconds=seconds,
+        much=much,
     )
     answer = None if offer.comparison is None else find_comparison(connection, offer.comparison)
     before = None if answer is None or answer.ranking is None else _find(connection, answer.ranking)
     if before is None:
         ranking, first = insert_ranking(connection, ranking)
-    elif (before.tiers, before.outcome) == (ranking.tiers, ranking.outcome):
+    elif (before.tiers, before.outcome) == (ranking.tiers, ranking.outcome) and much in (None, before.much):
         return before
     else:
         ranking, first = _replace(connection, before, ranking)
@@ -104,8 +108,8 @@ def first_of_ranking(connection: sqlite3.Connection, comparison: Comparison) -> 
 
 
 def to_ranking(row: Sequence[Any]) -> Ranking:
-    """Return a row of the columns `RANKING` as a ranking."""
-    person, images, places, outcome, prompt, seeds, model, source, seconds, created, number = row
+    """Return a row of the columns `RANKING_TOLD` as a ranking."""
+    person, images, places, outcome, prompt, seeds, model, source, seconds, created, number, much = row
     shown = tuple(json.loads(images))
     return Ranking(
         person=person,
@@ -119,11 +123,12 @@ def to_ranking(row: Sequence[Any]) -> Ranking:
         seconds=seconds,
         id=number,
         created=created,
+        much=None if much is None else bool(much),
     )
 
 
 def _find(connection: sqlite3.Connection, number: int) -> Ranking | None:
-    row = connection.execute(f"SELECT {RANKING} FROM rankings WHERE id = ?", (number,)).fetchone()
+    row = connection.execute(f"SELECT {RANKING_TOLD} FROM rankings WHERE id = ?", (number,)).fetchone()
     return None if row is None else to_ranking(row)
 
 

@@ -6,7 +6,7 @@ import sqlite3
 
 from .comparison import Comparison, Offer
 from .ranking import Ranking
-from .rankings import ONE_PER_ANSWER, RANKING, to_ranking
+from .rankings import ONE_PER_ANSWER, RANKING_TOLD, to_ranking
 from .rows import COMPARISON, OFFER, to_comparison, to_offer
 
 __all__ = ["newest_comparisons", "read_comparisons", "read_offers", "read_rankings", "read_revision"]
@@ -36,7 +36,7 @@ def newest_comparisons(connection: sqlite3.Connection, person: str, count: int, 
 def read_rankings(connection: sqlite3.Connection, person: str | None) -> list[Ranking]:
     """Return rankings, oldest first; None for everybody's."""
     query, values = ("", ()) if person is None else (" WHERE person = ?", (person,))
-    rows = connection.execute(f"SELECT {RANKING} FROM rankings{query} ORDER BY id", values).fetchall()
+    rows = connection.execute(f"SELECT {RANKING_TOLD} FROM rankings{query} ORDER BY id", values).fetchall()
     return [to_ranking(row) for row in rows]
 
 
@@ -46,12 +46,11 @@ def read_revision(connection: sqlite3.Connection, person: str) -> int:
     return int(row[0]) if row else 0
 
 
-def read_offers(connection: sqlite3.Connection, person: str | None, open_only: bool, source: str | None) -> list[Offer]:
-    """Return offers, oldest first; None for everybody's and for all sources, a source with its parts."""
+def read_offers(connection: sqlite3.Connection, person: str | None, source: str | None) -> list[Offer]:
+    """Return undecided offers, oldest first; None for everybody's and for all sources, a source with its parts."""
     whose = "" if person is None else "person = :person AND"
     query = (
-        f"SELECT {OFFER} FROM offers WHERE {whose} "
-        f"{'comparison IS NULL AND' if open_only else ''} "
+        f"SELECT {OFFER} FROM offers WHERE {whose} comparison IS NULL AND "
         "(:source IS NULL OR source = :source OR substr(source, 1, length(:source) + 1) = :source || ':') "
         "ORDER BY created, rowid"
     )

@@ -17,6 +17,7 @@ __all__ = [
     "OFFER",
     "answered",
     "change_outcome",
+    "delete_open_offer",
     "find_comparison",
     "find_offer",
     "insert_comparison",
@@ -98,6 +99,11 @@ def find_offer(
     column, wanted = ("comparison", comparison) if offer_id is None else ("id", offer_id)
     row = connection.execute(f"SELECT {OFFER} FROM offers WHERE {column} = ?", (wanted,)).fetchone()
     return None if row is None else to_offer(row)
+
+
+def delete_open_offer(connection: sqlite3.Connection, offer_id: str) -> bool:
+    """Delete an undecided offer; return whether there was one."""
+    return connection.execute("DELETE FROM offers WHERE id = ? AND comparison IS NULL", (offer_id,)).rowcount > 0
 
 
 def write_list(values: Sequence[object]) -> str:

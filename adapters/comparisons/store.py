@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
-
-from ..errors import ComparisonError, ImageError, StoreError
+from ..errors import ComparisonError, StoreError
 from ..places import typed_path
 from .answering import answer_offer, change_answer, delete_answer, undo_answer
 from .asked import Asked
 from .comparison import Comparison, Offer, check_much, check_outcome, check_person, check_seeds
-from .database import Database
-from .folder import ImageFolder, make_folder
-from .images import encode_png, pixel_hash, read_image
+from .image_store import ImageStore
 from .people import PersonAnswers, count_answers, forget_person, people, people_answers, rename_person
 from .ranking import Ranking
 from .rankings import insert_ranking, rank_offer
 from .reading import newest_comparisons, read_comparisons, read_offers, read_rankings, read_revision
-from .rows import find_offer, insert_comparison, insert_offer, offer_to_answer
-from .vectors import KnownEncoder, count_vectors, first_vectors, known_encoders, read_vectors, write_vectors
+from .rows import delete_open_offer, find_offer, insert_comparison, insert_offer, offer_to_answer
+from .vectors import KnownEncoder, known_encoders
 
 __all__ = ["PreferenceStore"]
 
 
-class PreferenceStore:
+class PreferenceStore(ImageStore):
     """Comparisons, images, undecided pairs and cached vectors in one folder.
 
     Every method may be called from any thread, while other processes use the same folder. What a method returned from
@@ -52,17 +42,7 @@ class PreferenceStore:
             NewerStoreError: a newer Palate wrote it; nothing is changed.
             StoreError: not a store, damaged, or not writable; nothing is changed.
         """
-        self.path = typed_path(path).absolute()
-        self._images = ImageFolder(self.path / "images")
-        try:
-            make_folder(self._images.folder)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise StoreError(
-                f"Cannot open the store {self.path}: {reason}; expected a folder that can be written. "
-                "Choose another folder."
-            ) from error
-        self._database = Database(self.path / "store.sqlite")
+        super().__init__(path)
         self._counted: dict[str, tuple[object, PersonAnswers]] = {}
 
     @classmethod
@@ -87,68 +67,6 @@ class PreferenceStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def close(self) -> None:
-        """Close the file; nothing is lost without it, and closing twice does nothing."""
-        self._database.close()
-
-    # Images
-
-    def add_image(self, image: Any) -> str:
-        """Keep a picture and return its id: the sha256 of its PNG file. The same pixels give the same id.
-
-        Args:
-            image: A PIL image of any mode, a path, or an (H, W, 3) array or tensor of floats in [0, 1].
-
-        Raises:
-            ImageError: it can't be read, is too large, or holds NaN.
-        """
-        rgb = read_image(image)
-        pixels = pixel_hash(rgb)
-        with self._database.read() as connection:
-            row = connection.execute("SELECT id FROM images WHERE pixels = ?", (pixels,)).fetchone()
-        if row and self._images.holds(row[0]):
-            return str(row[0])
-        data = encode_png(rgb)
-        # A picture that was lost or damaged from outside comes back under the id that comparisons know.
-        image_id = str(row[0]) if row else hashlib.sha256(data).hexdigest()
-        self._images.write(image_id, data)
-        with self._database.write() as connection:
-            # Another Pillow may have encoded the same pixels to other bytes: the first id stays.
-            connection.execute(
-                "INSERT OR IGNORE INTO images (id, pixels, width, height, created) VALUES (?, ?, ?, ?, ?)",
-                (image_id, pixels, rgb.width, rgb.height, time.time()),
-            )
-            row = connection.execute("SELECT id FROM images WHERE pixels = ?", (pixels,)).fetchone()
-        return str(row[0])
-
-    def has_image(self, image_id: str) -> bool:
-        """Return whether the picture itself is here; False for what is no id."""
-        with contextlib.suppress(ImageError):
-            return self._images.path(image_id).is_file()
-        return False
-
-    def image_path(self, image_id: str) -> Path:
-        """Return the PNG file of an image.
-
-        Raises:
-            ImageError: the id is none, or its picture isn't here.
-        """
-        file = self._images.path(image_id)
-        if not file.is_file():
-            raise ImageError(
-                f"Cannot find image {image_id[:12]}…: it isn't in {self._images.folder}; expected one that was added. "
-                "Add the picture again."
-            )
-        return file
-
-    def image(self, image_id: str) -> Image.Image:
-        """Return the picture as RGB.
-
-        Raises:
-            ImageError: the id is none, its picture isn't here, or the file was damaged.
-        """
-        return read_image(self.image_path(image_id))
 
     # Comparisons
 
@@ -264,6 +182,11 @@ class PreferenceStore:
         with self._database.read() as connection:
             return read_revision(connection, person)
 
+    def encoders(self, person: str) -> list[KnownEncoder]:
+        """Return the encoders that have vectors of images which this person compared, who has most first."""
+        with self._database.read() as connection:
+            return known_encoders(connection, person)
+
     # Offers: images that were shown and not decided yet
 
     def offer(
@@ -279,9 +202,10 @@ class PreferenceStore:
         others: Sequence[str] = (),
         seeds: Sequence[int | None] | None = None,
     ) -> Offer:
-        """Keep a pair for this person to decide, now or later; fields as in `Comparison`.
+        """Keep a pair for this person to decide, now or later.
 
         Args:
+            person, left, right, prompt, left_seed, right_seed, model, source: As in `Comparison`.
             others: The third image and those after it, for an offer that `rank` answers.
             seeds: One for each image as shown; takes the place of left_seed and right_seed.
         """
@@ -304,16 +228,15 @@ class PreferenceStore:
             insert_offer(connection, offer)
         return offer
 
-    def offers(self, person: str | None = None, open_only: bool = True, source: str | None = None) -> list[Offer]:
-        """Return the pairs that were offered, oldest first.
+    def offers(self, person: str | None = None, source: str | None = None) -> list[Offer]:
+        """Return the pairs that nobody decided yet, oldest first.
 
         Args:
             person: Only this person's; None for everybody's.
-            open_only: Only the undecided ones.
             source: Only those of this source, and of its parts: "panel" also gives "panel:random".
         """
         with self._database.read() as connection:
-            return read_offers(connection, person, open_only, source)
+            return read_offers(connection, person, source)
 
     @property
     def asked(self) -> Asked:
@@ -328,7 +251,9 @@ class PreferenceStore:
     def answer(self, offer_id: str, outcome: str, seconds: float | None = None, much: bool | None = None) -> Comparison:
         """Record the answer to an offer. A repeated click changes nothing; another outcome replaces the first.
 
-        `much` as in `Comparison`.
+        Args:
+            offer_id: `Offer.id`, of two images.
+            outcome, seconds, much: As in `Comparison`.
 
         Raises:
             ComparisonError: there is no such offer, no such outcome, or it is of more than two images.
@@ -343,56 +268,45 @@ class PreferenceStore:
         tiers: Sequence[Sequence[str]] = (),
         outcome: str = "ranked",
         seconds: float | None = None,
+        much: bool | None = None,
     ) -> Ranking:
-        """Record the answer to an offer of more than two images; tiers and outcome as in `Ranking`.
+        """Record the answer to an offer of more than two images.
 
         A repeated answer changes nothing; another one replaces the first.
+
+        Args:
+            offer_id: `Offer.id`.
+            tiers, outcome, seconds, much: As in `Ranking`.
 
         Raises:
             ComparisonError: there is no such offer, it is of two images, or the answer makes no sense.
         """
         with self._database.write() as connection:
             offer = offer_to_answer(connection, offer_id, many=True)
-            return rank_offer(connection, offer, tiers, outcome, seconds)
+            return rank_offer(connection, offer, tiers, outcome, seconds, much)
+
+    def answer_open(self, offer_id: str, outcome: str, tiers: Sequence[Sequence[str]] = ()) -> bool:
+        """Record an answer that nobody clicked; return False where somebody has by now, or the offer is gone.
+
+        Args:
+            offer_id: `Offer.id`.
+            outcome: As in `Comparison`, or in `Ranking` for more than two images.
+            tiers: As in `Ranking`.
+
+        Raises:
+            ComparisonError: the answer makes no sense.
+        """
+        with self._database.write() as connection:
+            offer = find_offer(connection, offer_id)
+            if offer is None or not offer.open:
+                return False
+            if offer.others:
+                rank_offer(connection, offer, tiers, outcome, None)
+            else:
+                answer_offer(connection, offer_id, check_outcome(outcome), None)
+            return True
 
     def withdraw(self, offer_id: str) -> bool:
         """Forget an undecided pair; return whether there was one. An answered offer stays."""
         with self._database.write() as connection:
-            return (
-                connection.execute("DELETE FROM offers WHERE id = ? AND comparison IS NULL", (offer_id,)).rowcount > 0
-            )
-
-    # Vectors
-
-    def vectors(self, encoder: str, ids: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
-        """Return the cached vectors (D,) float32 of these images for one encoder; images without one are absent.
-
-        Args:
-            encoder: The encoder's identity. Vectors of two identities never meet.
-        """
-        with self._database.read() as connection:
-            return read_vectors(connection, encoder, ids)
-
-    def count_vectors(self, encoder: str) -> int:
-        """Return how many images have a cached vector of this encoder."""
-        with self._database.read() as connection:
-            return count_vectors(connection, encoder)
-
-    def first_vectors(self, encoder: str, count: int) -> npt.NDArray[np.float32]:
-        """Return up to `count` vectors (M, D) float32 of this encoder, those that were cached first."""
-        with self._database.read() as connection:
-            return first_vectors(connection, encoder, count)
-
-    def put_vectors(self, encoder: str, vectors: Mapping[str, Any]) -> None:
-        """Cache vectors (D,) by image id for one encoder, all or none; a cached one is replaced.
-
-        Raises:
-            ShapeError: NaN, infinity, not (D,), or another D than this encoder's vectors have.
-        """
-        with self._database.write() as connection:
-            write_vectors(connection, encoder, vectors)
-
-    def encoders(self, person: str) -> list[KnownEncoder]:
-        """Return the encoders that have vectors of images which this person compared, who has most first."""
-        with self._database.read() as connection:
-            return known_encoders(connection, person)
+            return delete_open_offer(connection, offer_id)

@@ -13,12 +13,13 @@ from torch.nn import functional as F
 
 from ..errors import EncoderError, EncoderMismatchError
 from .facts import ClipFacts
+from .from_tensors import image_tower_from_state_dict, text_model_from_state_dict
 from .identity import clip_identity
 from .layouts import FITTING_FILES, canonical_state, has_text_tower
 from .pictures import as_batches, prepare
-from .towers import TextTower, image_tower, text_model_from_state_dict
+from .towers import end_positions
 
-__all__ = ["ImageTextEncoder", "encoder_from_state_dict"]
+__all__ = ["ImageTextEncoder"]
 
 Tokenize = Callable[[list[str]], Tensor]  # texts -> token ids (N, 77)
 
@@ -54,10 +55,12 @@ class ImageTextEncoder:
 
         Args:
             state_dict: Both towers, or the image tower alone, under the names of open_clip, transformers, OpenAI or
-                ComfyUI; computed in float32 whatever they are.
+                ComfyUI; computed in float32 whatever they are. Of ComfyUI: `clip_vision.model.state_dict()` and, for
+                text, the text tower's `text_model.…` and a *real* `text_projection.weight` (never the one of an SD1.5
+                checkpoint: ComfyUI leaves that one uninitialised).
             name: For people; "" makes one of the width.
             facts: Activation, heads and normalisation where the tensors don't tell; None is what CLIP usually has.
-            tokenize: Texts to (N, 77) token ids; None encodes no texts.
+            tokenize: Texts to (N, 77) token ids; None uses open_clip's tokenizer where it is installed.
             device: Where the towers are.
 
         Raises:
@@ -77,7 +80,7 @@ class ImageTextEncoder:
 
     def _build(self, state: Mapping[str, Tensor], name: str, facts: ClipFacts, device: str | torch.device) -> None:
         self.facts = facts.settled(state)
-        self._images = image_tower(state, self.facts).to(device)
+        self._images = image_tower_from_state_dict(state, self.facts).to(device)
         self.identity = clip_identity(state, self.facts)
         self.dim = int(state["visual_projection.weight"].shape[0])
         self.name = name or f"CLIP {self.dim}"
@@ -92,11 +95,6 @@ class ImageTextEncoder:
 
     def __repr__(self) -> str:
         return f"ImageTextEncoder({self.name!r}, dim={self.dim}, identity={self.identity[:12]}…)"
-
-    @property
-    def text_tower(self) -> TextTower | None:
-        """The text tower, or None; parameters `text_model.…`, frozen."""
-        return self._texts
 
     @property
     def towers(self) -> EncoderTowers:
@@ -166,6 +164,8 @@ class ImageTextEncoder:
         with torch.inference_mode():
             for start in range(0, len(texts), batch_size):
                 ids = tokenize(list(texts[start : start + batch_size])).to(device)
+                # Nothing looks back from behind the end token: most of the 77 places are left out.
+                ids = ids[:, : int(end_positions(ids, self._texts.eos_token_id).max()) + 1]
                 vectors.append((self._texts(ids).pooler_output @ projection.T).cpu())
         return self._unit(vectors)
 
@@ -217,30 +217,6 @@ class ImageTextEncoder:
                 f"Cannot encode with {self.name}: found NaN in its vectors; expected numbers. Get it again."
             )
         return F.normalize(out, dim=-1)
-
-
-def encoder_from_state_dict(
-    state_dict: Mapping[str, Tensor],
-    name: str = "",
-    facts: ClipFacts | None = None,
-    tokenize: Tokenize | None = None,
-    device: str | torch.device = "cpu",
-) -> ImageTextEncoder:
-    """Build an encoder from tensors that a host already holds.
-
-    Args:
-        state_dict: Any layout, one or both towers. For ComfyUI: `clip_vision.model.state_dict()` and, for text, the
-            text tower's `text_model.…` and a *real* `text_projection.weight` (never the one of an SD1.5 checkpoint:
-            ComfyUI leaves that one uninitialised).
-        name: For people.
-        facts: What tensors don't say; None takes the standard for the shapes.
-        tokenize: Texts to token ids (N, 77); None uses open_clip's when installed.
-        device: Where it computes.
-
-    Raises:
-        EncoderError: no projected image tower among the tensors.
-    """
-    return ImageTextEncoder(state_dict, name, facts, tokenize, device)
 
 
 def _open_clip_tokenizer() -> Tokenize:

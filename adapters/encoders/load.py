@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EncoderError, FileFormatError
-from ..places import typed_path
+from ..places import named_on_hub, not_there, typed_path
 from ..untrusted import require_short_header, unpickled
 from .encoder import ImageTextEncoder, Tokenize
 from .facts import ClipFacts
@@ -24,7 +24,9 @@ _WHAT = "weights of a CLIP, tensors only"
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 
-def load_encoder(spec: str | Path, device: str | torch.device = "cpu") -> ImageTextEncoder:
+def load_encoder(
+    spec: str | Path, device: str | torch.device = "cpu", tokenizer: str | Path | None = None
+) -> ImageTextEncoder:
     """Load an encoder.
 
     Args:
@@ -36,6 +38,7 @@ def load_encoder(spec: str | Path, device: str | torch.device = "cpu") -> ImageT
             "open_clip:ViT-L-14/openai", or "open_clip:ViT-L-14/path/to/file.safetensors";
             a name on the Hugging Face hub, such as "openai/clip-vit-large-patch14" (offline: from its cache).
         device: Where it computes.
+        tokenizer: Folder of CLIP's tokenizer files for a weights file that has none beside it.
 
     Raises:
         EncoderError: nothing there, or it isn't a CLIP with an image tower.
@@ -51,10 +54,10 @@ def load_encoder(spec: str | Path, device: str | torch.device = "cpu") -> ImageT
     if os.path.isdir(path):
         return _from_folder(path, path.resolve().name, device)
     if os.path.isfile(path):
-        tokenize = _tokenizer_in(path.parent)
+        tokenize = _tokenizer_in(path.parent) or (None if tokenizer is None else _tokenizer_in(Path(tokenizer)))
         return ImageTextEncoder(read_state(path), path.stem, _facts_beside(path.parent), tokenize, device)
-    if path.suffix in _WEIGHT_SUFFIXES or text.count("/") != 1 or text.startswith((".", "/", "~")):
-        raise EncoderError(f"Cannot load the encoder {path.name!r}: no such file or folder. {FITTING_FILES}.")
+    if path.suffix in _WEIGHT_SUFFIXES or not named_on_hub(text):
+        raise EncoderError(f"Cannot load the encoder {path.name!r}: {not_there(text)}. {FITTING_FILES}.")
     return _from_hub(text, device)
 
 

@@ -33,9 +33,17 @@ def as_batches(images: Sequence[Image.Image] | Tensor) -> list[Tensor]:
 
 
 def prepare(image: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Resize (bicubic, antialiased) and crop one picture (H, W, 3) in [0, 1] to normalised (3, size, size).
+    """Resize (bicubic, antialiased) and crop one picture to what an image tower takes.
 
     Values are rounded to 8 bits after resizing, as picture libraries do.
+
+    Args:
+        image: (H, W, 3) in [0, 1].
+        size: Pixels a side.
+        mean, std: Of the encoder's normalisation, one for each channel.
+
+    Returns:
+        (3, size, size) float32, (value - mean) / std.
     """
     pixels = _middle(image).permute(2, 0, 1)[None]
     height, width = pixels.shape[-2:]

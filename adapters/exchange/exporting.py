@@ -98,7 +98,9 @@ def _rows(store: PreferenceStore, names: Mapping[str, str]) -> tuple[list[dict[s
 def _row(one: Comparison, person: str) -> dict[str, Any]:
     found = {"prompt": one.prompt, "person": person, "outcome": one.outcome, "left": one.left, "right": one.right}
     told = found | {"left_seed": one.left_seed, "right_seed": one.right_seed, "model": one.model}
-    return told if one.much is None else told | {"much": one.much}
+    # The best of four that isn't much better than the next best may well be of the worst: of that pair nobody said it.
+    unsaid = one.much is None or (one.ranking is not None and not one.much)
+    return told if unsaid else told | {"much": one.much}
 
 
 def _chosen(row: Mapping[str, Any]) -> tuple[str, str]:

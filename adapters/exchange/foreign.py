@@ -79,7 +79,11 @@ def within(root: Path, name: str) -> Path:
 
 
 def picture_in(root: Path) -> Callable[[Any], Picture]:
-    """Return what turns a cell of a row into a picture: a path in `root`, bytes, or datasets' {"bytes", "path"}."""
+    """Return what turns a cell of a row into a picture: a path in `root`, bytes, or datasets' {"bytes", "path"}.
+
+    What is returned raises `FileFormatError` for more than `MAX_PICTURE` bytes, for a path that leads out of `root`,
+    and for anything else.
+    """
 
     def picture(cell: Any) -> Picture:
         if isinstance(cell, dict):

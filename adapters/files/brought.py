@@ -10,11 +10,12 @@ from pathlib import Path
 
 from ..errors import FileFormatError, StoreError
 from ..places import safe_name
-from .container import read_metadata, write_bytes_atomically
+from .container import read_metadata
 from .picture import carried
 from .taste_file import load_taste
 from .user_file import FORMAT as USER_FORMAT
 from .user_file import load_user
+from .writing import write_bytes_atomically
 
 __all__ = ["MOST_BYTES", "bring_taste", "bring_user", "is_user", "place_taste"]
 

@@ -24,8 +24,9 @@ from torch import Tensor
 from ..errors import FileFormatError, ShapeError, StoreError
 from ..places import safe_name, typed_path
 from ..steering.portable import MOST_VECTORS, PortableEmbedding
-from .container import read_bytes, read_metadata, read_tensors, write_atomically
+from .container import read_bytes, read_metadata, read_tensors
 from .words_of_clip import is_word
+from .writing import write_atomically
 
 __all__ = ["check_embedding_name", "embedding_name", "load_embedding", "require_replaceable", "save_embedding"]
 

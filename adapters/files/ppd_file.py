@@ -32,10 +32,11 @@ from ..ppd.attention import UserAttention
 from ..ppd.ip_adapter import read as read_ip_adapter
 from ..ppd.ip_file import is_ip_adapter
 from ..ppd.model import PPD
-from .container import MAX_TEXT, Header, read_header, write_atomically
+from .container import MAX_TEXT, Header, read_header
 from .encoder_in_use import NamedEncoder, called, other_encoder
 from .ppd_header import ENCODERS, FORMAT, VERSION, WHAT, PPDFile, ppd_said
 from .user_file import safetensors_path
+from .writing import write_atomically
 
 __all__ = ["PPDFile", "describe_ppd", "load_ppd", "save_ppd"]
 

@@ -28,15 +28,11 @@ from torch import Tensor
 from ..errors import EncoderMismatchError, FileFormatError, ShapeError
 from ..places import typed_path
 from ..taste import Taste
-from .container import (
-    encoded,
-    read_bytes,
-    read_tensors,
-    write_atomically,
-)
+from .container import read_bytes, read_tensors
 from .encoder_in_use import NamedEncoder, called, other_encoder
 from .picture import carried
 from .taste_said import ACCURACY, FORMAT, VERSION, WHAT, TasteFile, said_of
+from .writing import encoded, write_atomically
 
 DIRECTIONS = 64  # of the posterior that a file keeps: those that the answers said most about
 

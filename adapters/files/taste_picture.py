@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ..places import typed_path
 from ..taste import Taste
-from .container import write_bytes_atomically
 from .picture import carry
 from .taste_file import taste_bytes
+from .writing import write_bytes_atomically
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw

@@ -23,16 +23,8 @@ from ..errors import FileFormatError
 from ..places import typed_path
 from ..ppd.model import PPD
 from ..ppd.user import User
-from .container import (
-    MAX_TEXT,
-    Header,
-    header_of,
-    read_bytes,
-    read_number,
-    read_tensors,
-    require_format,
-    write_atomically,
-)
+from .container import MAX_TEXT, Header, header_of, read_bytes, read_number, read_tensors, require_format
+from .writing import write_atomically
 
 __all__ = ["UserFile", "describe_user", "load_user", "save_user"]
 

@@ -5,44 +5,82 @@ Source: of the way to count, torch.autograd.graph.saved_tensors_hooks.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils.checkpoint import checkpoint
 
-__all__ = ["kept_for_backward"]
+from .predicting import predicted
+
+__all__ = ["UNET_CLASS", "class_of", "kept_for_backward", "without_weights"]
+
+UNET_CLASS = "UNet2DConditionModel"
+_CHUNK, _T5 = 77, 256  # tokens of a prompt
 
 
-def kept_for_backward(unet: Any, images: int, size: int, tokens: int, dtype: torch.dtype, checkpointing: bool) -> int:
+def class_of(config: Mapping[str, Any]) -> str:
+    """Return the class of diffusers that a denoiser's configuration is of; a UNet's where it doesn't say."""
+    return str(config.get("_class_name") or UNET_CLASS)
+
+
+def without_weights(config: Mapping[str, Any]) -> Any:
+    """Build a denoiser by its configuration, on the meta device."""
+    import diffusers
+
+    with torch.device("meta"):
+        return getattr(diffusers, class_of(config)).from_config(dict(config))
+
+
+def kept_for_backward(denoiser: Any, images: int, size: int, dtype: torch.dtype, checkpointing: bool) -> int:
     """Return the bytes kept at the most while a batch goes forwards and backwards; weights are not counted.
 
     Args:
-        unet: diffusers' UNet2DConditionModel on the meta device, with what is trained marked so. It is changed.
-        images: Of the batch, each of `size` squared pixels with a prompt of so many tokens.
+        denoiser: One of those that `predicted` takes but Stable Cascade's, on the meta device, with what is trained
+            marked so. It is changed.
+        images: Of the batch, each of `size` squared pixels.
         dtype: Of forward passes.
         checkpointing: Whether layers are computed again in the backward pass.
     """
-    torch.nn.Module.to(unet, dtype)
-    unet.set_attn_processor(_Processor())
-    unet.train()
+    torch.nn.Module.to(denoiser, dtype)
+    if type(denoiser).__name__ == UNET_CLASS:
+        denoiser.set_attn_processor(_Processor())
+    denoiser.train()
     if checkpointing:
-        unet.enable_gradient_checkpointing()
-    config, side = unet.config, size // 8
-    more: dict[str, Any] = {}
-    if config.get("addition_embed_type") == "text_time":
-        wide = int(config["projection_class_embeddings_input_dim"]) - 6 * int(config["addition_time_embed_dim"])
-        added = {"text_embeds": (images, wide), "time_ids": (images, 6)}
-        conditions = {name: torch.empty(shape, device="meta", dtype=dtype) for name, shape in added.items()}
-        more["added_cond_kwargs"] = conditions
-    noisy = torch.empty(images, int(config["in_channels"]), side, side, device="meta", dtype=dtype)
-    text = torch.empty(images, tokens, int(config["cross_attention_dim"]), device="meta", dtype=dtype)
-    own = {value.untyped_storage()._cdata for value in [*unet.parameters(), *unet.buffers()]}
+        denoiser.enable_gradient_checkpointing(_computed_again)
+    given = _given(denoiser, images, size // 8, dtype)
+    own = {value.untyped_storage()._cdata for value in [*denoiser.parameters(), *denoiser.buffers()]}
     held = _Held(own)
-    steps = torch.empty(images, device="meta", dtype=torch.long)
-    with torch.autograd.graph.saved_tensors_hooks(held.take, lambda kept: kept.tensor):
-        out = unet(noisy, steps, encoder_hidden_states=text, **more).sample
-        out.square().mean().backward()
+    with _JointlyAttended(), torch.autograd.graph.saved_tensors_hooks(held.take, lambda kept: kept.tensor):
+        torch.autograd.backward(predicted(denoiser, *given).square().mean())
     return held.most
+
+
+def _given(
+    denoiser: Any, images: int, side: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    """What `predicted` is given for `images` pictures whose latents have this side."""
+
+    def like(*shape: int, kind: torch.dtype = dtype) -> Tensor:
+        return torch.empty(images, *shape, device="meta", dtype=kind)
+
+    config, kind = denoiser.config, type(denoiser).__name__
+    told, pooled, sizes = like(kind=torch.float32), None, None
+    if kind == UNET_CLASS:
+        channels, tokens = int(config["in_channels"]), like(_CHUNK, int(config["cross_attention_dim"]))
+        if config.get("addition_embed_type") == "text_time":
+            width = int(config["projection_class_embeddings_input_dim"]) - 6 * int(config["addition_time_embed_dim"])
+            pooled, sizes = like(width), like(6)
+    else:
+        flux = kind == "FluxTransformer2DModel"  # whose tokens are of two by two places
+        side += side % 2
+        channels = int(config["in_channels"]) // (4 if flux else 1)
+        tokens = like(_T5 if flux else _CHUNK + _T5, int(config["joint_attention_dim"]))
+        pooled = like(int(config["pooled_projection_dim"]))
+    return like(channels, side, side), told, tokens, pooled, sizes
 
 
 class _Held:
@@ -94,6 +132,25 @@ class _Attended(torch.autograd.Function):
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         query, key, value, _ = context.saved_tensors
         return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+
+
+def _computed_again(block: Any, *given: Any) -> Any:
+    """A block whose layers are computed again in the backward pass, where torch forgets modes."""
+    both = (contextlib.nullcontext(), _JointlyAttended())
+    return checkpoint(block, *given, use_reentrant=False, context_fn=lambda: both)
+
+
+class _JointlyAttended(TorchFunctionMode):
+    """Has what calls torch's attention by its name, as transformers do, attend as `_Attended`."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func is not torch.nn.functional.scaled_dot_product_attention:
+            return func(*args, **given)
+        query, key, value = (*args, *(given[name] for name in ("query", "key", "value")[len(args) :]))[:3]
+        return _Attended.apply(query, key, value)
 
 
 class _Processor:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,19 @@ from ..errors import FileFormatError, FineTuneError
 from ..untrusted import unpickled
 from .several import Several
 
-__all__ = ["begin_training", "forget_checkpoint", "only_training", "read_checkpoint", "write_checkpoint"]
+__all__ = [
+    "STAGE",
+    "begin_training",
+    "checkpoint_of",
+    "forget_checkpoint",
+    "of_another_version",
+    "only_training",
+    "read_checkpoint",
+    "was_stopped",
+    "write_checkpoint",
+]
 
+STAGE = "stage "  # folders in a training's begin so, one for each stage before the last
 _FILE, _LOCK, _DRAFT = "checkpoint.pt", "lock.sqlite", ".checkpoint-"
 
 
@@ -83,20 +94,23 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        safe = (folder / _FILE).is_file()
+        before = "The last checkpoint is safe; make" if safe else "There was no checkpoint before it: make"
         raise FineTuneError(
-            f"Cannot keep where the training stands in {folder}: {error}. The last checkpoint is safe; make room and "
-            "start again with the same name to go on from it."
+            f"Cannot keep where the training stands in {folder}: {error}. {before} room and start again with the same "
+            f"name{' to go on from it' if safe else ''}."
         ) from error
 
 
 def forget_checkpoint(folder: Path) -> None:
-    """Have the next training in this folder begin anew.
+    """Have the next training in this folder begin anew, from its first stage.
 
     Raises:
         FineTuneError: it can't be deleted.
     """
     try:
-        (folder / _FILE).unlink(missing_ok=True)
+        for file in (folder / _FILE, *folder.glob(f"{STAGE}*/{_FILE}")):
+            file.unlink(missing_ok=True)
     except OSError as error:
         raise FineTuneError(f"Cannot begin anew in {folder}: {error}. Choose another name.") from error
 
@@ -119,3 +133,49 @@ def read_checkpoint(folder: Path) -> dict[str, Any] | None:
     if not isinstance(state, dict) or not {"step", "settings", "parameters", "optimizer"} <= state.keys():
         raise FineTuneError(f"Cannot go on from {file}: it is no checkpoint of a training. Choose another name.")
     return state
+
+
+def was_stopped(folder: Path) -> bool:
+    """Whether a training in this folder hasn't come to its end, in whichever stage it was.
+
+    Raises:
+        FineTuneError: as `read_checkpoint`.
+    """
+    own = read_checkpoint(folder)
+    found = [one for one in (own, *map(read_checkpoint, folder.glob(f"{STAGE}*"))) if one is not None]
+    # Between two stages the first has ended, and the last has left nothing yet.
+    return any(not one.get("ended") for one in found) or (own is None and bool(found))
+
+
+def checkpoint_of(folder: Path, identity: dict[str, Any], state: Collection[str]) -> dict[str, Any] | None:
+    """Return where a training stood; None where there is none, or another one that came to its end.
+
+    Args:
+        identity: The settings, the model and the pairs by which it is known again.
+        state: Names of all that it goes on from.
+
+    Raises:
+        FineTuneError: another training was stopped there, or one of another version.
+    """
+    saved = read_checkpoint(folder)
+    if saved is None:
+        return None
+    settings, whole = saved["settings"], saved.keys() >= set(state)
+    if settings == identity and whole:
+        return saved
+    if saved.get("ended"):
+        return None
+    if not whole or not isinstance(settings, dict) or settings.keys() != identity.keys():
+        raise of_another_version(folder)
+    raise FineTuneError(
+        f"Cannot go on with the training in {folder}: it was begun with another model, other settings or other pairs, "
+        "and stopped. Choose another name, or delete it."
+    )
+
+
+def of_another_version(folder: Path) -> FineTuneError:
+    """What to say of a checkpoint that this version can't go on from."""
+    return FineTuneError(
+        f"Cannot go on with the training in {folder}: another version of Palate began it and stopped. Begin it anew "
+        "(--anew; Begin anew in the panel, begin_anew of the node), choose another name, or end it with that version."
+    )

@@ -14,11 +14,12 @@ from typing import Protocol
 
 from PIL import Image
 
+from ..comparisons.images import read_image
 from ..errors import CancelledError, FineTuneError, NotEnoughAnswersError
 from ..exchange.sources import caption_of, pictures_of
 from .pairs import LabelledPair
 
-__all__ = ["Paints", "against_samples"]
+__all__ = ["Paints", "against_samples", "paints_of"]
 
 SAMPLED = "sampled"  # folder of a training
 
@@ -30,6 +31,28 @@ class Paints(Protocol):
 
     def images(self, prompt: str, seeds: list[int], /) -> list[Image.Image]:
         """One picture for each seed."""
+
+
+def paints_of(model: str, device: str) -> Paints:
+    """Load what samples of a model are taken from.
+
+    Args:
+        model: As `open_model` takes it. device: Where it paints.
+
+    Raises:
+        SteeringError: there is no such model.
+    """
+    import torch
+
+    from ..steering import Generator
+    from ..steering.joint import JointPaints, is_joint, load_joint
+    from ..steering.pipelines import pipeline_kind
+
+    kind = pipeline_kind(model)
+    if not is_joint(kind):
+        return Generator(model, device)
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    return JointPaints(load_joint(model, kind, dtype), torch.device(device))
 
 
 def against_samples(
@@ -57,6 +80,7 @@ def against_samples(
     Raises:
         CancelledError: `cancelled` said so.
         FineTuneError: a picture without a prompt, or samples can't be written.
+        ImageError: a picture can't be read; before anything is sampled.
         NotEnoughAnswersError: no picture there.
     """
     pictures = pictures_of(liked) if liked.is_dir() else []
@@ -71,6 +95,8 @@ def against_samples(
             f"Cannot train on liked pictures: {bare} has no prompt; expected one to sample its opposite with. Give "
             f"--prompt, or write it into {Path(bare).stem}.txt beside it."
         )
+    for picture in pictures:
+        read_image(picture)  # one that is broken would end it after minutes of sampling
     pairs: list[LabelledPair] = []
     for number, (picture, said) in enumerate(zip(pictures, prompts, strict=True)):
         for turn in range(each):

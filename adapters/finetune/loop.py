@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from ..errors import FineTuneError
-from .checkpoint import only_training
+from .checkpoint import STAGE, only_training
 from .gradients import KnownOfPairs
 from .judging import Judge
 from .lora import reference
@@ -76,7 +76,7 @@ def train_lora(
             stage = settings
             if not last:
                 stage = replace(settings, loss=loss, beta=None, variant="").settled(len(data), among.count)
-            place = folder if last else folder / f"stage {number + 1} {loss}"
+            place = folder if last else folder / f"{STAGE}{number + 1} {loss}"
             # A stage is known again by all before it, too.
             which = "/".join((about, *losses[:number]))
             if among.first:

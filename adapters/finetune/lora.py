@@ -17,24 +17,33 @@ from torch import Tensor, nn
 __all__ = ["TARGETS", "add_lora", "load_lora", "lora_of", "reference"]
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
+# In SD3 and Flux text is attended to jointly, through projections of its own; UNets have none of these.
+_OF_TEXT = ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 _NAME = "palate"
 
 
 def add_lora(unet: Any, rank: int, seed: int = 0) -> list[nn.Parameter]:
-    """Put a LoRA on a UNet that changes nothing yet, freeze all else, and return what is to be trained.
+    """Put a LoRA on a denoiser that changes nothing yet, freeze all else, and return what is to be trained.
 
     Args:
-        unet: diffusers' UNet2DConditionModel.
+        unet: diffusers' UNet2DConditionModel, SD3Transformer2DModel or FluxTransformer2DModel.
         rank: >= 1; lora_alpha is the same, so that its scale is 1.
         seed: Of the random half. The other half is zero.
     """
     from peft import LoraConfig
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     unet.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(TARGETS))
+        targets = [*TARGETS, *_OF_TEXT]
+        config = LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=targets)
         unet.add_adapter(config, adapter_name=_NAME)
+    for module in unet.modules():
+        if isinstance(module, BaseTunerLayer):
+            # In half precision forward passes run under autocast, which rounds to it anyway: what comes in would be
+            # copied to float32 and back for each of the projections, to the same bits.
+            module.cast_input_dtype_enabled = False
     parameters = [parameter for parameter in unet.parameters() if parameter.requires_grad]
     for parameter in parameters:
         parameter.data = parameter.data.float()

@@ -21,15 +21,16 @@ from ..errors import FineTuneError
 from ..places import typed_path
 from ..steering.architecture import write_configuration
 from ..steering.checkpoint_kind import UNET, checkpoint_family, read_shapes
-from .activations import kept_for_backward
+from .activations import UNET_CLASS, class_of, kept_for_backward, without_weights
 from .lora import add_lora
 from .losses import REFERENCE_FREE
 from .settings import TrainSettings
 
-__all__ = ["Need", "denoiser_of", "free_bytes", "need_of", "require_memory"]
+__all__ = ["Need", "denoiser_of", "free_bytes", "need_of", "require_memory", "side_of"]
 
 _MOMENTS = {"adamw": 8.0, "adamw8bit": 2.0, "adafactor": 0.2}  # bytes of an optimiser for each trained weight
 _SPARE = {"cuda": 1 << 30, "cpu": 1 << 28}  # libraries and what is between two layers
+_DENOISERS = ("unet", "transformer")  # folders of a pipeline
 _GROWTH = 1.15  # allocators keep more than is asked for
 
 
@@ -75,32 +76,35 @@ def denoiser_of(model: str | Path) -> tuple[dict[str, Any], int] | None:
                 write_configuration(Path(folder), family, shapes)
                 config = json.loads((Path(folder) / "unet" / "config.json").read_text(encoding="utf-8"))
         else:
-            config = json.loads((path / "unet" / "config.json").read_text(encoding="utf-8"))
-            files = [file for file in path.glob("*/*.safetensors") if file.parent.name != "unet"]
+            part = next((name for name in _DENOISERS if (path / name / "config.json").is_file()), _DENOISERS[0])
+            config = json.loads((path / part / "config.json").read_text(encoding="utf-8"))
+            files = [file for file in path.glob("*/*.safetensors") if file.parent.name != part]
             others = sum(file.stat().st_size for file in files)
     except (OSError, ValueError):
         return None
     return dict(config), others
 
 
-def need_of(
-    config: dict[str, Any], settings: TrainSettings, size: int, device: str, others: int = 0, tokens: int = 77
-) -> Need:
+def side_of(config: dict[str, Any]) -> int:
+    """Return the side of a denoiser's own pictures in pixels; Flux's configuration doesn't say it."""
+    return 8 * int(config.get("sample_size") or (64 if class_of(config) == UNET_CLASS else 128))
+
+
+def need_of(config: dict[str, Any], settings: TrainSettings, size: int, device: str, others: int = 0) -> Need:
     """Estimate what a training takes.
 
     Args:
-        config: Of diffusers' UNet2DConditionModel.
+        config: Of diffusers' UNet2DConditionModel, SD3Transformer2DModel or FluxTransformer2DModel.
         settings: Settled.
         size: Side of the pictures in pixels.
         device: "cuda" or "cpu".
         others: Bytes of the pipeline's other parts that are in the same memory.
-        tokens: Of a prompt.
     """
     half, full = settings.precision == "bfloat16", settings.full
     dtype = torch.bfloat16 if half else torch.float32
     rank = 0 if full else settings.rank or 4
     text = json.dumps(dict(config), sort_keys=True, default=list)
-    count, trained, of_a_pair = _counted(text, rank, size, tokens, dtype, bool(settings.checkpointing))
+    count, trained, of_a_pair = _counted(text, rank, size, dtype, bool(settings.checkpointing))
     of_each = 4.0 + _MOMENTS[settings.optimizer]
     of_each += 0.0 if full else 4.0  # a LoRA's own weights, in float32
     copies = 0 if settings.ema is None else 1
@@ -116,18 +120,13 @@ def need_of(
 
 
 @lru_cache(maxsize=32)
-def _counted(
-    config: str, rank: int, size: int, tokens: int, dtype: torch.dtype, checkpointing: bool
-) -> tuple[int, int, int]:
+def _counted(config: str, rank: int, size: int, dtype: torch.dtype, checkpointing: bool) -> tuple[int, int, int]:
     """Weights, those that are trained, and the bytes that a pair keeps; rank 0 trains all weights."""
-    from diffusers import UNet2DConditionModel
-
-    with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(json.loads(config))
-    count = sum(parameter.numel() for parameter in unet.parameters())
-    parameters = add_lora(unet, rank) if rank else list(unet.parameters())
+    denoiser = without_weights(json.loads(config))
+    count = sum(parameter.numel() for parameter in denoiser.parameters())
+    parameters = add_lora(denoiser, rank) if rank else list(denoiser.parameters())
     trained = sum(parameter.numel() for parameter in parameters)
-    return count, trained, kept_for_backward(unet, 2, size, tokens, dtype, checkpointing)
+    return count, trained, kept_for_backward(denoiser, 2, size, dtype, checkpointing)
 
 
 def require_memory(

@@ -22,11 +22,12 @@ import torch
 from torch import Tensor
 
 from ..errors import FileFormatError, StoreError
-from ..files.container import write_bytes_atomically
-from ..files.lora_file import kohya_name, load_lora_file
+from ..files.lora_file import halves_in, layers_in, load_lora_file
+from ..files.writing import write_bytes_atomically
 from ..places import typed_path
 from ..steering.checkpoint_kind import UNET, checkpoint_family, read_shapes
-from ..steering.pipelines import load_pipeline
+from ..steering.joint import is_joint, load_joint
+from ..steering.pipelines import load_pipeline, pipeline_kind
 
 __all__ = ["merge_lora", "require_new", "save_checkpoint"]
 
@@ -58,23 +59,21 @@ def merge_lora(
     name_of_file = typed_path(lora).name
 
     def change(name: str, value: Tensor) -> Tensor:
-        for family in ("sd15", "sdxl"):
-            key = kohya_name(name.removesuffix(".weight"), family)
-            down, up = tensors.get(f"{key}.lora_down.weight"), tensors.get(f"{key}.lora_up.weight")
-            if not name.endswith(".weight") or down is None or up is None:
-                continue
-            used.add(key)
-            scale = strength * float(tensors.get(f"{key}.alpha", torch.tensor(len(down)))) / len(down)
-            if (up.shape[0], down.shape[1]) != tuple(value.shape):
-                raise FileFormatError(
-                    f"Cannot merge {name_of_file!r}: its layer {key} is for {(up.shape[0], down.shape[1])}, this "
-                    f"model's is {tuple(value.shape)}. Take the model that it was trained on."
-                )
-            return value.float() + scale * (up.to(value.device).float() @ down.to(value.device).float())
-        return value
+        found = halves_in(tensors, name.removesuffix(".weight")) if name.endswith(".weight") else None
+        if found is None:
+            return value
+        used.add(found.name)
+        shape = (found.up.shape[0], found.down.shape[1])
+        if shape != tuple(value.shape):
+            raise FileFormatError(
+                f"Cannot merge {name_of_file!r}: its layer {found.name} is for {shape}, this model's is "
+                f"{tuple(value.shape)}. Take the model that it was trained on."
+            )
+        down, up = (half.to(value.device).float() for half in (found.down, found.up))
+        return value.float() + strength * found.scale * (up @ down)
 
     def whole() -> None:
-        missing = {key.rpartition(".lora_down")[0] for key in tensors if key.endswith(".lora_down.weight")} - used
+        missing = layers_in(tensors) - used
         if missing:
             raise FileFormatError(
                 f"Cannot merge {name_of_file!r}: this model has no layer {min(missing)} ({len(missing)} are missing). "
@@ -99,36 +98,46 @@ def save_checkpoint(model: str | PathLike[str], state: Mapping[str, Tensor], pat
 
 
 def _written(model: str | PathLike[str], path: str | PathLike[str], change: Change, whole: Callable[[], None]) -> Path:
-    path, source = typed_path(path), typed_path(model)
-    if str(model) != "playground" and os.path.isfile(source):
-        path = path if path.suffix == ".safetensors" else path.with_name(f"{path.name}.safetensors")
-        return _single_file(source, path, change, whole)
-    return _folder(model, path, change, whole)
+    require_new(model, typed_path(path))
+    if _is_file(model):
+        return _single_file(typed_path(model), _ended(typed_path(path)), change, whole)
+    return _folder(model, typed_path(path), change, whole)
+
+
+def _is_file(model: str | PathLike[str]) -> bool:
+    return str(model) != "playground" and os.path.isfile(typed_path(model))
+
+
+def _ended(path: Path) -> Path:
+    return path if path.suffix == ".safetensors" else path.with_name(f"{path.name}.safetensors")
 
 
 def require_new(model: str | PathLike[str], *paths: Path) -> None:
-    """Refuse to write a model's folder where something is already: nobody's folder is ever deleted here.
+    """Refuse to write a model's folder where something is already, and a single file over the model itself.
 
     Raises:
-        StoreError: something is there. A single file is replaced at the end, as files are.
+        StoreError: something is there; nobody's folder is ever deleted here. Another single file is replaced at the
+            end, as files are.
     """
-    if str(model) != "playground" and os.path.isfile(typed_path(model)):
-        return
-    for path in paths:
-        if path.exists():
-            raise StoreError(f"Cannot save {path.name!r} in {path.parent}: it is there already. Choose another name.")
+    if _is_file(model):
+        paths, source = tuple(_ended(path) for path in paths), typed_path(model).resolve()
+        taken = next((path for path in paths if path.resolve() == source), None)
+        why = "it is the model itself"
+    else:
+        taken, why = next((path for path in paths if path.exists()), None), "it is there already"
+    if taken is not None:
+        raise StoreError(f"Cannot save {taken.name!r} in {taken.parent}: {why}. Choose another name.")
 
 
 def _folder(model: str | PathLike[str], path: Path, change: Change, whole: Callable[[], None]) -> Path:
-    require_new(model, path)
-    pipeline = load_pipeline(str(model), torch.float32).pipeline
+    pipeline, denoiser, half = _loaded(model)
     with torch.no_grad():
-        for name, parameter in pipeline.unet.named_parameters():
+        for name, parameter in denoiser.named_parameters():
             parameter.copy_(change(name, parameter.data))
     whole()
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
-            part.half()
+            part.to(half)
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,6 +152,17 @@ def _folder(model: str | PathLike[str], path: Path, change: Change, whole: Calla
             "Choose another folder or name."
         ) from error
     return path
+
+
+def _loaded(model: str | PathLike[str]) -> tuple[Any, Any, torch.dtype]:
+    """A pipeline, its denoiser, and the half precision that it is saved in."""
+    where = str(model)
+    kind = pipeline_kind(where)
+    if is_joint(kind):  # in bfloat16, as Flux comes: in float16 its T5 overflows, and in float32 it is 60 GB
+        joint = load_joint(where, kind, torch.bfloat16)
+        return joint.pipeline, joint.denoiser, torch.bfloat16
+    pipeline = load_pipeline(where, torch.float32).pipeline
+    return pipeline, pipeline.unet, torch.float16
 
 
 def _single_file(source: Path, path: Path, change: Change, whole: Callable[[], None]) -> Path:

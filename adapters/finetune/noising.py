@@ -77,11 +77,13 @@ class Noising:
         return self.sigmas.to(timesteps.device)[timesteps]
 
 
-def noising_of(scheduler: Any) -> Noising:
+def noising_of(scheduler: Any, places: int | None = None) -> Noising:
     """Return the noising that a pipeline's scheduler belongs to.
 
     Args:
         scheduler: diffusers'.
+        places: Of a picture, as its transformer attends to them: where the scheduler shifts towards the noise by how
+            many there are, as FLUX.1-dev's does. None leaves such a one as it is.
 
     Raises:
         FineTuneError: a kind that can't be trained here.
@@ -100,6 +102,8 @@ def noising_of(scheduler: Any) -> Noising:
             )
         # A new scheduler's are those of training, already shifted, from noise to image, and a 0 in newer versions.
         sigmas = torch.as_tensor(type(scheduler).from_config(config).sigmas, dtype=torch.float32).cpu()[:count]
+        if places is not None and config.get("use_dynamic_shifting"):
+            sigmas = scheduler.time_shift(_shift(config, places), 1.0, sigmas)
         return Noising("flow", torch.ones(count), count, sigmas.flip(0).contiguous())
     prediction = str(config.get("prediction_type", "epsilon"))
     if prediction not in PREDICTIONS:
@@ -107,3 +111,10 @@ def noising_of(scheduler: Any) -> Noising:
             f"Cannot train a model that predicts {prediction!r}; expected one of {', '.join(PREDICTIONS)}."
         )
     return Noising(prediction, torch.as_tensor(kept, dtype=torch.float32), count)
+
+
+def _shift(config: Any, places: int) -> float:
+    """The logarithm of how far times are shifted for so many places: a straight line, as the pipelines draw it."""
+    first, last = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+    return float(low + (high - low) * (places - first) / (last - first))

@@ -5,27 +5,81 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from ..steering import TextConditioner
-from ..steering.pipelines import load_pipeline, prompt_towers
-from .lora import add_lora
+from ..steering.joint import is_joint, load_joint
+from ..steering.pipelines import load_pipeline, pipeline_kind, prompt_towers
 from .noising import noising_of
+from .opened_joint import OpenedJoint, trained_of
 from .pairs import LabelledPair
-from .prepared import Prepared, prepare
+from .prepared import FirstChunk, Prepared, prepare
+from .samples import Painter, Samples
 from .settings import TrainSettings
 from .shelf import Shelf
 from .step import Denoiser
-from .weights import all_parameters
 
-__all__ = ["Opened"]
+__all__ = ["Opened", "open_model"]
+
+
+class Opened(Protocol):
+    """A model whose parts take turns on the device: the text side and the autoencoder first, then the denoiser."""
+
+    @property
+    def family(self) -> str:
+        """As `save_lora` takes it."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def config(self) -> Any:
+        """Of the denoiser."""
+
+    def prepared(
+        self,
+        pairs: Sequence[LabelledPair],
+        told: Callable[[int, int], None] | None,
+        cancelled: Callable[[], bool] | None,
+        mirror: bool,
+        shelf: Shelf,
+    ) -> Prepared:
+        """Make pairs ready, as `prepare` does."""
+
+    def painter(self, prompts: Sequence[str], seed: int, folder: Path) -> Painter:
+        """What paints one picture of each prompt into the training's folder, at the size of the training."""
+
+    def denoiser(self, settings: TrainSettings, pairs: int) -> tuple[Denoiser, list[torch.nn.Parameter]]:
+        """The denoiser on the device, and what is trained of it; nothing is read or told to it any more."""
+
+
+def open_model(model: str | Path, settings: TrainSettings, device: torch.device) -> Opened:
+    """Load a model onto the CPU.
+
+    Args:
+        model: As `Generator` takes it; or a diffusers folder, or a name on the hub, of SD3 or Flux.
+        settings: size and precision. device: Where it will be trained.
+
+    Raises:
+        FineTuneError: a size that it can't be trained at. SteeringError: there is no such model, or it isn't whole.
+    """
+    precision = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
+    kind = pipeline_kind(model)
+    if is_joint(kind):
+        return OpenedJoint(load_joint(model, kind, precision), settings.size, device, precision)
+    loaded = load_pipeline(model, precision)
+    zeros = bool(loaded.pipeline.config.get("force_zeros_for_empty_prompt", False))
+    text = TextConditioner(prompt_towers(loaded.pipeline), zero_negative=zeros)
+    look = replace(loaded.defaults, size=settings.size or loaded.defaults.size)
+    return OpenedUNet(loaded.pipeline, text, look, loaded.family, loaded.name, device, precision)
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
-    """A model whose parts take turns on the device: the text side and the autoencoder first, then the denoiser.
+class OpenedUNet:
+    """Stable Diffusion 1.x, 2.x and XL, and the playground.
 
     Attributes:
         pipeline: diffusers'. text: Its text side. look: How it paints, at the size of the training.
@@ -41,15 +95,9 @@ class Opened:
     device: torch.device
     precision: torch.dtype
 
-    @staticmethod
-    def of(model: str | Path, settings: TrainSettings, device: torch.device) -> Opened:
-        """Load it."""
-        precision = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
-        loaded = load_pipeline(model, precision)
-        zeros = bool(loaded.pipeline.config.get("force_zeros_for_empty_prompt", False))
-        text = TextConditioner(prompt_towers(loaded.pipeline), zero_negative=zeros)
-        look = replace(loaded.defaults, size=settings.size or loaded.defaults.size)
-        return Opened(loaded.pipeline, text, look, loaded.family, loaded.name, device, precision)
+    @property
+    def config(self) -> Any:
+        return self.pipeline.unet.config
 
     def prepared(
         self,
@@ -59,20 +107,16 @@ class Opened:
         mirror: bool,
         shelf: Shelf,
     ) -> Prepared:
-        """Make pairs ready, as `prepare` does."""
         # The autoencoder in full precision: SDXL's overflows in half, and it is at work only once.
         self.pipeline.vae.to(self.device, torch.float32)
-        step = 64 if self.look.size >= 256 else 8
-        return prepare(pairs, self.pipeline.vae, self.text, self.look.size, step, told, cancelled, mirror, shelf)
+        step, text = 64 if self.look.size >= 256 else 8, FirstChunk(self.text)
+        return prepare(pairs, self.pipeline.vae, text, self.look.size, step, told, cancelled, mirror, shelf)
+
+    def painter(self, prompts: Sequence[str], seed: int, folder: Path) -> Painter:
+        return Samples(self.pipeline, self.text, self.look, prompts, seed, folder, self.precision)
 
     def denoiser(self, settings: TrainSettings, pairs: int) -> tuple[Denoiser, list[torch.nn.Parameter]]:
-        """The denoiser on the device, and what is trained of it."""
         self.pipeline.vae.to("cpu")
         unet = self.pipeline.unet.to(self.device)
-        if settings.full:
-            parameters = all_parameters(unet)
-        else:
-            parameters = add_lora(unet, settings.settled(pairs).rank or 4, settings.seed)
-        if settings.checkpointing:
-            unet.enable_gradient_checkpointing()
+        parameters = trained_of(unet, settings, pairs)
         return Denoiser(unet, noising_of(self.pipeline.scheduler), self.device, self.precision), parameters

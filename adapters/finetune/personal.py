@@ -14,21 +14,20 @@ from typing import Any
 import torch
 
 from ..encoders import ImageTextEncoder
-from ..errors import FineTuneError, NotEnoughAnswersError
 from ..files.lora_file import save_lora
 from ..places import typed_path
 from ..playground import playground_folder
 from .checkpoint import only_training
 from .doubts import doubts_of
-from .dropping import Dropped, as_begun, without_doubted
+from .dropping import Dropped, decided
 from .gradients import KnownOfPairs
 from .loop import train_lora
 from .losses import pair_embedding
-from .memory import denoiser_of, require_memory
+from .memory import denoiser_of, require_memory, side_of
 from .merging import merge_lora, require_new, save_checkpoint
-from .opened import Opened
+from .opened import Opened, open_model
 from .pairs import LabelledPair, split_pairs
-from .samples import Samples, prompts_of
+from .samples import prompts_of
 from .settings import TrainSettings
 from .several import Several, several
 from .shelf import Shelf
@@ -78,7 +77,7 @@ def train_personal_lora(
     """Train a LoRA on pairs and save it; or all weights, where the settings say so.
 
     Args:
-        model: As `Generator` takes it: "playground", a diffusers folder, a single file of SD1.5 or SDXL.
+        model: As `open_model` takes it: "playground", a diffusers folder, a single file of SD1.5 or SDXL.
         pairs: All of them; some are held out to judge by.
         settings: What is None is chosen.
         folder: Of the checkpoint. A stopped training of the same model, settings and pairs goes on there; one that came
@@ -98,66 +97,110 @@ def train_personal_lora(
 
     Raises:
         CancelledError, FineTuneError, ImageError, NotEnoughAnswersError, SteeringError, StoreError: see `prepare`,
-            `train_lora`, `save_lora`, `require_memory`, `merge_lora`, `without_doubted`.
+            `train_lora`, `save_lora`, `require_memory`, `merge_lora`, `decided`.
     """
     among = several()
     device = torch.device(device) if among.device is None else among.device
     settings = _on(device, settings)
-    kept, held = split_pairs(pairs)
     require_new(model, *([file] if settings.full else []), *([] if merge is None else [merge]))
-    seen: Vectors = {}  # by the encoder
-    if vectors is None and settings.drop_doubted is not False and encoder is not None:
-        seen = encoded_vectors(kept, encoder, cancelled)
-    dropped = _without_doubted(kept, vectors or seen, settings.drop_doubted)[1]
-    whole = f"{_identity(model, kept, held)}/{settings.drop_doubted}"
-    dropped = as_begun(folder, whole, kept, dropped, among.first)
-    gone = set() if dropped is None else set(dropped.rows)
-    kept = [pair for row, pair in enumerate(kept) if row not in gone]
+    answers = _answers(pairs, model, settings, folder, encoder, vectors, cancelled, among)
+    kept, dropped = answers.kept, answers.dropped
     if dropped is not None and among.first and on_dropped is not None:
         on_dropped(dropped, dropped.write(folder))
-    about = _identity(model, kept, held)
     _require_room(model, settings.settled(len(kept), among.count), device)
-    opened = Opened.of(model, settings, device)
+    opened = open_model(model, settings, device)
+    watching = _Watching(on_prepared, on_step, cancelled, samples if among.first else 0, on_sample)
     with _shelf(folder, model, settings.precision or "", among) as shelf:
-        data = opened.prepared(kept, on_prepared, cancelled, settings.flip, shelf)
-        judged = opened.prepared(held, None, cancelled, False, shelf) if held else None
-        if not among.local:
-            among.wait()  # all is on the shelf now
-        settings = settings.suited(opened.pipeline.unet.config)
-        denoiser, parameters = opened.denoiser(settings, len(kept))
-        known = _known(kept, encoder, {settings.loss, *settings.stages}, seen)
-        if known.embeddings is not None and encoder is not None:
-            about += f"/{encoder.identity}"
-        prompts = prompts_of(held, kept, samples if among.first else 0)
-        painter = Samples(opened.pipeline, opened.text, opened.look, prompts, settings.seed, folder, opened.precision)
-        if prompts:
-            painter.paint(0, on_sample, again=False)
-        trained = train_lora(
-            denoiser, parameters, data, judged, settings, folder, known, on_step, cancelled, about, among
-        )
+        about = _identity(model, kept, answers.held)
+        trained = _trained(opened, answers, settings, folder, about, encoder, watching, shelf, among)
         saved = file
         if among.first:
-            if prompts:
-                load_state(denoiser.unet, trained.state, settings.full)
-                painter.paint(trained.steps, on_sample)
             said = _about(trained, person, len(pairs), opened.name, dropped)
             saved = _saved(model, trained, file, opened.family, said, merge)
         shelf.forget()
-        return PersonalLora(saved, trained, len(kept), len(held), 0 if dropped is None else len(dropped))
+    return PersonalLora(saved, trained, len(kept), len(answers.held), 0 if dropped is None else len(dropped))
 
 
-def _without_doubted(
-    pairs: list[LabelledPair], vectors: Vectors, asked: bool | None
-) -> tuple[list[LabelledPair], Dropped | None]:
-    """As `without_doubted`; all pairs where it isn't wanted, or can't be done and nobody asked for it."""
-    if asked is False:
-        return pairs, None
-    try:
-        return without_doubted(pairs, vectors)
-    except (FineTuneError, NotEnoughAnswersError):
-        if asked:
-            raise
-        return pairs, None
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """Pairs to train on and to judge by, what was left out of them, and vectors of the pictures, by the encoder."""
+
+    kept: Sequence[LabelledPair]
+    held: Sequence[LabelledPair]
+    dropped: Dropped | None
+    seen: Vectors
+
+
+@dataclass(frozen=True)
+class _Watching:
+    """Who is told how it goes; see `train_personal_lora`."""
+
+    on_prepared: Callable[[int, int], None] | None
+    on_step: Callable[[TrainingStep], None] | None
+    cancelled: Callable[[], bool] | None
+    samples: int
+    on_sample: Callable[[int, tuple[Path, ...]], None] | None
+
+
+def _answers(
+    pairs: Sequence[LabelledPair],
+    model: str | Path,
+    settings: TrainSettings,
+    folder: Path,
+    encoder: ImageTextEncoder | None,
+    vectors: Vectors | None,
+    cancelled: Callable[[], bool] | None,
+    among: Several,
+) -> _Answers:
+    """Hold some pairs out, and leave out those that are doubted."""
+    kept, held = split_pairs(pairs)
+    seen: Vectors = {}
+
+    def known_vectors() -> Vectors:
+        nonlocal seen
+        if vectors is None and encoder is not None:
+            seen = encoded_vectors(kept, encoder, cancelled)
+        return vectors or seen
+
+    whole = f"{_identity(model, kept, held)}/{settings.drop_doubted}"
+    dropped = decided(kept, known_vectors, settings.drop_doubted, folder, whole, among)
+    gone = set() if dropped is None else set(dropped.rows)
+    return _Answers([pair for row, pair in enumerate(kept) if row not in gone], held, dropped, seen)
+
+
+def _trained(
+    opened: Opened,
+    answers: _Answers,
+    settings: TrainSettings,
+    folder: Path,
+    about: str,
+    encoder: ImageTextEncoder | None,
+    watching: _Watching,
+    shelf: Shelf,
+    among: Several,
+) -> Trained:
+    """Make pairs ready, train, and paint before and after."""
+    kept, held, cancelled, on_sample = answers.kept, answers.held, watching.cancelled, watching.on_sample
+    data = opened.prepared(kept, watching.on_prepared, cancelled, settings.flip, shelf)
+    judged = opened.prepared(held, None, cancelled, False, shelf) if held else None
+    if not among.local:
+        among.wait()  # all is on the shelf now
+    settings = settings.suited(opened.config)
+    prompts = prompts_of(held, kept, watching.samples)
+    painter = opened.painter(prompts, settings.seed, folder)
+    denoiser, parameters = opened.denoiser(settings, len(kept))
+    known = _known(kept, encoder, {settings.loss, *settings.stages}, answers.seen)
+    if known.embeddings is not None and encoder is not None:
+        about += f"/{encoder.identity}"
+    if prompts:
+        painter.paint(0, on_sample, again=False)
+    trained = train_lora(
+        denoiser, parameters, data, judged, settings, folder, known, watching.on_step, cancelled, about, among
+    )
+    if prompts:
+        load_state(denoiser.unet, trained.state, settings.full)
+        painter.paint(trained.steps, on_sample)
+    return trained
 
 
 def _saved(
@@ -209,8 +252,9 @@ def _require_room(model: str | Path, settings: TrainSettings, device: torch.devi
     found = denoiser_of(model)
     if found is not None:
         config, others = found
-        size = settings.size or 8 * int(config.get("sample_size") or 64)
-        require_memory(config, settings, size, device, others if device.type == "cpu" else 0)
+        require_memory(
+            config, settings, settings.size or side_of(config), device, others if device.type == "cpu" else 0
+        )
 
 
 def _identity(model: str | Path, *parts: Sequence[LabelledPair]) -> str:

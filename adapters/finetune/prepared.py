@@ -9,23 +9,41 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import CancelledError, FineTuneError
-from ..steering import TextConditioner
+from ..steering import Conditioning, TextConditioner
 from .latents import Kept, Picture, covering, latents_of, shape_of, ways_of
 from .pairs import LabelledPair
 from .shelf import Rows, Shelf
 
-__all__ = ["TOKENS", "Batch", "Prepared", "covering", "latents_of", "prepare"]
+__all__ = ["Batch", "FirstChunk", "Prepared", "Reads", "covering", "latents_of", "prepare"]
 
-TOKENS = 77  # the first chunk of a prompt; what follows it is not trained on
+_TOKENS = 77  # the first chunk of a prompt; what follows it is not trained on
 _STEP = 64  # pixels between two shapes of a bucket
+
+
+class Reads(Protocol):
+    """A model's text side."""
+
+    def plain(self, prompt: str, /) -> Conditioning:
+        """A prompt's conditioning, always of as many tokens."""
+
+
+@dataclass(frozen=True, eq=False)
+class FirstChunk:
+    """The text side of Stable Diffusion's UNets, of which the first chunk of a prompt counts."""
+
+    text: TextConditioner
+
+    def plain(self, prompt: str) -> Conditioning:
+        found = self.text.plain(prompt)
+        return replace(found, tokens=found.tokens[:, :_TOKENS])
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +137,7 @@ class Prepared:
 def prepare(
     pairs: Sequence[LabelledPair],
     vae: Any,
-    text: TextConditioner,
+    text: Reads,
     size: int,
     step: int = _STEP,
     on_picture: Callable[[int, int], None] | None = None,
@@ -179,7 +197,7 @@ def prepare(
     )
 
 
-def _conditioning(kept: Kept, text: TextConditioner, prompt: str) -> tuple[int, int | None]:
+def _conditioning(kept: Kept, text: Reads, prompt: str) -> tuple[int, int | None]:
     """Places of a prompt's tokens (T, H), and of what is pooled of it (D,), if anything is."""
     tokens, pooled = kept.find(f"tokens {prompt}"), kept.find(f"pooled {prompt}")
     if tokens is None:
@@ -187,5 +205,5 @@ def _conditioning(kept: Kept, text: TextConditioner, prompt: str) -> tuple[int, 
             found = text.plain(prompt)
         if found.pooled is not None:
             pooled = kept.add(f"pooled {prompt}", found.pooled[0].cpu())
-        tokens = kept.add(f"tokens {prompt}", found.tokens[0, :TOKENS].cpu())
+        tokens = kept.add(f"tokens {prompt}", found.tokens[0].cpu())
     return tokens, pooled

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from PIL import Image
 
 from ..errors import FineTuneError
 from ..steering import TextConditioner
+from ..steering.conditioning import Conditioning
 from ..steering.pipelines import Defaults
 from ..steering.sampling import Look, Progress, sample
 from .pairs import LabelledPair
 
-__all__ = ["Samples", "prompts_of", "write_sheet"]
+__all__ = ["Painter", "Painting", "Samples", "Sheets", "prompts_of", "write_sheet"]
 
 FOLDER = "samples"
 _TEXT = ("text_encoder", "text_encoder_2")
@@ -51,6 +53,51 @@ def write_sheet(
     except OSError as error:
         raise FineTuneError(f"Cannot keep samples in {folder}: {error}. Make room, or ask for none.") from error
     return files
+
+
+class Painter(Protocol):
+    """Paints one picture of each of some prompts."""
+
+    def paint(self, step: int, on_sample: Callable[[int, tuple[Path, ...]], None] | None, again: bool = True) -> None:
+        """Paint after so many steps, and tell of the files; `again`: those that are there already, too."""
+
+
+@dataclass(frozen=True, eq=False)
+class Painting:
+    """What is to be painted.
+
+    Attributes:
+        prompts: Texts. said: Each as the denoiser takes it. nothing: The empty prompt likewise.
+        size: Side in pixels. seed: The picture of prompt k has seed + k.
+        folder: Pictures go into its folder `samples`.
+        precision: Of forward passes.
+    """
+
+    prompts: Sequence[str]
+    said: Sequence[Conditioning]
+    nothing: Conditioning
+    size: int
+    seed: int
+    folder: Path
+    precision: torch.dtype
+
+
+class Sheets:
+    """Pictures of a family whose pipeline is told of prompts by what was read of them."""
+
+    def __init__(self, painting: Painting, draw: Callable[[Conditioning, Conditioning, int], Image.Image]) -> None:
+        """Take what is to be painted, and what paints one picture of (prompt, empty prompt, seed)."""
+        self._painting, self._draw = painting, draw
+
+    def paint(self, step: int, on_sample: Callable[[int, tuple[Path, ...]], None] | None, again: bool = True) -> None:
+        asked = self._painting
+
+        def painted(numbers: Sequence[int]) -> list[Image.Image]:
+            return [self._draw(asked.said[number], asked.nothing, asked.seed + number) for number in numbers]
+
+        files = write_sheet(asked.folder, len(asked.said), step, painted, again)
+        if on_sample is not None:
+            on_sample(step, files)
 
 
 class Samples:

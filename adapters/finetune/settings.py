@@ -44,7 +44,7 @@ class TrainSettings:
         rank: Of the LoRA, 1 to 128.
         learning_rate: Of the optimiser, > 0, constant after the warm-up. None is `lora_rate` of the model for a LoRA,
             1e-4 where it isn't known, and 1e-8 times the pairs of a step for full fine-tuning (what Diffusion-DPO's
-            launchers do; papers.md 6.1).
+            launchers do).
         steps: Optimiser steps, >= 1.
         batch: Pairs per forward pass, >= 1.
         accumulate: Batches per optimiser step, >= 1.
@@ -134,7 +134,8 @@ class TrainSettings:
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise FineTuneError(f"Cannot train: {name} is {value}; expected {low:g} to {high:g}.")
+                most = f"{high:,}" if isinstance(high, int) else f"{high:g}"  # 1,000,000 rather than 1e+06
+                raise FineTuneError(f"Cannot train: {name} is {value}; expected {low:g} to {most}.")
 
     def suited(self, config: Mapping[str, Any]) -> TrainSettings:
         """Fill in what hangs on the model, a denoiser of this configuration."""
@@ -146,7 +147,7 @@ class TrainSettings:
         """Fill in what is None for a training on so many pairs, in so many processes."""
         batch = self.batch or max(1, min(LARGEST_BATCH, pairs))
         # About eight looks at each pair, with noise of another kind each time, but never a blink or a night.
-        steps = self.steps or min(2000, max(100, 8 * pairs // (batch * self.accumulate)))
+        steps = self.steps or min(2000, max(100, 8 * pairs // (batch * self.accumulate * processes)))
         return replace(
             self,
             beta=BETAS[self.loss] if self.beta is None else self.beta,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import CancelledError, FineTuneError
 from .annotators import PastSelves
-from .checkpoint import read_checkpoint, write_checkpoint
+from .checkpoint import checkpoint_of, of_another_version, write_checkpoint
 from .drawing import Drawing
 from .fixed import FixedNoise
 from .gradients import Gradients, KnownOfPairs
@@ -35,6 +35,8 @@ _SAVE_EVERY = 60.0  # seconds
 # playground MaPO gained most from 50 answers where it was 1.2 to 1.5, and lost prompts above.
 _WORSE, _PATIENCE = 1.25, 2
 _CLIP = 1.0
+# What a checkpoint holds that a training goes on from.
+_STATE = {"step", "parameters", "optimizer", "past", "average", "reference", "looks", "best"}
 
 
 class Training:
@@ -66,7 +68,7 @@ class Training:
         assert settings.steps and settings.check_every and settings.learning_rate
         self.denoiser, self.parameters, self.data, self.settings = denoiser, list(parameters), data, settings
         self.folder, self.about, self.judge, self.among = folder, about, judge, among or Several()
-        self.last = last
+        self.later, self.last = later, last
         self.steps, self.check_every, self.rate = settings.steps, settings.check_every, settings.learning_rate
         self.optimizer = make_optimizer(settings.optimizer, self.parameters, self.rate, denoiser.device)
         self.looks: list[Judgement] = []
@@ -123,9 +125,20 @@ class Training:
         self.among.mean_gradients(self.parameters)
         norm = nn.utils.clip_grad_norm_(self.parameters, _CLIP)
         if not torch.isfinite(found.loss).all() or not torch.isfinite(norm):
+            what = f"the loss is {float(found.loss.mean())} at step {step + 1}, its gradient {float(norm)}."
+            if step == 0 and self.later:
+                raise FineTuneError(
+                    f"Cannot begin the stage {self.settings.loss}: {what} The stage before it ended with weights that "
+                    f"give no numbers. Begin again from the first stage with a lower learning rate than {self.rate:g}, "
+                    "or with --precision float32: on the command line with --anew."
+                )
+            if step == 0:  # nothing was changed yet, so no rate is to blame
+                raise FineTuneError(
+                    f"Cannot begin training: {what} The model itself, or its autoencoder, gives no numbers for these "
+                    "pictures. Train with --precision float32, or take another file of the model."
+                )
             raise FineTuneError(
-                f"Cannot go on training: the loss is {float(found.loss.mean())} at step {step + 1}, its gradient "
-                f"{float(norm)}. The last checkpoint is safe. Train with a lower learning rate."
+                f"Cannot go on training: {what} The last checkpoint is safe. Train with a lower learning rate."
             )
         self.optimizer.step()
         if self.average is not None and self.settings.ema is not None:
@@ -178,7 +191,7 @@ class Training:
 
     def _begin(self, cancelled: Callable[[], bool] | None) -> None:
         """Make the reference while the model is still what it was, then go on from the checkpoint."""
-        saved = self._saved()
+        saved = checkpoint_of(self.folder, self._identity(), _STATE)
         self.denoiser.frozen = None
         if self.needs_reference and self.fixed is not None:
             if saved is not None and saved.get("reference") is not None:
@@ -215,19 +228,14 @@ class Training:
             },
         )
 
-    def _saved(self) -> dict[str, Any] | None:
-        """The checkpoint, if it is one of this training."""
-        saved = read_checkpoint(self.folder)
-        if saved is None or saved["settings"] == self._identity():
-            return saved
-        if saved.get("ended"):
-            return None
-        raise FineTuneError(
-            f"Cannot go on with the training in {self.folder}: it was begun with another model, other settings "
-            "or other pairs, and stopped. Choose another name, or delete it."
-        )
-
     def _go_on(self, saved: dict[str, Any]) -> None:
+        try:
+            self._put_back(saved)
+        # Fewer weights, another optimiser's state, a look with other numbers.
+        except (KeyError, TypeError, ValueError) as error:
+            raise of_another_version(self.folder) from error
+
+    def _put_back(self, saved: dict[str, Any]) -> None:
         with torch.no_grad():
             for parameter, value in zip(self.parameters, saved["parameters"], strict=True):
                 parameter.copy_(value)

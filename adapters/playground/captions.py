@@ -29,6 +29,9 @@ def caption(values: Mapping[str, str], opening: str = "") -> str:
 
     Returns:
         Text such as "a large red star on the left, dotted mint background".
+
+    Raises:
+        ValueError: a property or value that no card has, or none at all.
     """
     unknown = {name: value for name, value in values.items() if value not in NAMED.get(name, ())}
     if unknown or not values:
@@ -54,7 +57,7 @@ def sample_names(rng: random.Random) -> list[str]:
 
 
 def caption_of(card: Card, names: Collection[str], opening: str = "") -> str:
-    """Caption a card, naming these of its properties."""
+    """Caption a card, naming these of its properties, keys of `NAMED`; arguments and errors as `caption`."""
     named = card.named()
     return caption({name: named[name] for name in NAMED if name in names}, opening)
 

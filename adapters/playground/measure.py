@@ -1,8 +1,7 @@
 """What a picture shows, measured from its pixels by formula, with no learned model: the judge of every study.
 
 Every pixel goes to the nearest colour of the world's palette; the subject is where the subject colour that most pixels
-went to lies. Its silhouette is compared with each drawn one in a frame of its own, which
-makes place and size drop out; a pattern is the drawn one that the background correlates with best.
+went to lies, and its silhouette says which; a pattern is the drawn one that the background correlates with best.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
-from .shapes import SUBJECTS, outline_of
+from .silhouettes import most_alike
 from .world import (
     BACKGROUNDS,
     COLOURS,
@@ -22,22 +21,15 @@ from .world import (
     NAMED,
     PATTERNS,
     PERIODS,
-    PLACES,
     SHADE,
-    SHIFT,
     SIZE,
-    SIZES,
-    TILT,
     pattern_mask,
     second_tone,
 )
 
 __all__ = ["Measured", "measure", "palette"]
 
-_TILTS = np.linspace(-TILT, TILT, 5)
 _CLASSES = len(COLOURS) + len(BACKGROUNDS) + 1  # the last is white
-_CELLS = 40  # width and height of the frame in which silhouettes are compared
-_SPREAD = 9.0  # cells: the root mean square distance from its middle that every silhouette is brought to
 _PLAIN = 0.16  # correlation below which a background counts as plain
 
 
@@ -124,36 +116,6 @@ def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
     return np.asarray(image.filter(ImageFilter.MaxFilter(2 * pixels + 1))) > 0
 
 
-def _frame_of_its_own(mask: np.ndarray) -> tuple[np.ndarray, float, float, float]:
-    """A silhouette moved to the middle and brought to one spread; and its middle (x, y) and spread in pixels."""
-    ys, xs = np.nonzero(mask)
-    x, y = xs.mean(), ys.mean()
-    spread = max(float(np.sqrt(((xs - x) ** 2 + (ys - y) ** 2).mean())), 0.5)
-    steps = (np.arange(_CELLS) + 0.5 - _CELLS / 2) * spread / _SPREAD
-    columns, rows = np.round(x + steps).astype(int), np.round(y + steps).astype(int)
-    inside = np.ix_((rows >= 0) & (rows < mask.shape[0]), (columns >= 0) & (columns < mask.shape[1]))
-    framed = np.zeros((_CELLS, _CELLS), dtype=bool)
-    framed[inside] = mask[np.ix_(rows.clip(0, mask.shape[0] - 1), columns.clip(0, mask.shape[1] - 1))][inside]
-    return framed, float(x), float(y), spread
-
-
-@functools.cache
-def _silhouettes() -> tuple[np.ndarray, list[tuple[str, float, float, float, float]]]:
-    """(K, cells) of bool, and for each its subject, tilt, and middle (x, y) and spread for a radius of 1."""
-    masks, facts = [], []
-    radius = 40.0
-    for subject in SUBJECTS:
-        for tilt in _TILTS:
-            canvas = Image.new("1", (SIZE, SIZE))
-            for polygon in outline_of(subject, (SIZE / 2, SIZE / 2), radius, float(tilt)):
-                ImageDraw.Draw(canvas).polygon(polygon, fill=1)
-            framed, x, y, spread = _frame_of_its_own(np.asarray(canvas))
-            masks.append(framed.ravel())
-            middle = ((x - SIZE / 2) / radius, (y - SIZE / 2) / radius)
-            facts.append((subject, float(tilt), *middle, spread / radius))
-    return np.array(masks), facts
-
-
 @functools.cache
 def _patterns() -> tuple[np.ndarray, list[tuple[str, int, str]]]:
     """(K, pixels) of ±1 with every second pixel each way, and for each its pattern, period and direction."""
@@ -179,7 +141,7 @@ def measure(image: Image.Image) -> Measured:
     pixels = np.asarray(picture, dtype=np.float32) / 255
     classes = _nearest(pixels)
     colour, mask = _subject_in(classes)
-    subject, tilt, size, place, match = _named(mask)
+    subject, tilt, size, place, match = most_alike(mask)
     background, behind = _background_of(classes, mask)
     pattern, period = _pattern(pixels, behind, background)
 
@@ -216,24 +178,6 @@ def _subject_in(classes: np.ndarray) -> tuple[str, np.ndarray]:
         mask = np.zeros_like(mask)
         mask[SIZE // 2 - 2 : SIZE // 2 + 2, SIZE // 2 - 2 : SIZE // 2 + 2] = True
     return list(COLOURS)[colour], mask
-
-
-def _named(mask: np.ndarray) -> tuple[str, float, str, str, float]:
-    """Subject, tilt, size and place of what is most like this silhouette, and how alike they are, 0 to 1."""
-    framed, x, y, spread = _frame_of_its_own(mask)
-    silhouettes, facts = _silhouettes()
-    flat = framed.ravel()
-    overlap = (silhouettes & flat).sum(1) / (silhouettes | flat).sum(1)
-    best = int(overlap.argmax())
-    subject, tilt, middle_x, middle_y, unit_spread = facts[best]
-    radius = spread / unit_spread
-    size = min(SIZES, key=lambda name: abs(np.log(radius / SIZES[name])))
-    centre = (x - radius * middle_x - SIZE / 2, y - radius * middle_y - SIZE / 2)
-    place = min(
-        PLACES,
-        key=lambda name: sum((c - SHIFT[size] * d) ** 2 for c, d in zip(centre, PLACES[name], strict=True)),
-    )
-    return subject, tilt, size, place, float(overlap[best])
 
 
 def _background_of(classes: np.ndarray, mask: np.ndarray) -> tuple[str, np.ndarray]:

@@ -73,7 +73,18 @@ class Person:
         right: Image.Image | Measured | np.ndarray,
         rng: random.Random,
     ) -> Outcome:
-        """Choose between two pictures."""
+        """Choose between two pictures, as `utility` takes them.
+
+        P(left) = sigmoid((utility(left) - utility(right)) / noise); a tie where that log-odds is below `ties`, and a
+        coin's choice with the probability `mistakes`.
+
+        Args:
+            left: The picture on the left. right: The other one.
+            rng: Its state moves on.
+
+        Returns:
+            "left", "right" or "tie".
+        """
         if rng.random() < self.mistakes:
             return "left" if rng.random() < 0.5 else "right"
         log_odds = (self.utility(left) - self.utility(right)) / self.noise

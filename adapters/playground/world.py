@@ -109,7 +109,15 @@ def held_out(card: Card) -> bool:
 
 
 def random_card(rng: random.Random, **fixed: object) -> Card:
-    """Draw a card's properties by chance, each value of a property as likely as the others; `fixed` ones are kept."""
+    """Draw a card's properties by chance, each value of a property as likely as the others.
+
+    Args:
+        rng: The same state gives the same card.
+        fixed: Fields of `Card` that are given.
+
+    Raises:
+        ValueError: a card has no such field.
+    """
     chosen: dict[str, object] = {name: rng.choice(values) for name, values in NAMED.items()}
     chosen |= {
         "tilt": rng.uniform(-TILT, TILT),
@@ -138,6 +146,13 @@ def second_tone(background: str) -> tuple[int, int, int]:
 @functools.lru_cache(maxsize=256)
 def pattern_mask(pattern: str, period: int, direction: str, phase: tuple[float, float], scale: int = 1) -> np.ndarray:
     """Where a pattern shows its second tone.
+
+    Args:
+        pattern: One of `PATTERNS`.
+        period: Pixels until it repeats.
+        direction: Of stripes, one of `DIRECTIONS`.
+        phase: Pixels (x, y) that it is moved by.
+        scale: Pixels drawn for each of the postcard's.
 
     Returns:
         (SIZE * scale, SIZE * scale) of bool; kept for the next call, so not to be written to.

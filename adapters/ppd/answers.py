@@ -42,7 +42,7 @@ def encode_user(
         EncoderMismatchError: the PPD was trained with another image encoder.
         NotEnoughAnswersError: no answer prefers one picture, or the pictures are gone.
         PPDError: the answers say nothing, or `most` is below 1; nobody of this name among those that it knows by name;
-            or it knows people by profiles, which `describe_user` makes.
+            or it knows people by profiles, which `user_from_profiles` takes.
     """
     kind = getattr(ppd.encoder, "kind", "")
     if kind == "learned":

@@ -5,9 +5,7 @@ Shapes: C channels, h and w of the latents, T tokens, H width of the conditionin
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,27 +15,17 @@ from PIL import Image
 from torch import Tensor
 
 from ..encoders import ImageTextEncoder
-from ..errors import PPDError, SteeringError
+from ..errors import SteeringError
 from ..finetune.noising import Noising, noising_of
-from ..finetune.prepared import TOKENS, latents_of
-from ..finetune.samples import Samples, write_sheet
-from ..places import typed_path
+from ..finetune.prepared import FirstChunk, latents_of
+from ..finetune.samples import Painter, Painting, Samples
 from ..steering import TextConditioner
 from ..steering.conditioning import Conditioning
-from ..steering.pipelines import Loaded, load_pipeline, prompt_towers
+from ..steering.joint import is_joint, load_joint
+from ..steering.pipelines import Loaded, load_pipeline, pipeline_kind, prompt_towers
 from .denoisers import published_base
 
-__all__ = [
-    "Base",
-    "Painter",
-    "Painting",
-    "Readers",
-    "Sheets",
-    "all_in",
-    "load_base",
-    "named_when_not_whole",
-    "weights_in",
-]
+__all__ = ["Base", "Readers", "load_base"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,33 +43,6 @@ class Readers:
     text: Callable[[str], Conditioning]
     encoder: ImageTextEncoder
     size: int
-
-
-class Painter(Protocol):
-    """Paints one picture of each of some prompts, with the denoiser in evaluation mode."""
-
-    def paint(self, step: int, on_sample: Callable[[int, tuple[Path, ...]], None] | None) -> None:
-        """Paint after so many steps, and tell of the files."""
-
-
-@dataclass(frozen=True, eq=False)
-class Painting:
-    """What is to be painted.
-
-    Attributes:
-        prompts: Texts. said: Each as the denoiser takes it. nothing: The empty prompt likewise.
-        size: Side in pixels. seed: The picture of prompt k has seed + k.
-        folder: Pictures go into its folder `samples`.
-        precision: Of forward passes.
-    """
-
-    prompts: Sequence[str]
-    said: Sequence[Conditioning]
-    nothing: Conditioning
-    size: int
-    seed: int
-    folder: Path
-    precision: torch.dtype
 
 
 class Base(Protocol):
@@ -137,30 +98,18 @@ def load_base(model: str | Path, dtype: torch.dtype) -> Base:
         PPDError, SteeringError: there is nothing, or no such model; it says what was found.
     """
     from .base_cascade import load_cascade
-    from .base_dit import load_flux, load_sd3
+    from .base_dit import DiffusionTransformer
 
-    kind = _pipeline_kind(model)
-    for start, load in (("StableCascade", load_cascade), ("StableDiffusion3", load_sd3), ("Flux", load_flux)):
-        if kind.startswith(start):
-            return load(model, kind, dtype)
+    kind = pipeline_kind(model)
+    if kind.startswith("StableCascade"):
+        return load_cascade(model, kind, dtype)
+    if is_joint(kind):
+        return DiffusionTransformer(load_joint(model, kind, dtype))
     try:
         return StableDiffusion(model, dtype)
     except SteeringError as error:
         also = "A PPD can also be trained for a diffusers folder of Stable Cascade, SD3 or Flux."
         raise SteeringError(f"{error} {also}") from error
-
-
-def _pipeline_kind(model: str | Path) -> str:
-    """The class that a folder's model_index.json names; "" for what is no such folder."""
-    import diffusers
-
-    where = typed_path(model) if os.path.isdir(typed_path(model)) else str(model)
-    if str(model) == "playground" or (where == str(model) and str(model).count("/") != 1):
-        return ""
-    try:
-        return str(diffusers.DiffusionPipeline.load_config(str(where)).get("_class_name", ""))
-    except Exception:  # diffusers raises many kinds; `load_pipeline` says better what is the matter
-        return ""
 
 
 class StableDiffusion:
@@ -175,14 +124,9 @@ class StableDiffusion:
         self.size, self.clip = self._loaded.defaults.size, self._loaded.clip
 
     def readers(self, encoder: ImageTextEncoder, size: int, device: torch.device) -> Readers:
-        text, vae = self._text(device), self._loaded.pipeline.vae
+        text, vae = FirstChunk(self._text(device)), self._loaded.pipeline.vae
         vae.float().to(device)  # in full precision: SDXL's overflows in half
-
-        def said(prompt: str) -> Conditioning:
-            found = text.plain(prompt)
-            return replace(found, tokens=found.tokens[:, :TOKENS])
-
-        return Readers(lambda picture: latents_of(vae, picture), said, encoder, size)
+        return Readers(lambda picture: latents_of(vae, picture), text.plain, encoder, size)
 
     def has_read(self) -> None:
         self._loaded.pipeline.vae.to("cpu")
@@ -196,54 +140,3 @@ class StableDiffusion:
         pipeline = self._loaded.pipeline
         zeros = bool(pipeline.config.get("force_zeros_for_empty_prompt", False))
         return TextConditioner(prompt_towers(pipeline), zero_negative=zeros, device=device)
-
-
-class Sheets:
-    """Pictures of a family whose pipeline is told of prompts by what was read of them."""
-
-    def __init__(self, painting: Painting, draw: Callable[[Conditioning, Conditioning, int], Image.Image]) -> None:
-        """Take what is to be painted, and what paints one picture of (prompt, empty prompt, seed)."""
-        self._painting, self._draw = painting, draw
-
-    def paint(self, step: int, on_sample: Callable[[int, tuple[Path, ...]], None] | None) -> None:
-        asked = self._painting
-
-        def painted(numbers: Sequence[int]) -> list[Image.Image]:
-            return [self._draw(asked.said[number], asked.nothing, asked.seed + number) for number in numbers]
-
-        files = write_sheet(asked.folder, len(asked.said), step, painted)
-        if on_sample is not None:
-            on_sample(step, files)
-
-
-@contextlib.contextmanager
-def named_when_not_whole(model: str | Path, expected: str) -> Iterator[None]:
-    """Name the model that doesn't load.
-
-    Args:
-        model: For people. expected: The pipeline's class.
-
-    Raises:
-        PPDError: diffusers or transformers raised something.
-    """
-    try:
-        yield
-    except Exception as error:  # they raise many kinds for what isn't whole
-        raise PPDError(
-            f"Cannot load the model {Path(model).name!r}: {error}; expected a whole {expected} as diffusers saves it. "
-            "Get it again, or give another."
-        ) from error
-
-
-def weights_in(dtype: torch.dtype) -> dict[str, torch.dtype]:
-    """What tells diffusers to load weights in a precision."""
-    from diffusers.utils import deprecation_utils
-
-    return {"dtype" if hasattr(deprecation_utils, "_resolve_dtype") else "torch_dtype": dtype}  # renamed about 0.40
-
-
-def all_in(dtype: torch.dtype, parts: Iterable[Any]) -> None:
-    """Convert the networks among some parts: transformers takes each file's own precision."""
-    for part in parts:
-        if isinstance(part, torch.nn.Module) and next(part.parameters()).dtype != dtype:
-            part.to(dtype)

@@ -19,9 +19,11 @@ from torch import Tensor
 from ..encoders import ImageTextEncoder
 from ..errors import PPDError
 from ..finetune.noising import noising_of
+from ..finetune.samples import Painter, Painting, Sheets
 from ..places import typed_path
 from ..steering.conditioning import Conditioning
-from .base import Painter, Painting, Readers, Sheets, all_in, named_when_not_whole, weights_in
+from ..steering.pipelines import all_in, named_when_not_whole, weights_in
+from .base import Readers
 from .effnet import STRIDE, EfficientNetEncoder, load_effnet
 
 __all__ = ["EFFNET", "StableCascade", "load_cascade"]
@@ -48,14 +50,15 @@ class StableCascade:
 
     def readers(self, encoder: ImageTextEncoder, size: int, device: torch.device) -> Readers:
         side = STRIDE * math.ceil(size / self._prior.config.resolution_multiple)
-        self._effnet.to(device)
-        self._prior.text_encoder.to(device)
 
+        # Each goes to the device when it has something to read: a training that goes on has read all of it.
         def latents(picture: Image.Image) -> Tensor:
+            self._effnet.to(device)
             fitting = picture.resize((side, side), Image.Resampling.BICUBIC)
             return self._effnet.latents(fitting)
 
         def said(prompt: str) -> Conditioning:
+            self._prior.text_encoder.to(device)
             tokens, pooled, _, _ = self._prior.encode_prompt(device, 1, 1, False, prompt)
             return Conditioning(tokens.float().cpu(), pooled[:, 0].float().cpu())
 

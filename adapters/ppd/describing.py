@@ -11,26 +11,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..comparisons import PreferenceStore
 from ..comparisons.images import read_image
-from ..errors import CancelledError, EncoderMismatchError, NotEnoughAnswersError, PPDError
+from ..errors import CancelledError, PPDError
 from ..exchange.foreign import Foreign
 from ..exchange.importing import opened
-from ..files.container import write_atomically, write_bytes_atomically
+from ..files.writing import write_atomically, write_bytes_atomically
 from .data import PreparedPPD
 from .known import DescribedPeople, chunks_of
-from .model import PPD
 from .preparing import mark_of
-from .profiles import MODEL, PicturePair, VisionLanguageModel, disjoint_chunks, load_vlm, picture_pairs
+from .profiles import MODEL, PicturePair, VisionLanguageModel, load_vlm
 from .sources import AnswerSource
-from .user import User
-from .vlm import VLMEncoder
 
-__all__ = ["Described", "Describer", "describe_people", "describe_user", "described"]
+__all__ = ["Described", "Describer", "describe_people", "described"]
 
 _FACTS = "model.json"
 
@@ -142,48 +137,6 @@ def described(
         )
     files, rows = zip(*there, strict=True)
     return DescribedPeople(data, files, rows, (about.states, about.width))
-
-
-def describe_user(
-    store: PreferenceStore, model: VisionLanguageModel, person: str, ppd: PPD, most: int = 16, length: int = 1024
-) -> User:
-    """Make the embedding of a person from what a vision-language model says of their newest answers.
-
-    Args:
-        store: Where the answers are.
-        model: The one that described the people that the PPD was trained on.
-        person: Whose answers.
-        ppd: Of the kind "vlm".
-        most: Answers to use; four go into a profile, and what is left over doesn't count.
-        length: Tokens of a profile at most.
-
-    Raises:
-        EncoderMismatchError: another model.
-        NotEnoughAnswersError: no answer prefers one of two pictures that can be read.
-        PPDError: a PPD of another kind, or the model said nothing.
-    """
-    if not isinstance(ppd.encoder, VLMEncoder):
-        raise PPDError(
-            f"Cannot describe {person!r} for the PPD {ppd.name!r} ({ppd.base}): it doesn't know people by profiles; "
-            "expected one that was trained with --user-encoder vlm. Leave out --vlm."
-        )
-    if ppd.image_encoder and model.identity != ppd.image_encoder:
-        raise EncoderMismatchError(
-            f"Cannot describe {person!r} for the PPD {ppd.name!r} ({ppd.base}): its people were described by "
-            f"{ppd.image_encoder_name} ({ppd.image_encoder[:12]}); found {model.name} ({model.identity[:12]}). Choose "
-            "the first one."
-        )
-    pairs = picture_pairs(store, person, most)
-    if not pairs:
-        raise NotEnoughAnswersError(
-            f"Cannot describe {person!r}: found no answer that prefers one of two pictures; expected some. Compare "
-            "some pictures first; 4 are a start."
-        )
-    chunks = disjoint_chunks(pairs) or [pairs]
-    profiles = [model.profile(chunk, length) for chunk in chunks]
-    made = ppd.encoder.user(profiles, ppd, person, sum(map(len, chunks)))
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return replace(made, encoder=model.identity, encoder_name=model.name, created=now)
 
 
 def _facts(folder: Path, describer: Describer) -> Described | None:

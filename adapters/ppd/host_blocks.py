@@ -6,7 +6,7 @@ it sees the block's own hidden state, and last in the other, so that it adds to 
 the attention in between stays. That is why users, IP-Adapters and their like go together in any order.
 
 A block gives away neither its query's nor its output's projection, so both are folded into the user's keys and values,
-once a run (comfyui.md D4). The projections are learned by asking the layers with unit vectors, never by looking at
+once a run. The projections are learned by asking the layers with unit vectors, never by looking at
 their weights: those may be elsewhere, quantised, or not be what the layer multiplies by, as with a LoRA in low memory.
 
 Shapes: B rows, N places of the picture, K tokens; B is a multiple of the number of conditionings in the call.

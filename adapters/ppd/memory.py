@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..errors import PPDError
+from ..finetune.activations import UNET_CLASS, class_of
 from ..finetune.memory import Need, denoiser_of, free_bytes, need_of
 from ..finetune.settings import TrainSettings
 from ..places import typed_path
@@ -82,7 +83,7 @@ def require_room(model: str | Path, settings: PPDSettings, device: torch.device)
         PPDError: it won't; it says what would.
     """
     found, free = denoiser_of(model), free_bytes(device)
-    if found is None or free is None:
+    if found is None or free is None or class_of(found[0]) != UNET_CLASS:
         least = least_of_others(model, settings)
         if least is not None and free is not None and least.total > free:
             raise PPDError(

@@ -31,7 +31,7 @@ class PairsEncoder(nn.Module):
         tokens: K. width: W.
         config: The arguments of `__init__`, enough to build it again.
 
-    Source: the embedding of papers.md 3.1 reads words about four pairs; this one is trained with the denoiser instead.
+    Source: PPD (arXiv:2501.06655), which reads words about four pairs; this one is trained with the denoiser instead.
     Lee et al. 2019, Set Transformer, arXiv:1810.00825, for the order; Gallego 2023, arXiv:2308.07929, equation 3, for
     the start.
     """

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from ..errors import PPDError
+from ..finetune.samples import Painter, Painting
 from ..finetune.told import TrainingStep
 from ..places import safe_name
 from ..steering.conditioning import Conditioning
-from .base import Base, Painter, Painting
+from .base import Base
 from .data import KnowsPeople, PreparedPPD
 from .denoisers import use_in
 from .known import DescribedPeople, NamedPeople

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CancelledError, PPDError
-from ..finetune.checkpoint import only_training, read_checkpoint, write_checkpoint
+from ..finetune.checkpoint import checkpoint_of, only_training, write_checkpoint
 from ..finetune.judging import Judge, Judgement
 from ..finetune.noising import Noising
 from ..finetune.several import Several
@@ -38,6 +38,7 @@ from .trained import TrainedPPD
 
 __all__ = ["train_ppd"]
 
+_STATE = ("step", "parameters", "optimizer", "looks", "best")  # what a checkpoint is gone on from
 _SAVING = 20.0  # a checkpoint of gigabytes is written no more often than this many times as long as it takes
 
 
@@ -72,8 +73,9 @@ def train_ppd(
 
     Raises:
         CancelledError: `cancelled` said so.
-        FineTuneError: another training is at work in this folder, or the checkpoint can't be written.
-        PPDError: no encoder; another training was stopped in this folder; NaN. The last checkpoint is safe.
+        FineTuneError: another training is at work in this folder, or another one, or one of another version, was
+            stopped there; or the checkpoint can't be written.
+        PPDError: no encoder; NaN. The last checkpoint is safe.
         OutOfMemoryError: a step takes more memory than there is.
     """
     from ..steering.placement import named_when_out_of_memory
@@ -221,16 +223,9 @@ class _Training:
         return time.monotonic() - started
 
     def _resume(self) -> None:
-        saved = read_checkpoint(self.folder)
+        saved = checkpoint_of(self.folder, self._identity(), _STATE)
         if saved is None:
             return
-        if saved["settings"] != self._identity():
-            if saved.get("ended"):
-                return
-            raise PPDError(
-                f"Cannot go on with the training in {self.folder}: it was begun with another model, other settings "
-                "or other pairs, and stopped. Choose another name, or delete it."
-            )
         self._load(saved["parameters"])
         self.stepper.optimizer.load_state_dict(saved["optimizer"])
         self.looks = [Judgement(**look) for look in saved["looks"]]

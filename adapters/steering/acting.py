@@ -51,6 +51,12 @@ def acting(
 ) -> Acting | None:
     """Return the user at work, None for nobody or strength 0.
 
+    Args:
+        ppd: What the user was made with.
+        user: Who, or None.
+        strength: -5 to 5; 1 as trained.
+        start_percent, end_percent: Part of the schedule, in [0, 1].
+
     Raises:
         PPDError: no PPD, another than the user's, or a number out of range.
     """

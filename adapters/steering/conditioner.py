@@ -211,37 +211,26 @@ class TextConditioner:
         with self._lock:
             if key not in self._kept:
                 with tower.on(self._device):
-                    found = self._adapt(tower, prompt, taste, settings, on_step, cancelled)
+                    skip, normed = self._layer
+                    found = adapt_text_weights(
+                        tower.module,
+                        tower.token_ids(prompt, self.chunks(prompt)),
+                        taste,
+                        tower.projection_for(taste),
+                        settings,
+                        clip_skip=skip,
+                        norm_skipped=normed,
+                        takes_pooled=tower is self.towers[-1] and self.takes_pooled,
+                        logit_scale=100.0 if tower.encoder is None else tower.encoder.logit_scale,
+                        on_step=on_step,
+                        cancelled=cancelled,
+                    )
                 # Weights are as large as the text encoder and no longer needed: only token states stay.
                 self._kept[key] = dataclasses.replace(found, change=None)
                 while len(self._kept) > KEPT * len(self.towers):
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)
             return dataclasses.replace(self._kept[key], limit=limit)
-
-    def _adapt(
-        self,
-        tower: PromptTower,
-        prompt: str,
-        taste: TasteLike,
-        settings: SteeringSettings,
-        on_step: OnStep | None,
-        cancelled: Cancelled | None,
-    ) -> Adapted:
-        skip, normed = self._layer
-        return adapt_text_weights(
-            tower.module,
-            tower.token_ids(prompt, self.chunks(prompt)),
-            taste,
-            tower.projection_for(taste),
-            settings,
-            clip_skip=skip,
-            norm_skipped=normed,
-            takes_pooled=tower is self.towers[-1] and self.takes_pooled,
-            logit_scale=100.0 if tower.encoder is None else tower.encoder.logit_scale,
-            on_step=on_step,
-            cancelled=cancelled,
-        )
 
     @property
     def _layer(self) -> tuple[int, bool]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,25 @@ from .text_side import Encoders, listed, steered_pair, text_side
 __all__ = ["Generator"]
 
 KEPT, KEPT_PIXELS = 256, 256 * 512 * 512  # pictures, and theirs together: 200 MB
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What `Generator.images` was asked for, without the seeds; `steered` is None where nothing is to be moved."""
+
+    prompt: str
+    negative_prompt: str
+    steered: Tastes | None
+    settings: SteeringSettings
+    look: Look
+    at_work: Acting | None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What a picture depends on beside its seed and the text side."""
+        along = () if self.steered is None else (*sorted(map(taste_key, listed(self.steered))), self.settings)
+        user = () if self.at_work is None else self.at_work.key
+        return (self.prompt, self.negative_prompt, self.look, along, user)
 
 
 class Generator:
@@ -161,27 +180,14 @@ class Generator:
         look.require(seeds)
         at_work = acting(self.ppd, user, user_strength, user_start, user_end)
         steered = taste if settings.strength > 0 else None
-        along = () if steered is None else (*sorted(taste_key(one) for one in listed(steered)), settings)
-        along = (along, () if at_work is None else at_work.key)
-        keys = {seed: (prompt, negative_prompt, seed, look, along, *self.conditioner.state) for seed in seeds}
+        order = _Order(prompt, negative_prompt, steered, settings, look, at_work)
+        keys = {seed: (*order.key, seed, *self.conditioner.state) for seed in seeds}
         with self._lock:
             new = [seed for seed in dict.fromkeys(seeds) if keys[seed] not in self._pictures]
             made = {seed: self._pictures[keys[seed]] for seed in keys if seed not in new}
-            if new:
-                # Steps of steering come before those of denoising.
-                first = 0 if steered is None else settings.steps * len(self.conditioner.moving(steered, settings))
-                total = first + len(new) * look.steps
-                start = Progress(0, total, on_step, cancelled)
-                texts = steered_pair(
-                    self.conditioner, prompt, negative_prompt, steered, settings, start.note, cancelled
-                )
-                what = f"generate {look.width}x{look.height} pixels"
-                for number, seed in enumerate(new):
-                    progress = Progress(first + number * look.steps, total, on_step, cancelled)
-                    work = partial(self._sample, texts, seed, look, progress, at_work)
-                    made[seed] = named_when_out_of_memory(what, self._smaller, work)
-                    self._pictures[keys[seed]] = made[seed]
-                self._forget()
+            for seed, picture in zip(new, self._painted(order, new, on_step, cancelled), strict=True):
+                made[seed] = self._pictures[keys[seed]] = picture
+            self._forget()
             return [made[seed].copy() for seed in seeds]
 
     def movement(
@@ -199,6 +205,30 @@ class Generator:
         settings = replace(settings or SteeringSettings(), strength=strength)
         with self._lock:
             return self.conditioner.steered(prompt, taste, settings)[1]
+
+    def _painted(
+        self,
+        order: _Order,
+        seeds: Sequence[int],
+        on_step: Callable[[int, int], None] | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> Iterator[Image.Image]:
+        """The picture of each seed, as it is done; the text is made once for all of them."""
+        if not seeds:
+            return
+        look, steered = order.look, order.steered
+        # Steps of steering come before those of denoising.
+        first = 0 if steered is None else order.settings.steps * len(self.conditioner.moving(steered, order.settings))
+        total = first + len(seeds) * look.steps
+        start = Progress(0, total, on_step, cancelled)
+        texts = steered_pair(
+            self.conditioner, order.prompt, order.negative_prompt, steered, order.settings, start.note, cancelled
+        )
+        what = f"generate {look.width}x{look.height} pixels"
+        for number, seed in enumerate(seeds):
+            progress = Progress(first + number * look.steps, total, on_step, cancelled)
+            work = partial(self._sample, texts, seed, look, progress, order.at_work)
+            yield named_when_out_of_memory(what, self._smaller, work)
 
     def _sample(
         self,

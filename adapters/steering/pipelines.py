@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,20 @@ from typing import Any
 import torch
 
 from ..errors import SteeringError
-from ..places import typed_path
+from ..places import named_on_hub, not_there, typed_path
 from .prompt_tower import PromptTower
 from .settings import TOWERS
 
-__all__ = ["Defaults", "Loaded", "load_pipeline", "prompt_towers"]
+__all__ = [
+    "Defaults",
+    "Loaded",
+    "all_in",
+    "load_pipeline",
+    "named_when_not_whole",
+    "pipeline_kind",
+    "prompt_towers",
+    "weights_in",
+]
 
 EXPECTED = (
     "a diffusers pipeline of Stable Diffusion 1.5, 2.1 or XL, or a single-file checkpoint (.safetensors) of 1.5 or XL"
@@ -80,10 +91,10 @@ def load_pipeline(model: str | Path, dtype: torch.dtype) -> Loaded:
         return _loaded(pipeline, path.stem, family, dtype)
     if os.path.isdir(path):
         return _from_folder(path, dtype)
-    if str(model).count("/") == 1 and not str(model).startswith((".", "/", "~")):
+    if named_on_hub(str(model)):
         return _from_folder(str(model), dtype)
     raise SteeringError(
-        f"Cannot load the model {path.name!r}: no such folder or file; expected {EXPECTED}. Give its path, or "
+        f"Cannot load the model {path.name!r}: {not_there(str(model))}; expected {EXPECTED}. Give its path, or "
         "'playground'."
     )
 
@@ -94,6 +105,53 @@ def prompt_towers(pipeline: Any) -> tuple[PromptTower, ...]:
     if getattr(pipeline, "text_encoder_2", None) is not None:
         parts.append((pipeline.tokenizer_2, pipeline.text_encoder_2))
     return tuple(PromptTower(name, *part) for name, part in zip(TOWERS, parts, strict=False))
+
+
+def pipeline_kind(model: str | Path) -> str:
+    """Return the class that a folder's model_index.json names; "" for what is no such folder."""
+    import diffusers
+
+    local = os.path.isdir(typed_path(model))
+    if str(model) == "playground" or not (local or named_on_hub(str(model))):
+        return ""
+    where = typed_path(model) if local else model
+    try:
+        return str(diffusers.DiffusionPipeline.load_config(str(where)).get("_class_name", ""))
+    except Exception:  # diffusers raises many kinds; `load_pipeline` says better what is the matter
+        return ""
+
+
+@contextlib.contextmanager
+def named_when_not_whole(model: str | Path, expected: str) -> Iterator[None]:
+    """Name the model that doesn't load.
+
+    Args:
+        model: For people. expected: The pipeline's class.
+
+    Raises:
+        SteeringError: diffusers or transformers raised something.
+    """
+    try:
+        yield
+    except Exception as error:  # they raise many kinds for what isn't whole
+        raise SteeringError(
+            f"Cannot load the model {Path(model).name!r}: {error}; expected a whole {expected} as diffusers saves it. "
+            "Get it again, or give another."
+        ) from error
+
+
+def weights_in(dtype: torch.dtype) -> dict[str, torch.dtype]:
+    """What tells diffusers to load weights in a precision."""
+    from diffusers.utils import deprecation_utils
+
+    return {"dtype" if hasattr(deprecation_utils, "_resolve_dtype") else "torch_dtype": dtype}  # renamed about 0.40
+
+
+def all_in(dtype: torch.dtype, parts: Iterable[Any]) -> None:
+    """Convert the networks among some parts: transformers takes each file's own precision."""
+    for part in parts:
+        if isinstance(part, torch.nn.Module) and next(part.parameters()).dtype != dtype:
+            part.to(dtype)
 
 
 def _from_folder(folder: str | Path, dtype: torch.dtype) -> Loaded:

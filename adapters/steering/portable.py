@@ -82,7 +82,11 @@ class TowerText:
 
     @property
     def table(self) -> Tensor:
-        """(vocabulary, H) what the tokens stand for, in float32."""
+        """(vocabulary, H) what the tokens stand for, in float32.
+
+        Raises:
+            SteeringError: the text encoder is none of CLIP's.
+        """
         named = self.module.named_parameters()
         found = next((weight for name, weight in named if name.endswith("token_embedding.weight")), None)
         if found is None:

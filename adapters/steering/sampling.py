@@ -78,6 +78,16 @@ def sample(
     """Generate one picture. One at a time: in a batch, results differ in the last bits with the size of the batch.
 
     Noise is drawn on the CPU, so that devices agree on it.
+
+    Args:
+        pipeline: Of diffusers, like Stable Diffusion's.
+        wanted, negative: Conditioning of the two prompts, of as many chunks.
+        seed: 0 to 2^64 - 1.
+        look: Steps, guidance and size.
+        progress: Is told of every step, and may cancel.
+
+    Raises:
+        CancelledError: `progress` was told to.
     """
     with torch.no_grad():  # not inference mode: weights that are moved meanwhile would become inference tensors
         out = pipeline(

@@ -104,6 +104,11 @@ def steered_pair(
 ) -> tuple[Conditioning, Conditioning]:
     """The prompt, plain or steered, and the negative prompt, both as long: guidance wants that.
 
+    Args:
+        text: The model's text side.
+        prompt: Is moved along `tastes`; None leaves it plain. negative_prompt: Never is.
+        settings, on_step, cancelled: As `TextConditioner.steered` takes them.
+
     Raises:
         As `TextConditioner.steered`, and OutOfMemoryError.
     """

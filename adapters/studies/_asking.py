@@ -32,7 +32,13 @@ __all__ = [
     "taste_of",
 ]
 
-KINDS = {"pairs": 2, "graded pairs": 2, "best of four": 4, "ordered fours": 4}  # images shown at once
+KINDS = {  # images shown at once
+    "pairs": 2,
+    "graded pairs": 2,
+    "best of four": 4,
+    "graded best of four": 4,
+    "ordered fours": 4,
+}
 _MUCH = 0.4  # of the answers to random pairs that somebody calls "much better" who is asked
 _KNOWN = 64  # directions of what is known of others, as `fit_taste` looks at
 _GROWTH = 1.25  # the prior is set again whenever there are so many times the answers
@@ -133,7 +139,7 @@ def accuracy_by_answers(
             known = count > 0 or not isinstance(prior_of, ByEvidence) or prior_of.population is not None
             shown = ask(learned.model if known else None, world.vectors, KINDS[kind], rng)
             answered, felt = _answer(world.utility[person, shown], mistakes, rng, shown)
-            learned.add(world.vectors[answered], how_much(felt) if kind == "graded pairs" else None)
+            learned.add(world.vectors[answered], how_much(felt) if kind.startswith("graded") else None)
     return found
 
 
@@ -189,7 +195,7 @@ class _Learned:
         self._model: BradleyTerry | None = None
 
     def add(self, ranked: Array, much: bool | None = None) -> None:
-        """One answer: the vectors of what was shown, the best first; of a pair also whether it is much better."""
+        """One answer: the vectors of what was shown, the best first, and whether that is much better."""
         self._given.append(ranked)
         self._much.append(much)
 
@@ -200,6 +206,9 @@ class _Learned:
         chosen, rejected = (np.stack([pair[side] for pair in pairs]) if pairs else empty for side in (0, 1))
         if self._kind == "graded pairs":
             return observe(chosen, rejected, ["left"] * len(given), np.ones(len(given)), much=self._much)
+        if self._kind == "graded best of four":
+            fours = [((one[:1], one[1:]), 1.0) for one in given]
+            return observe(empty, empty, [], np.zeros(0), fours, ranked_much=self._much)
         orderings = tuple(given) if self._kind == "ordered fours" else ()
         choices = tuple(given) if self._kind == "best of four" else ()
         return Observed(chosen, rejected, (empty, empty), orderings, choices, np.ones(len(given)))

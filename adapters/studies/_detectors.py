@@ -67,7 +67,7 @@ def _mixture(rows: Array, rounds: int = 8) -> Array:
 
 
 def _annotators(rows: Array) -> Array:
-    """Adaptive-DPO's three annotators as one person has them: (3, N) scaled log-odds (papers.md 5.1).
+    """Adaptive-DPO's three annotators as one person has them: (3, N) scaled log-odds (arXiv:2503.16921).
 
     The taste now, and two averages over its past: over all of it and over the latest two of eight fits.
     """

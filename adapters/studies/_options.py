@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Collection
 
-__all__ = ["counts", "percents", "positive", "share", "some_of"]
+__all__ = ["counts", "percents", "positive", "rates", "share", "some_of"]
 
 
 def positive(text: str) -> int:
@@ -46,6 +46,18 @@ def percents(text: str) -> list[float]:
     values = sorted({float(part) / 100.0 for part in text.split(",")})
     if not 0.0 <= values[0] <= values[-1] <= 1.0:
         raise argparse.ArgumentTypeError(f"{text}; expected 0 to 100 %")
+    return values
+
+
+def rates(text: str) -> list[float]:
+    """Return numbers above 0 with "," between them, ascending, each once, for argparse's `type`.
+
+    Raises:
+        ArgumentTypeError: one is 0 or less.
+    """
+    values = sorted({float(part) for part in text.split(",")})
+    if not values[0] > 0.0:
+        raise argparse.ArgumentTypeError(f"{text}; expected rates above 0")
     return values
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..finetune.lora import add_lora
 
-__all__ = ["SHAPES", "Passes", "Shape", "count_passes"]
+__all__ = ["SHAPES", "Passes", "Shape", "count_passes", "parts_of"]
 
 _VAE = {
     "block_out_channels": (128, 256, 512, 512),
@@ -59,6 +59,15 @@ SHAPES: Mapping[str, Shape] = MappingProxyType(
 )
 
 
+def parts_of(shape: Shape) -> list[Any]:
+    """Make a model of this shape: diffusers' UNet, its autoencoder, and transformers' text encoders."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    texts = [CLIPTextModel(CLIPTextConfig(**config)) for config in shape.texts]
+    return [UNet2DConditionModel(**shape.unet), AutoencoderKL(**_VAE), *texts]
+
+
 @dataclass(frozen=True)
 class Passes:
     """What one pair costs, both pictures together, in operations (a multiplication and an addition are two) and bytes.
@@ -85,21 +94,16 @@ class Passes:
 
 def count_passes(shape: Shape, rank: int) -> Passes:
     """Run every part once on tensors without memory, in bfloat16."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")
-        vae = AutoencoderKL(**_VAE).bfloat16()
-        texts = [CLIPTextModel(CLIPTextConfig(**config)).bfloat16() for config in shape.texts]
-        whole = UNet2DConditionModel(**shape.unet).bfloat16()
+        whole, vae, *texts = (part.bfloat16() for part in parts_of(shape))
         pixels = torch.empty(2, 3, shape.size, shape.size, dtype=torch.bfloat16)
         ids = torch.empty(1, 77, dtype=torch.long)
         images = _operations(lambda: vae.encode(pixels).latent_dist.mean)
         text = sum(_operations(lambda tower=tower: tower(ids).last_hidden_state) for tower in texts)
         full = _trained(whole, shape)
         unet = _count(whole)
-        adapted = UNet2DConditionModel(**shape.unet).bfloat16()
+        adapted = parts_of(shape)[0].bfloat16()
     lora = sum(parameter.numel() for parameter in add_lora(adapted, rank))
     with torch.device("meta"):
         adapted_passes = _trained(adapted, shape)

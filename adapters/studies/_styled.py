@@ -7,28 +7,30 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from ..finetune.gradients import KnownOfPairs
 from ..finetune.losses import LOSSES
 from ..finetune.prepared import Prepared
 from ._bench import cards_of, settings_of, training_options
 from ._gains import kept_of
-from ._options import positive, some_of
+from ._options import positive, rates, some_of
 from ._painter import Seen
 from ._postcards import Answers, Postcards, embeddings_between, pairs_between
 from ._styles import STYLES, picture_of
 from ._tables import Array
 from ._tuning import Workshop
 
-__all__ = ["Judged", "StyleBench", "kid", "styles_and_arms"]
+__all__ = ["Judged", "StyleBench", "kid", "own_rates", "styles_and_arms", "through_autoencoder"]
 
 _THEN = " then "  # between the stages of an arm
+_KEEPING = 0.9  # of the prompts that the base keeps, what a rate must leave
 
 
 @dataclass(frozen=True)
@@ -66,24 +68,36 @@ class StyleBench:
         errors = workshop.errors(self._pairs(np.arange(len(self._plain.captions)))[0], options.seed)
         self.further = errors[0] / errors[1]
         self.away = kid(self._wanted, _rows(cards_of(options, workshop, prompts=True), 1))
-        self._seen = workshop.base(style=name), _through(workshop, wanted, name)
+        self._seen = workshop.base(style=name), through_autoencoder(workshop, wanted.latents[:, 0], name)
         self.base, self.drawn = (self.judged(seen) for seen in self._seen)
 
-    def taught(self, arm: str, number: int) -> Judged:
+    def several(self, arm: str) -> tuple[str, list[Judged]]:
+        """Every training of an arm, each at the rate that the others of that arm chose; what to call them."""
+        options = self._options
+        rates = options.rates or [options.learning_rate]
+        found = {rate: [self.taught(arm, number, rate) for number in range(options.trainings)] for rate in rates}
+        own = own_rates(found, self.base.kept)
+        name = f"{arm} at {' and '.join(f'{rate:g}' for rate in dict.fromkeys(own))}" if options.rates else arm
+        return name, [found[rate][number] for number, rate in enumerate(own)]
+
+    def taught(self, arm: str, number: int, rate: float) -> Judged:
         """Train on a part of the captions of its own, and judge what is painted then.
 
         Args:
             arm: A loss, or several with "then" between them, which share the steps.
             number: Of the training, from 0.
+            rate: Of learning.
         """
         options, (*stages, loss) = self._options, arm.split(_THEN)
         each = len(self._plain.captions) // options.trainings
         pairs, known = self._pairs(np.arange(number * each, (number + 1) * each))
         steps = max(1, options.steps // (1 + len(stages)))
-        settings = settings_of(options, loss, options.seed + number, steps=steps, stages=tuple(stages))
+        settings = settings_of(
+            options, loss, options.seed + number, steps=steps, stages=tuple(stages), learning_rate=rate
+        )
         which = f"{self.name}/{options.seed}/{number}/{len(self._plain.captions)}/{options.trainings}"
         tuned = self._workshop.train(pairs, settings, which, known=known)
-        sys.stderr.write(f"\r{self.name}, training {number + 1}, {arm} ")
+        sys.stderr.write(f"\r{self.name}, training {number + 1}, {arm}, {rate:g} ")
         return self.judged(self._workshop.look(tuned, style=self.name))
 
     def judged(self, seen: Seen) -> Judged:
@@ -109,11 +123,11 @@ def _rows(cards: Postcards, first: int) -> Array:
     return rows
 
 
-def _through(workshop: Workshop, cards: Postcards, style: str) -> Seen:
-    """What is seen in drawn pictures, the first of each prompt, when they have gone through the autoencoder."""
+def through_autoencoder(workshop: Workshop, scaled: Tensor, style: str) -> Seen:
+    """What is seen in pictures that were encoded, (K, C, h, w) as the denoiser takes them, when they are decoded."""
     vae, encoder = workshop.generator._pipeline.vae, workshop.generator.encoder
     assert encoder is not None
-    latents = cards.latents[:, 0] / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
+    latents = scaled / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
     with torch.no_grad():
         decoded = torch.cat([vae.decode(part.to(vae.device)).sample.float().cpu() for part in latents.split(16)])
     pictures = [picture_of((one.permute(1, 2, 0).double().numpy() + 1.0) / 2.0) for one in decoded]
@@ -139,6 +153,33 @@ def kid(first: Array, second: Array) -> float:
     return within(first) + within(second) - 2.0 * float(((1.0 + first @ second.T) ** 3).mean())
 
 
+def own_rates(found: Mapping[float, Sequence[Judged]], base: float) -> list[float]:
+    """For every training the rate that goes furthest in the others while nine tenths of the base's prompts are kept.
+
+    Args:
+        found: Of each rate all trainings; a single one chooses for itself.
+        base: Share of prompts that the base keeps.
+
+    Returns:
+        As many rates as there are trainings. Where none keeps enough, the one that keeps most.
+    """
+    number = len(next(iter(found.values())))
+
+    def chosen(place: int) -> float:
+        others = [other for other in range(number) if other != place] or [place]
+        kept, share = (
+            {
+                rate: float(np.mean([getattr(several[other], part) for other in others]))
+                for rate, several in found.items()
+            }
+            for part in ("kept", "share")
+        )
+        enough = [rate for rate in found if kept[rate] >= _KEEPING * base]
+        return max(enough, key=share.__getitem__) if enough else max(found, key=kept.__getitem__)
+
+    return [chosen(place) for place in range(number)]
+
+
 def styles_and_arms(
     parser: argparse.ArgumentParser, styles: Sequence[str], arms: Sequence[str]
 ) -> argparse.ArgumentParser:
@@ -154,4 +195,11 @@ def styles_and_arms(
     parser.add_argument("--losses", type=trained, default=list(arms), metavar="sft|sft then dpo|...")
     parser.add_argument("--trainings", type=positive, default=3, help="of each kind, each on its part of the captions")
     training_options(parser)
+    parser.add_argument(
+        "--rates",
+        type=rates,
+        metavar="1e-3,3e-3,...",
+        help="each loss takes that of these which goes furthest in its other trainings and keeps nine tenths of what "
+        "the base keeps",
+    )
     return parser

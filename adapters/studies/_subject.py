@@ -1,6 +1,6 @@
 """A subject that the base never saw, learned from five pictures: which way shows it, keeps the prompt and the class?
 
-The subject is one of the world's silhouettes in two colours that no postcard has, called "sks" as DreamBooth's are.
+The subject is one of the world's silhouettes in two colours, as no postcard's is, called "sks" as DreamBooth's are.
 
 Shapes: K prompts with the subject, and as many of its class without it.
 """
@@ -19,16 +19,20 @@ import torch
 from ..finetune.prepared import Prepared, latents_of
 from ..playground.captions import caption_of
 from ..playground.shapes import SUBJECTS
-from ..playground.world import random_card
+from ..playground.world import draw, random_card
 from ._bench import cache_of, settings_of
 from ._gains import kept_of
+from ._painter import Seen
+from ._styled import through_autoencoder
 from ._styles import STYLES, SUBJECT
 from ._tables import with_interval
 from ._tuning import Tuned, Workshop
 
-__all__ = ["SUBJECT_ARMS", "Shown", "SubjectBench", "subject_rows"]
+__all__ = ["DRAWN", "SUBJECT_ARMS", "Shown", "SubjectBench", "subject_rows"]
 
-SUBJECT_ARMS = ("DreamBooth", "DreamBooth, class kept", "MaPO, liked alone", "DPO, liked alone")
+_CLASS_KEPT = "class kept"
+SUBJECT_ARMS = ("DreamBooth", f"DreamBooth, {_CLASS_KEPT}", "MaPO, liked alone", "DPO, liked alone")
+DRAWN = "drawn ones"  # not a training: what can be seen at most
 _CALLED = "sks"
 _PICTURES = 5
 _NAMES = ("subject", "background", "place")  # what prompts name
@@ -67,7 +71,7 @@ class SubjectBench:
         plain = [caption_of(card, _NAMES) for card in drawn]
         called = [text.replace(self.subject, f"{_CALLED} {self.subject}") for text in plain]
         self._words = called[:_PICTURES], plain[:_PICTURES]
-        vae = generator._pipeline.vae
+        self._drawn, vae = drawn[_PICTURES:], generator._pipeline.vae
         self._pictures = [latents_of(vae, STYLES[SUBJECT].draw(card)) for card in drawn[:_PICTURES]]
         asked = called[_PICTURES:] + plain[_PICTURES:]
         cpu = options.device == "cpu"
@@ -79,9 +83,16 @@ class SubjectBench:
             self._own.append([latents_of(vae, picture) for picture in pictures])
 
     def taught(self, arm: str) -> Shown:
-        """Train one way, or not at all, and look at what is painted."""
-        tuned = self._trained(arm) if arm in SUBJECT_ARMS else None
-        seen = self._workshop.look(tuned, style=SUBJECT)
+        """Train one way, or not at all, and look at what is painted.
+
+        Args:
+            arm: One of `SUBJECT_ARMS`; `DRAWN` are postcards of the prompts, with the subject and without it, that went
+                through the autoencoder; anything else is the base.
+        """
+        if arm == DRAWN:
+            seen = self._decoded()
+        else:
+            seen = self._workshop.look(self._trained(arm) if arm in SUBJECT_ARMS else None, style=SUBJECT)
         half = len(seen.named) // 2
         right = [named["subject"] == self.subject for named in seen.named]
         shown = (seen.features[:, 0] > _EVEN) & np.array(right)
@@ -89,10 +100,17 @@ class SubjectBench:
         sys.stderr.write(f"\r{self.subject}, {arm} ")
         return Shown(*(float(part.mean()) for part in (shown[:half], kept[:half], shown[half:], kept[half:])))
 
+    def _decoded(self) -> Seen:
+        vae = self._workshop.generator._pipeline.vae
+        pictures = [*map(STYLES[SUBJECT].draw, self._drawn), *map(draw, self._drawn)]
+        return through_autoencoder(self._workshop, torch.stack([latents_of(vae, one) for one in pictures]), SUBJECT)
+
     def _trained(self, arm: str) -> Tuned:
         options, loss = self._options, _LOSSES.get(arm, "sft")
-        settings = settings_of(options, loss, options.seed + self._number)
-        which = f"subject/{options.seed}/{self._number}/{options.sampled}/{arm}"
+        # The class's own pictures come on top, so that all ways see the five equally often.
+        batch = options.batch * (2 if _CLASS_KEPT in arm else 1)
+        settings = settings_of(options, loss, options.seed + self._number, batch=batch)
+        which = f"two colours/{options.seed}/{self._number}/{options.sampled}/{arm}"
         return self._workshop.train(self._pairs(arm), settings, which)
 
     def _pairs(self, arm: str) -> Prepared:
@@ -102,7 +120,7 @@ class SubjectBench:
             rows = [(one, own, called[turn]) for one, own, turn in zip(liked, self._own[0], self._turns, strict=True)]
         else:
             rows = [(one, one, called[turn]) for one, turn in zip(liked, self._turns, strict=True)]
-        if "class" in arm:
+        if _CLASS_KEPT in arm:
             rows += [(one, one, plain[turn]) for one, turn in zip(self._own[1], self._turns, strict=True)]
         chosen, rejected, said = zip(*rows, strict=True)
         texts = [*called, *plain, ""]

@@ -1,4 +1,4 @@
-"""`palate study bt-accuracy`: how well a few comparisons predict a person's next ones (papers.md 1.4).
+"""`palate study bt-accuracy`: how well a few comparisons predict a person's next ones (arXiv:2308.07929).
 
 A person answers N pairs, both pictures of a pair from one caption. Each method then says, for pairs of other captions,
 which picture the person will choose:

@@ -1,4 +1,4 @@
-"""`palate study bt-generation`: whether pictures steered by a taste are liked better (papers.md 1.5; Gallego 2023).
+"""`palate study bt-generation`: whether pictures steered by a taste are liked better (Gallego 2023, arXiv:2308.07929).
 
 Each person teaches a taste with N answers and then gets a share of the held-out prompts, of which every arm paints a
 picture from the same seed. Who likes what is said by each person's true utility, measured from the pixels by formula;

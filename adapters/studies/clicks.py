@@ -4,6 +4,7 @@ Everybody is asked one thing after another about the same pictures; what is lear
 pictures. Every question is one answer, whether two pictures are compared, the best of four is picked or four are put
 in order. The yardstick is what random pairs, with nothing known of other people, need 100 answers for. Where other
 people have nothing in common, by the evidence of their answers, the population prior is no prior, and so is its row.
+"People known exactly" is not to be had: the true mean and covariance of what such people care for, as a bound.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from ..comparisons import PreferenceStore
-from ..encoders import load_encoder
+from ..encoders import ImageTextEncoder, load_encoder
 from ..taste.subspace import image_subspace
 from ._asking import KINDS, ByEvidence, PriorOf, accuracy_by_answers, priors_of
+from ._known import PEOPLE, exact_prior
 from ._options import counts, percents, positive, share, some_of
 from ._replay import replayed_accuracy
 from ._samples import stored_samples
@@ -31,11 +33,14 @@ from ._world import World, draw_world
 __all__ = ["YARDSTICK", "reached", "run"]
 
 YARDSTICK = 100  # answers of random pairs
-PRIORS = ("none", "population")
+PRIORS = ("none", "population", "exact")
+_KNOWN = {"none": "no prior", "population": "population prior", "exact": "people known exactly"}
 _AIMS = {
     ("pairs", "none"): 35,
+    ("graded pairs", "none"): 35,
     ("pairs", "population"): 20,
     ("best of four", "none"): 20,
+    ("graded best of four", "none"): 20,
     ("ordered fours", "none"): 12,
 }
 
@@ -51,7 +56,10 @@ class Arm:
     @property
     def title(self) -> str:
         """In the table."""
-        return f"{self.kind}, {'population prior' if self.prior == 'population' else 'no prior'}, {self.strategy}"
+        return f"{self.kind}, {_KNOWN[self.prior]}, {self.strategy}"
+
+
+_YARDSTICK = Arm("pairs", "none", "random")  # always asked: nobody's answers are changed by it
 
 
 def run(argv: Sequence[str]) -> int:
@@ -64,19 +72,22 @@ def run(argv: Sequence[str]) -> int:
     cache = None if options.cache is None else Path(options.cache)
     world = draw_world(encoder, options.people, options.pictures, options.seed, options.shared, 0, cache)
     others = (
-        None
-        if options.priors == ["none"]
-        else draw_world(encoder, options.others, options.pictures, options.seed, options.shared, options.people, cache)
+        draw_world(encoder, options.others, options.pictures, options.seed, options.shared, options.people, cache)
+        if "population" in options.priors
+        else None
     )
+    exact = _exact(encoder, options, cache) if "exact" in options.priors else {}
     sizes = sorted({*options.answers, YARDSTICK} if max(options.answers) >= YARDSTICK else set(options.answers))
     fours = [size for size in sizes if size <= (options.fours or max(sizes))]
     sys.stdout.write(_opening(options, world, encoder.name))
     for mistakes in options.mistakes:
-        priors = priors_of(world, others, options.others_answers, mistakes, options.seed)
+        priors = exact | priors_of(world, others, options.others_answers, mistakes, options.seed)
         accuracy: dict[Arm, Array] = {}
-        for arm in _arms(options):
+        for arm in [*([_YARDSTICK] if YARDSTICK in sizes else []), *_arms(options)]:
             upto = sizes if KINDS[arm.kind] == 2 else fours
             alone = accuracy.get(Arm(arm.kind, "none", arm.strategy))
+            if arm in accuracy:
+                continue
             if arm.prior == "population" and priors["population"] == priors["none"] and alone is not None:
                 accuracy[arm] = alone
             else:
@@ -108,6 +119,14 @@ def _run_on_answers(argv: Sequence[str], options: argparse.Namespace) -> int:
         + provenance("clicks", argv, options.seed)
     )
     return 0
+
+
+def _exact(encoder: ImageTextEncoder, options: argparse.Namespace, cache: Path | None) -> dict[str, PriorOf]:
+    """The prior of who knows how these people are made."""
+    first = options.people + options.others
+    return {
+        "exact": exact_prior(draw_world(encoder, PEOPLE, options.pictures, options.seed, options.shared, first, cache))
+    }
 
 
 def _arms(options: argparse.Namespace) -> list[Arm]:
@@ -170,7 +189,7 @@ def _worse(accuracy: Array, random: Array, sizes: Sequence[int], seed: int) -> s
 def _tables(
     accuracy: dict[Arm, Array], sizes: Sequence[int], mistakes: float | None, ceiling: float | None, seed: int
 ) -> str:
-    yardstick = accuracy.get(Arm("pairs", "none", "random"))
+    yardstick = accuracy.get(_YARDSTICK)
     known = yardstick is not None and YARDSTICK in sizes
     rows, shares = [], []
     for arm, found in accuracy.items():
@@ -220,9 +239,13 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--answers", type=counts, default=[5, 10, 12, 20, 35, 40, 60, 100, 200], help="5,10,...")
     parser.add_argument("--fours", type=positive, default=None, help="answers about fours, at most; as for pairs")
     parser.add_argument("--mistakes", type=percents, default=[0.0, 0.1, 0.2], help="in %%: 0,10,20")
-    for name, values in (("kinds", tuple(KINDS)), ("priors", PRIORS), ("strategies", STRATEGIES)):
-        parser.add_argument(f"--{name}", type=some_of(values, ","), default=list(values), help=", ".join(values))
-    wavers = "of what people call much better in graded pairs: standard deviation of its logarithm (0)"
+    for name, values, usual in (
+        ("kinds", tuple(KINDS), list(KINDS)),
+        ("priors", PRIORS, [prior for prior in PRIORS if prior != "exact"]),
+        ("strategies", STRATEGIES, list(STRATEGIES)),
+    ):
+        parser.add_argument(f"--{name}", type=some_of(values, ","), default=usual, help=", ".join(values))
+    wavers = "of what people call much better where they are asked: standard deviation of its logarithm (0)"
     parser.add_argument("--wavering", type=float, default=0.0, help=wavers)
     parser.add_argument("--cache", default=None, help="folder to keep drawn and encoded pictures in between runs")
     parser.add_argument("--seed", type=int, default=0)

@@ -17,7 +17,7 @@ import numpy as np
 from ._bench import VIEWS, common_options, opened, parsed
 from ._options import positive, some_of
 from ._styled import Judged, StyleBench, styles_and_arms
-from ._subject import SUBJECT_ARMS, Shown, SubjectBench, subject_rows
+from ._subject import DRAWN, SUBJECT_ARMS, Shown, SubjectBench, subject_rows
 from ._tables import markdown, provenance, with_interval
 from .rpo_style import row_of
 
@@ -36,17 +36,19 @@ def run(argv: Sequence[str]) -> int:
     if "styles" in options.parts:
         rows, leads = [], []
         for bench in sorted((StyleBench(workshop, name, options) for name in options.styles), key=lambda b: b.further):
-            found = {arm: [bench.taught(arm, number) for number in range(options.trainings)] for arm in options.losses}
-            for arm, several in {"the base": [bench.base], **found, "drawn ones": [bench.drawn]}.items():
+            found = {arm: bench.several(arm) for arm in options.losses}
+            named = dict(found.values())
+            for arm, several in {"the base": [bench.base], **named, "drawn ones": [bench.drawn]}.items():
                 rows.append([bench.name, arm, *row_of(several, options.seed)])
-            leads.append([bench.name, f"{bench.further:.1f}", f"{bench.away:.2f}", *_leads(found, options.seed)])
+            lead = _leads({arm: several for arm, (_, several) in found.items()}, options.seed)
+            leads.append([bench.name, f"{bench.further:.1f}", f"{bench.away:.2f}", *lead])
         sys.stdout.write(_of_styles(options, rows, leads))
         sys.stdout.flush()
     if "subject" in options.parts:
         shown: dict[str, list[Shown]] = {}
         for number in range(options.trainings):
             subject = SubjectBench(workshop, number, options)
-            for arm in ("the base", *options.subject_arms):
+            for arm in ("the base", *options.subject_arms, DRAWN):
                 shown.setdefault(arm, []).append(subject.taught(arm))
         header = ["trained by", "shows the subject, %", "and its prompt, %", "the class shows it, %", "class kept, %"]
         sys.stdout.write(

@@ -1,8 +1,10 @@
-"""`palate study ppd-blend`: do blends of users do what their weights say? (papers.md 3.4)
+"""`palate study ppd-blend`: do blends of users do what their weights say? (arXiv:2501.06655)
 
 Three rewards measured from pixels are three synthetic people, who like nothing else and never err; the pairs encoder
 reads them like anybody. Pictures of held-out prompts are made along the edges of the triangle between them, and each
-reward should rise with its weight: Spearman's rank correlation of its mean over all pictures with the weight.
+reward should rise with its weight: Spearman's rank correlation of its mean over all pictures with the weight. How far
+that can go is said beside it: whether rewards go together in the cards that people are asked about, and how alike the
+encoder reads their corners.
 
 Shapes: R rewards, B blends, K prompts, F features.
 """
@@ -17,12 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..files.ppd_file import load_ppd
 from ..playground.folder import playground_folder
 from ..playground.people import FEATURES, TRAITS, Person
-from ..playground.training.ppd_cards import draw_cards
-from ..ppd.model import PPD
+from ..playground.training.ppd_cards import Cards, draw_cards
+from ..ppd.model import PPD, UserEncoder
 from ..ppd.user import User, blend_users
 from ..steering import Generator
 from ._options import positive
@@ -30,7 +33,7 @@ from ._painter import Job, Painter
 from ._ppd_people import meet
 from ._tables import Array, bootstrap_interval, markdown, provenance
 
-__all__ = ["edges", "ranked", "run"]
+__all__ = ["edges", "ranked", "run", "together"]
 
 _SHARD = 1000  # of cards that nobody is trained on
 _SURE = 1e-3  # noise of who never errs
@@ -43,7 +46,8 @@ def run(argv: Sequence[str]) -> int:
     ppd = load_ppd(options.ppd or playground_folder() / "ppd.safetensors")
     cache = None if options.cache is None else Path(options.cache)
     held = draw_cards(generator, options.prompts, "held", options.seed, cache)
-    users = _users(ppd, generator, options, cache)
+    cards = draw_cards(generator, options.captions, "any", _SHARD + options.seed, cache)
+    users = _users(ppd, cards, options)
     blends = edges(len(users), options.points)
     painter = Painter(generator, options.bfloat16)
     places = [FEATURES.index(name) for name in options.rewards]
@@ -62,14 +66,16 @@ def run(argv: Sequence[str]) -> int:
     found = np.stack([scores(weights) for weights in blends])
     sys.stderr.write("\n")
     sys.stdout.write(_scores_table(blends, found, base, options) + "\n")
-    sys.stdout.write(_ranks_table(blends, found, options))
+    sys.stdout.write(_ranks_table(blends, found, options) + "\n")
+    sys.stdout.write(
+        _alike_table(together(cards.measured.double().numpy()[..., places]), _cosines(ppd, users), options)
+    )
     sys.stdout.write(f"\n{time.perf_counter() - started:.0f} seconds. " + provenance("ppd-blend", argv, options.seed))
     return 0
 
 
-def _users(ppd: PPD, generator: Generator, options: argparse.Namespace, cache: Path | None) -> list[User]:
+def _users(ppd: PPD, cards: Cards, options: argparse.Namespace) -> list[User]:
     """One for each reward, from answers of somebody who likes nothing else."""
-    cards = draw_cards(generator, options.captions, "any", _SHARD + options.seed, cache)
     weights = np.eye(len(FEATURES))
     people = [Person(name, weights[FEATURES.index(name)], noise=_SURE) for name in options.rewards]
     met = meet(people, cards, options.pairs, options.seed)
@@ -99,6 +105,33 @@ def ranked(blends: Sequence[Sequence[float]], scores: Array) -> dict[tuple[int, 
         ranks = [np.argsort(np.argsort(x[on_edge, one])) for x in (weights, scores)]
         found[one, other] = float(np.corrcoef(ranks[0], ranks[1])[0, 1])
     return found
+
+
+def together(rewards: Array) -> Array:
+    """(R, R) correlation of rewards (K, V, R) over V cards of one caption each: what a choice can't tell apart."""
+    found: Array = np.corrcoef((rewards - rewards.mean(1, keepdims=True)).reshape(-1, rewards.shape[-1]).T)
+    return found
+
+
+@torch.no_grad()
+def _cosines(ppd: PPD, users: Sequence[User]) -> Array:
+    """(R, R) of the users' tokens, with the average user's taken off."""
+    assert isinstance(ppd.encoder, UserEncoder)
+    nothing = torch.zeros(1, 0, ppd.encoder.config["image_width"])
+    average = ppd.encoder(nothing, nothing, None)[0]
+    tokens = torch.stack([user.tokens - average for user in users]).flatten(1)
+    unit = torch.nn.functional.normalize(tokens, dim=-1)
+    found: Array = (unit @ unit.T).double().numpy()
+    return found
+
+
+def _alike_table(correlations: Array, cosines: Array, options: argparse.Namespace) -> str:
+    rows = [
+        [f"{options.rewards[one]} and {options.rewards[other]}", f"{correlations[one, other]:+.2f}", f"{cosine:+.2f}"]
+        for one, other in itertools.combinations(range(len(options.rewards)), 2)
+        for cosine in [cosines[one, other]]
+    ]
+    return markdown(("rewards", "correlation in cards of a caption", "cosine of the embeddings"), rows)
 
 
 def _scores_table(blends: Sequence[Sequence[float]], scores: Array, base: Array, options: argparse.Namespace) -> str:

@@ -1,4 +1,4 @@
-"""`palate study ppd-unseen`: personal pictures for people and prompts that nobody trained on (papers.md 3.5).
+"""`palate study ppd-unseen`: personal pictures for people and prompts that nobody trained on (arXiv:2501.06655).
 
 Everybody answers N random pairs, or N chosen ones, and gets pictures of held-out prompts; an arm's picture is compared
 with the base model's of the same seed by the person's true utility, measured from the pixels by formula.
@@ -14,6 +14,8 @@ with the base model's of the same seed by the person's true utility, measured fr
 - Bayes: what can be told from the answers at all by who knows how people are made: of so many drawn cards of the
   caption, the one with the highest expected utility. No model's picture, but how far any can get.
 
+With --draws, everybody is asked so many times anew, and a row is over all of it: what four answers say is chance.
+
 Shapes: P people, K prompts each, N answers.
 """
 
@@ -24,7 +26,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +37,7 @@ from ..files.ppd_file import load_ppd
 from ..playground.captions import caption, named_in
 from ..playground.folder import playground_folder
 from ..playground.people import features
-from ..playground.training.ppd_cards import draw_cards
+from ..playground.training.ppd_cards import Cards, draw_cards
 from ..playground.world import NAMED, draw, random_card
 from ..ppd.model import PPD, UserEncoder
 from ..steering import Generator, SteeringSettings
@@ -49,6 +51,7 @@ from ._voters import learned
 __all__ = ["Asked", "run"]
 
 _SHARD = 1000  # of cards that nobody is trained on
+_ANEW = 10_000  # between the seeds of two draws of questions
 _WORDS = 2
 _TURN = 18.0  # degrees; what `bt-generation` found best for `direction`
 _STEERING = SteeringSettings(method="encoder", objective="direction", limit=180.0, turn=_TURN)
@@ -141,11 +144,14 @@ def run(argv: Sequence[str]) -> int:
     base = asked.plain()
     rows = [["base model", "", "", "", _share(asked.kept(base), options.seed)]]
     others = crowd(options.crowd if options.pool or options.cards else 1, cards, options.seed)
-    well = interview(met, cards, others, max(options.pairs), options.pool, options.seed) if options.pool else None
-    for name, seen in _arms(asked, ppd, well, options):
-        rows.append(_row(name, asked, seen, base, options.seed))
+    known = [_Known.of(met, cards, others, options, turn) for turn in range(options.draws)]
+    arms: dict[tuple[str, int], list[Seen]] = {}
+    for turn, told in enumerate(known):
+        for name, seen in _arms(replace(asked, met=told.met), ppd, told.well, options, again=turn > 0):
+            arms.setdefault(name, []).append(seen)
+    rows += [_row(name, asked, seen, base, options.seed) for name, seen in arms.items()]
     if options.cards:
-        rows += _ceiling(asked, base, others, well, options)
+        rows += _ceiling(asked, base, others, known, options)
     sys.stderr.write("\n")
     header = ("arm", "pairs", "wins over the base, %", "gain, in the noise of answers", "prompt kept, %")
     sys.stdout.write(markdown(header, rows))
@@ -153,8 +159,25 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _arms(asked: Asked, ppd: PPD, well: Met | None, options: argparse.Namespace) -> list[tuple[tuple[str, int], Seen]]:
-    """Each arm's name and pairs, and its pictures; `well` are the same people, asked what says most of them."""
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """One draw of questions: what people answered to random ones, and, asked well, to those that say most of them."""
+
+    met: Met
+    well: Met | None
+
+    @classmethod
+    def of(cls, met: Met, cards: Cards, others: Crowd, options: argparse.Namespace, turn: int) -> _Known:
+        """The same people, asked anew; at turn 0 it is `met` itself."""
+        seed, most = options.seed + _ANEW * turn, max(options.pairs)
+        asked = meet(met.people, cards, most, seed) if turn else met
+        return cls(asked, interview(asked, cards, others, most, options.pool, seed) if options.pool else None)
+
+
+def _arms(
+    asked: Asked, ppd: PPD, well: Met | None, options: argparse.Namespace, again: bool
+) -> list[tuple[tuple[str, int], Seen]]:
+    """Each arm's name and pairs, and its pictures; `again` leaves out those that no answer changes."""
     met, four = asked.met, min(4, max(options.pairs))
     found: list[tuple[tuple[str, int], Seen]] = []
     for pairs in options.pairs:
@@ -163,14 +186,15 @@ def _arms(asked: Asked, ppd: PPD, well: Met | None, options: argparse.Namespace)
         for pairs in options.pairs:
             found.append((("**ppd**, asked well", pairs), asked.personal(ppd, tokens_of(ppd, well, pairs))))
     for name, file in (("Diffusion-DPO on everybody's pairs", options.dpo), ("SFT on everybody's", options.sft)):
-        if file is not None:
+        if file is not None and not again:
             other = load_ppd(file)
             found.append(((name, 0), asked.personal(other, tokens_of(other, met, 0))))
     if options.alone:
         return found
     for pairs in sorted({four, max(options.pairs)}):
         found.append((("a stranger's", pairs), asked.personal(ppd, tokens_of(ppd, met, pairs).roll(1, 0))))
-    found.append((("everybody, the average user", 0), asked.personal(ppd, tokens_of(ppd, met, 0))))
+    if not again:
+        found.append((("everybody, the average user", 0), asked.personal(ppd, tokens_of(ppd, met, 0))))
     for pairs in sorted({four, max(options.pairs)}):
         tastes = [_taste(asked, person, pairs) for person in range(len(met.people))]
         worded = _Worded(asked.painter.generator, tastes)
@@ -207,7 +231,9 @@ class _Worded:
         return prompt
 
 
-def _ceiling(asked: Asked, base: Seen, others: Crowd, well: Met | None, options: argparse.Namespace) -> list[list[str]]:
+def _ceiling(
+    asked: Asked, base: Seen, others: Crowd, known: Sequence[_Known], options: argparse.Namespace
+) -> list[list[str]]:
     """Rows of what a picture chosen by the Bayes-optimal judge from drawn cards of the caption wins."""
     rng, chance = random.Random(f"ppd-unseen/{options.seed}"), np.random.default_rng(options.seed)
     shown = {
@@ -215,28 +241,33 @@ def _ceiling(asked: Asked, base: Seen, others: Crowd, well: Met | None, options:
         for prompt in dict.fromkeys(prompt for row in asked.prompts for prompt in row)
     }
     plain, rows, name = asked.utilities(base.features), [], f"Bayes, best of {options.cards} drawn cards"
-    known = [(name, asked.met)] if well is None else [(name, asked.met), (f"{name}, asked well", well)]
-    for said, met in known:
+    ways = [(name, [told.met for told in known])]
+    if options.pool:
+        ways.append((f"{name}, asked well", [told.well for told in known if told.well is not None]))
+    for said, draws in ways:
         for pairs in options.pairs:
-            picked = []
-            for person, row in enumerate(asked.prompts):
-                chances = others.chances(met.liked[person, :pairs], met.disliked[person, :pairs])
-                likes = others.likes(chances, np.concatenate([shown[prompt] for prompt in row]), chance)
-                best = likes.reshape(len(row), -1).argmax(1)
-                picked.append([shown[prompt][k] for prompt, k in zip(row, best, strict=True)])
-            found = asked.utilities(np.array(picked).reshape(len(base.features), -1))
+            found = []
+            for met in draws:
+                picked = []
+                for person, row in enumerate(asked.prompts):
+                    chances = others.chances(met.liked[person, :pairs], met.disliked[person, :pairs])
+                    likes = others.likes(chances, np.concatenate([shown[prompt] for prompt in row]), chance)
+                    best = likes.reshape(len(row), -1).argmax(1)
+                    picked.append([shown[prompt][k] for prompt, k in zip(row, best, strict=True)])
+                found.append(asked.utilities(np.array(picked).reshape(len(base.features), -1)))
             rows.append([said, str(pairs), *_compared(found, plain, options.seed), "100"])
     return rows
 
 
-def _row(name: tuple[str, int], asked: Asked, seen: Seen, base: Seen, seed: int) -> list[str]:
-    found, plain = asked.utilities(seen.features), asked.utilities(base.features)
-    return [name[0], str(name[1] or ""), *_compared(found, plain, seed), _share(asked.kept(seen), seed)]
+def _row(name: tuple[str, int], asked: Asked, draws: Sequence[Seen], base: Seen, seed: int) -> list[str]:
+    found, plain = [asked.utilities(seen.features) for seen in draws], asked.utilities(base.features)
+    kept = np.mean([asked.kept(seen) for seen in draws], axis=0)
+    return [name[0], str(name[1] or ""), *_compared(found, plain, seed), _share(kept, seed)]
 
 
-def _compared(found: Array, plain: Array, seed: int) -> tuple[str, str]:
-    """Wins, even ones counted half, and gain, with intervals over people."""
-    gap = found - plain
+def _compared(draws: Sequence[Array], plain: Array, seed: int) -> tuple[str, str]:
+    """Wins of all draws of questions, even ones counted half, and gain, with intervals over people."""
+    gap = np.concatenate([found - plain for found in draws], axis=1)
     wins = ((gap > 1e-9) + 0.5 * (np.abs(gap) <= 1e-9)).mean(1)
     low, high = bootstrap_interval(gap.mean(1), seed)
     return _share(wins, seed), f"{gap.mean():+.2f} ({low:+.2f} to {high:+.2f})"
@@ -253,6 +284,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--share", type=positive, default=5, help="prompts of each (5)")
     parser.add_argument("--prompts", type=positive, default=100, help="held-out prompts, shared out (100)")
     parser.add_argument("--pairs", type=counts, default=[1, 2, 4, 8, 16], help="answers: 1,2,4,8,16")
+    parser.add_argument("--draws", type=positive, default=1, help="of questions to everybody, for every row (1)")
     parser.add_argument("--captions", type=positive, default=150, help="whose cards people compare (150)")
     parser.add_argument("--cards", type=int, default=64, help="drawn for each prompt, for the ceiling; 0: none (64)")
     parser.add_argument("--crowd", type=positive, default=60_000, help="invented people behind the ceiling (60000)")

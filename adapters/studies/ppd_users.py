@@ -3,7 +3,7 @@
 A classifier learns everybody's embeddings, each made from N of many answers, and must then name who gave N others.
 Beside it the Bayes-optimal decoder, which knows everybody's true utility and noise and so gets from the same answers
 all that they hold: the share of it is what the embedding keeps. And the same decoder with properties that a linear map
-reads from the pictures' vectors: what those vectors cost. Source: papers.md 3.2 (Dang et al. 2025, arXiv:2501.06655),
+reads from the pictures' vectors: what those vectors cost. Source: Dang et al. 2025, arXiv:2501.06655,
 whose classifier gets 90 % among the first 16 from four pairs, of people who tell more by each.
 
 Shapes: P people, Q questions each, N answers, K tokens, W their width.

@@ -2,7 +2,7 @@
 
 A pair is one postcard in the style, chosen, and as the world draws it, rejected; RPO contrasts it with those of other
 captions in its batch, the nearer in CLIP space the more. Judged by each style's own measure from the pixels, by KID in
-CLIP space against drawn pictures of the same prompts, and by how many prompts are kept. (papers.md 4.2)
+CLIP space against drawn pictures of the same prompts, and by how many prompts are kept (arXiv:2406.06382).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def run(argv: Sequence[str]) -> int:
     rows = []
     for name in options.styles:
         bench = StyleBench(workshop, name, options)
-        found = {arm: [bench.taught(arm, number) for number in range(options.trainings)] for arm in options.losses}
+        found = dict(map(bench.several, options.losses))
         for arm, several in {"the base": [bench.base], **found, "drawn ones": [bench.drawn]}.items():
             rows.append([name, arm, *row_of(several, options.seed)])
     header = ["style", "trained by", "style, % of the way", "KID", "prompt kept, %"]

@@ -1,26 +1,29 @@
 """`palate study train-cost`: what a step of each loss costs, beside the same step as the papers' scripts take it.
 
 At the shapes of Stable Diffusion 1.5 and XL operations and bytes are counted on models without weights, so no such
-model and no GPU is needed; on the playground steps are timed, all in turn in one run.
+model and no GPU is needed. Steps are timed in turns in one run, on the playground or, with `--timed`, at those shapes
+with random weights, each kind in a process of its own that tells how much memory it took.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 
-from ..steering import Generator
 from ._options import positive
-from ._plain_steps import time_steps
+from ._plain_steps import STEPS, Measured, Setup, measure_alone
 from ._shapes import SHAPES, Passes, count_passes
 from ._tables import markdown, provenance
 
 __all__ = ["costs", "run"]
 
 _RIVALS = ("script: MaPO, LoRA", "script: Diffusion-DPO, LoRA")
+_TIMED_RIVAL = "as Diffusion-DPO's script"
+_SMALL = 128  # pixels, the playground's
 
 
 def run(argv: Sequence[str]) -> int:
@@ -72,11 +75,41 @@ def _counted(name: str, passes: Passes) -> str:
 
 
 def _timed(options: argparse.Namespace) -> str:
-    generator = Generator(options.model, options.device)
-    found = time_steps(generator, options.pairs, options.rank, options.repeats, options.seed)
-    rows = [[name, f"{seconds:.2f}"] for name, seconds in found.items()]
-    header = [f"{generator.name}, {options.pairs} pairs a step", "seconds of processor time"]
-    return markdown(header, rows) + f"Medians of {options.repeats}, {torch.get_num_threads()} threads.\n\n"
+    bfloat16 = options.bfloat16 or options.device != "cpu"
+    found = ""
+    for model in options.timed:
+        setup = Setup(
+            model,
+            options.pixels or (SHAPES[model].size if model in SHAPES else _SMALL),
+            options.pairs,
+            options.rank,
+            options.device,
+            bfloat16,
+            options.checkpointing,
+            torch.get_num_threads(),
+            options.seed,
+        )
+        rounds = [{name: measure_alone(name, setup, 1) for name in STEPS} for _ in range(options.repeats)]
+        found += _clock_table(setup, rounds)
+    return found
+
+
+def _clock_table(setup: Setup, rounds: Sequence[Mapping[str, Measured]]) -> str:
+    times = {name: [one[name].seconds[0] for one in rounds] for name in STEPS}
+    first = np.array(times[_TIMED_RIVAL])
+    rows = []
+    for name, seconds in times.items():
+        ratio = np.array(seconds) / first
+        spread = "" if name == _TIMED_RIVAL else f" ({ratio.min():.2f} to {ratio.max():.2f})"
+        peak = max(one[name].peak for one in rounds)
+        cells = [f"{np.median(seconds):.2f}", f"{np.median(ratio):.2f}{spread}", f"{peak / 1e9:.1f}" if peak else "–"]
+        rows.append([name, *cells])
+    pairs = f"{setup.pairs} pair{'s' if setup.pairs > 1 else ''} a step"
+    what = f"{setup.model}, {setup.pixels} pixels, {pairs}, {'bfloat16' if setup.bfloat16 else 'float32'}"
+    clock = "seconds" if setup.device != "cpu" else "seconds of processor time"
+    header = [what + (", gradient checkpointing" if setup.checkpointing else ""), clock, "of DPO's script", "peak GB"]
+    said = f"Medians of {len(rounds)} rounds, in brackets the least and the most; {setup.threads} threads.\n\n"
+    return markdown(header, rows) + said
 
 
 def _shapes(text: str) -> tuple[str, ...]:
@@ -90,9 +123,20 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="palate study train-cost", description=__doc__)
     parser.add_argument("--shapes", type=_shapes, default=tuple(SHAPES), metavar="sd15,sdxl")
     parser.add_argument("--rank", type=positive, default=8)
-    parser.add_argument("--model", default="playground", help="what steps are timed on, one with one text encoder")
+    parser.add_argument(
+        "--timed",
+        type=lambda text: text.split(","),
+        default=["playground"],
+        metavar="playground,sd15,sdxl",
+        help="what steps are timed on: shapes with random weights, or models as `palate generate` takes them",
+    )
+    parser.add_argument(
+        "--pixels", type=positive, default=None, help="side of the pictures; by default 128, or the shape's"
+    )
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--bfloat16", action="store_true", help="what isn't trained in 16 bits; on a GPU always")
+    parser.add_argument("--checkpointing", action="store_true", help="compute again instead of keeping")
     parser.add_argument("--pairs", type=positive, default=8, help="of a step that is timed")
-    parser.add_argument("--repeats", type=int, default=9, help="steps of each kind; 0 times none")
+    parser.add_argument("--repeats", type=int, default=9, help="rounds of one step of each kind; 0 times none")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(list(argv))

@@ -7,11 +7,12 @@ from .blend import blend_tastes
 from .bradley_terry import BradleyTerry
 from .ceiling import pair_to_repeat
 from .diversity import diversity
+from .kept_words import count_kept_words, keep_words, kept_words
 from .map import strip, taste_map
 from .pairs import STRATEGIES, choose_pair
 from .person import Taste, fit_taste
 from .report import LearningReport, learned_report, measured_taste
-from .second_look import Suspect, second_look
+from .second_look import FIRST_SLIPS, MOST_SLIPS, Suspect, look_again, second_look, unsettled
 from .sets import choose_set
 from .shares import Accuracy
 from .vocabulary import VOCABULARY
@@ -20,6 +21,8 @@ from .words import Word, WordEffect, words_of
 from .worth_asking import worth_asking
 
 __all__ = [
+    "FIRST_SLIPS",
+    "MOST_SLIPS",
     "MOST_WORDS",
     "STRATEGIES",
     "VOCABULARY",
@@ -35,9 +38,13 @@ __all__ = [
     "blend_tastes",
     "choose_pair",
     "choose_set",
+    "count_kept_words",
     "diversity",
     "fit_taste",
+    "keep_words",
+    "kept_words",
     "learned_report",
+    "look_again",
     "measured_taste",
     "pair_to_repeat",
     "prompt_in_words",
@@ -45,6 +52,7 @@ __all__ = [
     "sentence_vectors",
     "strip",
     "taste_map",
+    "unsettled",
     "words_of",
     "worth_asking",
 ]

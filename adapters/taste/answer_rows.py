@@ -24,6 +24,7 @@ def to_likelihood(
     orderings: Matrix | Sequence[Matrix] | None,
     sample_weight: Matrix | None,
     choices: Matrix | Sequence[Matrix] | None,
+    graded: tuple[Array, float] | None = None,
 ) -> Likelihood:
     """Turn all answers into rows of differences; arguments as for `BradleyTerry.fit`.
 
@@ -48,7 +49,9 @@ def to_likelihood(
             stacked = np.stack(images).astype(np.float64)
             rows.append((stacked[:, :-1] - stacked[:, -1:]).reshape(-1, width))
             stages = length - 1 if name == "orderings" else 1
-            blocks.append(Block(start, len(index), length - 1, stages, weight[[first + i for i in index]]))
+            counts_of = weight[[first + i for i in index]]
+            how = (graded[0][index], graded[1]) if graded is not None and name == "choices" else (None, 0.0)
+            blocks.append(Block(start, len(index), length - 1, stages, counts_of, *how))
             start += len(index) * (length - 1)
         first += count
     differences = rows[0] if len(rows) == 1 else np.concatenate(rows)

@@ -95,6 +95,7 @@ class Answers:
         weight = self._weights(comparisons)
         pairs = [i for i, c in enumerate(comparisons) if c.ranking not in self.rankings]
         first = {c.ranking: float(weight[i]) for i, c in enumerate(comparisons) if c.ranking in self.rankings}
+        much = {c.ranking: c.much for c in comparisons if c.much is not None and c.ranking in self.rankings}
         return observe(
             self.left[pairs],
             self.right[pairs],
@@ -103,6 +104,7 @@ class Answers:
             [(self.rankings[number], counts) for number, counts in first.items() if number is not None],
             self._refused(count),
             [comparisons[i].much for i in pairs],
+            [much.get(number) for number in first],
         )
 
     def preferences(self) -> tuple[Array, Array]:
@@ -208,7 +210,11 @@ def _answers(
     right = np.stack([vectors[c.right] for c in usable]) if usable else empty
     rankings = {}
     if any(c.ranking is not None for c in usable):
-        rankings = {r.id: _tiers(r, vectors) for r in store.rankings(person) if r.id is not None}
+        stored = {r.id: r for r in store.rankings(person) if r.id is not None}
+        rankings = {number: _tiers(ranking, vectors) for number, ranking in stored.items()}
+        # "Not much better than the others" may have been said because of one that is gone.
+        parts = {number for number, ranking in stored.items() if not all(image in vectors for image in ranking.images)}
+        usable = tuple(replace(c, much=None) if c.ranking in parts and c.much is False else c for c in usable)
     return Answers(usable, left, right, rankings)
 
 

@@ -86,6 +86,7 @@ class BradleyTerry:
         prior_covariance: Matrix | Stretch | None = None,
         sample_weight: Matrix | None = None,
         choices: Matrix | Sequence[Matrix] | None = None,
+        graded: tuple[Array, float] | None = None,
     ) -> BradleyTerry:
         """Learn from answers; nothing is kept from earlier fits.
 
@@ -100,6 +101,8 @@ class BradleyTerry:
                 of comparisons, ties, orderings and choices.
             choices: the first image was picked out of the others, which have no order: (R, k, D), or a list of (k, D).
                 The first stage of Plackett-Luce; the best of two is a comparison.
+            graded: Of the choices, (R,) whether the picked image is much better than all others, 1 yes, 0 no, NaN where
+                nobody was asked; and what that is beyond, in nats (`likelihood.graded_choices`).
 
         Returns:
             self.
@@ -109,7 +112,7 @@ class BradleyTerry:
         """
         with np.errstate(all="ignore"):
             width = _width(chosen, rejected, ties, orderings, choices, prior_mean)
-            likelihood = to_likelihood(width, chosen, rejected, ties, orderings, sample_weight, choices)
+            likelihood = to_likelihood(width, chosen, rejected, ties, orderings, sample_weight, choices, graded)
             self._fit(width, likelihood, prior_mean, prior_covariance)
         self.weights_ = like(self._weights, chosen)
         return self

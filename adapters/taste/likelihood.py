@@ -6,7 +6,8 @@ likelihood sees:
 - a pair: one row, chosen - rejected, target 1;
 - a tie: one row, first - second, target 1/2 (half a win both ways);
 - a ranking of k images, best first (Plackett-Luce): k - 1 rows, each image minus the last one;
-- the best of k images (the first stage of a ranking): the same rows, and one stage that counts instead of k - 1.
+- the best of k images (the first stage of a ranking): the same rows, and one stage that counts instead of k - 1;
+- the best of k images, and whether it is much better than the others: see `graded_choices`.
 
 Shapes: M rows, D width, P pairs and ties together, R rankings or choices of one length k.
 """
@@ -31,6 +32,8 @@ class Block:
         rows: k - 1 per ranking.
         stages: how many images were taken out one after the other, 1 to k - 1; the others have no order.
         weight: (R,) how often each counts, >= 0.
+        much: (R,) whether the best is much better, 1 yes, 0 no, NaN not asked; None for rankings and plain choices.
+        cut: what "much" is beyond, in nats.
     """
 
     start: int
@@ -38,6 +41,8 @@ class Block:
     rows: int
     stages: int
     weight: Array
+    much: Array | None = None
+    cut: float = 0.0
 
     @property
     def span(self) -> slice:
@@ -119,6 +124,9 @@ class Likelihood:
         softplus = np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z)))
         total = float(self.weight @ (softplus - self.target * z))
         for block in self.blocks:
+            if block.much is not None:
+                total += float(block.weight @ self._graded(block, log_odds)[0])
+                continue
             utilities, remaining = self._stages(block, log_odds)
             total += float(block.weight @ (remaining - utilities[:, : block.stages]).sum(axis=1))
         return total
@@ -131,20 +139,33 @@ class Likelihood:
             return pairs
         parts = [pairs]
         for block in self.blocks:
+            if block.much is not None:
+                parts.append((block.weight[:, None] * self._graded(block, log_odds)[1]).reshape(-1))
+                continue
             excess = self._shares(block, log_odds).sum(axis=1)
             excess[:, : block.stages] -= 1.0
             parts.append(np.asarray(block.weight[:, None] * excess, dtype=np.float64).reshape(-1))
         return np.concatenate(parts)
 
     def curvature(self, log_odds: Array) -> Curvature:
-        """Second derivative of `value`: positive semi-definite, so the objective with a prior is strictly convex."""
+        """Second derivative of `value`: positive semi-definite, so the objective with a prior is strictly convex.
+
+        Of graded choices what is above that, see there.
+        """
         probability = sigmoid(log_odds[: len(self.target)])
         dense = []
         for block in self.blocks:
+            if block.much is not None:
+                dense.append((block, block.weight[:, None, None] * self._graded(block, log_odds)[2]))
+                continue
             shares = self._shares(block, log_odds)
             diagonal = shares.sum(axis=1)[:, :, None] * np.eye(block.rows)
             dense.append((block, block.weight[:, None, None] * (diagonal - shares.transpose(0, 2, 1) @ shares)))
         return Curvature(self.weight * probability * (1.0 - probability), tuple(dense))
+
+    def _graded(self, block: Block, log_odds: Array) -> tuple[Array, Array, Array]:
+        rows = log_odds[block.span].reshape(block.rankings, block.rows)
+        return graded_choices(rows, np.zeros(len(rows)) if block.much is None else block.much, block.cut)
 
     def _stages(self, block: Block, log_odds: Array) -> tuple[Array, Array]:
         """Utilities (R, k) with the last image at 0, and log-sum-exp (R, stages) of those left at each stage."""
@@ -164,3 +185,34 @@ def sigmoid(z: Array) -> Array:
     """1 / (1 + exp(-z)); exp may overflow to infinity on the way, the result is right."""
     with np.errstate(over="ignore"):
         return np.asarray(1.0 / (1.0 + np.exp(-z)))
+
+
+def graded_choices(rows: Array, much: Array, cut: float) -> tuple[Array, Array, Array]:
+    """Return value (R,), gradient (R, k - 1) and curvature (R, k - 1, k - 1) of choices that say how much.
+
+    With z the picked image's utility minus the log-sum-exp of all others', and Gumbel noise as in Plackett-Luce, what
+    is felt above the best of the others is z plus logistic noise. So, as for two images (`grades.py`),
+
+        P(much) = sigmoid(z - c),   P(not much) = sigmoid(z) sigmoid(c - z) (1 - e^-c),   P(not asked) = sigmoid(z)
+
+    where 1 - e^-c is left to `grades.log_share`. "Not much" is not concave in the others' utilities where z is above
+    c / 2; what is negative in the curvature is left out there, and a step towards the minimum stays one.
+
+    Args:
+        rows: (R, k - 1) utilities minus the last image's; the first is the picked one's.
+        much: (R,) 1, 0, or NaN where nobody was asked.
+        cut: c, in nats.
+    """
+    others = np.concatenate([rows[:, 1:], np.zeros((len(rows), 1))], axis=1)
+    best = np.logaddexp.reduce(others, axis=1)
+    share = np.exp(others - best[:, None])[:, :-1]
+    z, little = rows[:, 0] - best, much == 0.0
+    beyond = z - np.where(much == 1.0, cut, 0.0)
+    up, down = sigmoid(beyond), np.where(little, sigmoid(z - cut), 0.0)
+    value = np.logaddexp(0.0, -beyond) + np.where(little, np.logaddexp(0.0, z - cut), 0.0)
+    slope, bend = up - 1.0 + down, up * (1.0 - up) + down * (1.0 - down)  # by z
+    by_rows = np.concatenate([np.ones((len(rows), 1)), -share], axis=1)
+    curvature = bend[:, None, None] * by_rows[:, :, None] * by_rows[:, None, :]
+    spread = share[:, :, None] * (np.eye(share.shape[1]) - share[:, None, :])
+    curvature[:, 1:, 1:] += np.maximum(-slope, 0.0)[:, None, None] * spread
+    return value, slope[:, None] * by_rows, curvature

@@ -29,6 +29,7 @@ class Observed:
         sample_weight: (N + T + orderings + choices,) how often each counts, in that order.
         level: what is said about being good enough; None where nobody said that pictures are bad.
         much: (N,) whether the chosen one was said to be much better: 1 yes, 0 no, NaN not asked; None where nobody was.
+        choice_much: (choices,) the same of the choices, better than all others; None where nobody was asked.
     """
 
     chosen: Array
@@ -39,11 +40,17 @@ class Observed:
     sample_weight: Array
     level: Level | None = None
     much: Array | None = None
+    choice_much: Array | None = None
+
+    @property
+    def asked_how_much(self) -> bool:
+        """Whether anybody said how much better something is."""
+        return self.much is not None or self.choice_much is not None
 
     @property
     def arguments(self) -> dict[str, Any]:
         """For `BradleyTerry.fit(**observed.arguments)`, without the level and without how much."""
-        named = {name: value for name, value in vars(self).items() if name not in ("level", "much")}
+        named = {name: value for name, value in vars(self).items() if name not in ("level", "much", "choice_much")}
         return {name: value for name, value in named.items() if name not in ("orderings", "choices") or value}
 
     @property
@@ -68,6 +75,7 @@ class Observed:
             np.concatenate([part[-count:] for part in parts]),
             None if self.level is None else self.level.newest(count),
             None if self.much is None else self.much[-count:],
+            None if self.choice_much is None else self.choice_much[-count:],
         )
 
 
@@ -112,6 +120,7 @@ def observe(
     rankings: Sequence[tuple[Tiers, float]] = (),
     refused: Sequence[tuple[Array, float]] = (),
     much: Sequence[bool | None] | None = None,
+    ranked_much: Sequence[bool | None] | None = None,
 ) -> Observed:
     """Sort answers by kind.
 
@@ -127,6 +136,8 @@ def observe(
         rankings: Tiers, and how often they count.
         refused: Images (k, D) none of which is good, and how often that counts.
         much: K times whether the preferred one is much better; None where nobody was asked.
+        ranked_much: For each ranking whether its best, alone in its tier, is much better than all others; such a
+            ranking is a pick of the best, and then a ranking of the others.
     """
     outcome = np.array(outcomes, dtype=object)
     tie = outcome == "tie"
@@ -135,7 +146,15 @@ def observe(
     first, second, tie_weight = [left[tie]], [right[tie]], [weight[tie]]
     orderings: list[tuple[Array, float]] = []
     choices: list[tuple[Array, float]] = []
-    for tiers, counts in rankings:
+    graded: list[float] = []  # of each choice
+    hows = _graded(list(ranked_much or []))
+    for number, (tiers, counts) in enumerate(rankings):
+        if hows is not None and not math.isnan(hows[number]):
+            choices.append((np.concatenate(tiers), counts))
+            graded.append(float(hows[number]))
+            tiers = tiers[1:]
+            if len(tiers) == 1:  # of the best of four no more is known
+                continue
         if len(tiers) == 1:
             pairs = np.array(list(combinations(range(len(tiers[0])), 2)))
             first.append(tiers[0][pairs[:, 0]])
@@ -147,6 +166,7 @@ def observe(
             for place, tier in enumerate(tiers[:-1]):
                 lower = np.concatenate(tiers[place + 1 :])
                 choices.extend((np.concatenate([image[None], lower]), counts) for image in tier)
+        graded.extend([math.nan] * (len(choices) - len(graded)))
     lists = [counts for _, counts in (*orderings, *choices)]
     return Observed(
         chosen,
@@ -161,6 +181,7 @@ def observe(
         _graded([None if how is None else bool(how) for how, even in zip(much, tie, strict=True) if not even])
         if much is not None
         else None,
+        None if hows is None else np.array(graded),
     )
 
 

@@ -48,7 +48,7 @@ class Posterior:
         return np.maximum(_squares(whitened) - _squares(whitened @ self.gain), 0.0)
 
     def leading_gain(self, count: int) -> Array:
-        """The `count` directions (D, r <= count) in which most is known; without the rest, less seems known.
+        """The `count` directions (D, r <= count, D) in which most is known; without the rest, less seems known.
 
         covariance = prior_variance * (I - leading_gain leading_gain'), whether a prior that stretches or the answers
         took it from the prior variance: whoever reads that needs to know of one number and one matrix only.
@@ -63,7 +63,7 @@ class Posterior:
         if stretch is not None:
             from_prior = stretch.directions.T * np.sqrt(1.0 - stretch.shares)
             gain = np.concatenate([from_prior, stretch.relative(gain.T).T], axis=1)
-        if gain.shape[1] <= count:
+        if gain.shape[1] <= min(count, len(gain)):
             return gain
         left, sizes, _ = np.linalg.svd(gain, full_matrices=False)
         return np.asarray((left * sizes)[:, :count])

@@ -19,6 +19,7 @@ the playground's people (40 each of seeds 0 and 1, its own CLIP) it cost 2.3 to 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,7 +33,7 @@ from .observed import Observed, observe
 from .population import Population
 from .subspace import Subspace
 
-__all__ = ["SPREADS", "Prior", "evidence_prior", "evidence_prior_variance"]
+__all__ = ["SPREADS", "Prior", "evidence_prior", "evidence_prior_variance", "with_cut"]
 
 SPREADS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # nats
 _EXPECTED = 2.0  # nats
@@ -73,8 +74,8 @@ class Prior:
         if observed.level is not None and self.level:
             mean = None if self.mean is None else np.append(self.mean, 0.0)
             wider = augmented(observed, observed.level) | {"prior_mean": mean}
-        elif observed.much is not None and self.cut is not None:
-            wider = grades.graded(observed, observed.much, self.cut, self.mean)
+        elif observed.asked_how_much and self.cut is not None:
+            wider = grades.graded(observed, self.cut, self.mean)
         else:
             return model.fit(**observed.arguments, prior_mean=self.mean, prior_covariance=self.stretch)
         stretch = self.stretch
@@ -100,7 +101,7 @@ def evidence_prior(observed: Observed, subspace: Subspace | None = None, populat
     prior = _without_level(newest, subspace, population)
     if newest.level is not None and (found := _with_level(prior, newest)).level:
         return found
-    return prior if newest.much is None else _with_cut(prior, newest, newest.much)
+    return with_cut(prior, newest) if newest.asked_how_much else prior
 
 
 def _with_level(prior: Prior, newest: Observed) -> Prior:
@@ -112,18 +113,22 @@ def _with_level(prior: Prior, newest: Observed) -> Prior:
     return with_level if with_level.fit(newest).log_evidence() - _MEANT > at_random else prior
 
 
-def _with_cut(prior: Prior, newest: Observed, much: Array) -> Prior:
+def with_cut(prior: Prior, newest: Observed, stronger: Sequence[float] = _STRONGER) -> Prior:
     """With the cut that expected the answers best, if any did better than "much" said at random.
 
     How much says how strong a taste is, too: two steps alone leave that open for long.
+
+    Args:
+        prior: without a cut. newest: answers, of some of which it was asked how much.
+        stronger: how many times the variance may be; with the first the cut is chosen.
     """
 
     def odds(one: Prior) -> float:
-        return one.fit(newest).log_evidence() + grades.log_share(newest, much, one.cut or 0.0)
+        return one.fit(newest).log_evidence() + grades.log_share(newest, one.cut or 0.0)
 
-    found = max((replace(prior.times(_STRONGER[0]), cut=cut) for cut in grades.CUTS), key=odds)
-    found = max((replace(prior.times(factor), cut=found.cut) for factor in _STRONGER), key=odds)
-    at_random = prior.fit(newest).log_evidence() + grades.log_odds_at_random(newest, much)
+    found = max((replace(prior.times(stronger[0]), cut=cut) for cut in grades.CUTS), key=odds)
+    found = max((replace(prior.times(factor), cut=found.cut) for factor in stronger), key=odds)
+    at_random = prior.fit(newest).log_evidence() + grades.log_odds_at_random(newest)
     return found if odds(found) > at_random else prior
 
 

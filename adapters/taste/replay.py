@@ -17,7 +17,6 @@ from .shares import wilson_interval
 
 __all__ = ["Prediction", "group_answers", "learning_curve", "replay"]
 
-_LEAST = 10  # predictions that a point of the curve rests on, where there are as many
 _POINTS = 60
 
 
@@ -116,15 +115,13 @@ def _predicted(model: BradleyTerry, answers: Answers, asked: Sequence[tuple[int,
 def learning_curve(predictions: list[Prediction]) -> tuple[tuple[int, float, float, float], ...]:
     """Return (answers, accuracy, low, high) for a plot: how well the taste predicted, as the answers grew.
 
-    Each point is over the latest half of the predictions so far, ten at least where there are as many: early answers,
-    predicted from next to nothing, stop counting. low and high are Wilson's 95 % interval. At most 60 points, the
-    newest always one of them.
+    Each point is over all predictions so far, so that the last one is the accuracy of the report. low and high are
+    Wilson's 95 % interval. At most 60 points, the newest always one of them.
     """
     hits = [prediction.hit for prediction in predictions]
     ends = sorted({round(end) for end in np.linspace(1, len(hits), min(len(hits), _POINTS))})
     points = []
     for end in ends:
-        latest = hits[end - min(end, max(_LEAST, end // 2)) : end]
-        low, high = wilson_interval(sum(latest), len(latest))
-        points.append((predictions[end - 1].given + 1, sum(latest) / len(latest), low, high))
+        correct = sum(hits[:end])
+        points.append((predictions[end - 1].given + 1, correct / end, *wilson_interval(correct, end)))
     return tuple(points)

@@ -40,7 +40,7 @@ class LearningReport:
         log_loss: mean -log P(what was answered), in nats; None likewise. A coin has `coin_log_loss` = 0.693.
         recent_accuracy: accuracy on the latest 20 predicted.
         hits: each of those predictions in order: 1 right, 0 wrong, 0.5 an even guess.
-        curve: (answers, accuracy, low, high) for a plot; each point is over the latest half of the predictions so far.
+        curve: (answers, accuracy, low, high) for a plot: how accuracy came about, the last point being it.
         repeats: pairs that were decided twice.
         ceiling: the accuracy that a perfect taste could reach on someone who agrees with themselves as often as the
             repeats show, [0.5, 1]; None before five, and where the answers were foreseen better than that, so that the
@@ -100,7 +100,7 @@ class LearningReport:
             return f"{self.answers} answers so far: too few to test a prediction on."
         low, high = (round(100 * side) for side in self.interval)
         return (
-            f"Predicted {self.correct:g} of {self.predicted} answers before learning from them: "
+            f"Predicted {round(self.correct, 1):g} of {self.predicted} answers before learning from them: "
             f"{100 * self.accuracy:.0f} % (95 % interval {low} to {high} %; a coin gets 50 %)."
         )
 

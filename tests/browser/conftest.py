@@ -1,13 +1,8 @@
 """Chromium, a panel with a quick fake for a model, and a page that must stay free of errors."""
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
+import driving
 import pytest
 from palate.adapters.comparisons import PreferenceStore
-
-driving = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "driving.py")))
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,28 @@ NEW_PAIR = """before => {
   const stage = document.querySelector("#palate-stage[data-ticket]");
   return stage && stage.dataset.ticket !== before && [...stage.querySelectorAll("img")].length === 2;
 }"""
+# Holds back what the panel says to the first request of a kind that speaks of `only`, until `window.release()`.
+SLOW = """([path, only = ""]) => {
+  const real = window.fetch;
+  const gate = new Promise((go) => (window.release = go));
+  window.reached = false;
+  window.fetch = async (...given) => {
+    const meant = String(given[0]).split("?")[0].endsWith(path) && String(given[1]?.body).includes(only);
+    const held = meant && !window.reached;
+    const answer = await real(...given);
+    if (!held) return answer;
+    window.reached = true;
+    await gate;
+    return answer;
+  };
+}"""
+TOLD = """() => ({
+  stage: document.querySelector("#palate-stage")?.dataset,
+  status: document.querySelector("#palate-status")?.textContent,
+  prompt: document.querySelector("#palate-prompt")?.textContent, focus: document.activeElement?.outerHTML.slice(0, 120),
+  pictures: document.querySelectorAll("#palate-stage img").length,
+  outbox: localStorage.getItem(`palate-outbox:${window.palate?.tab}`),
+})"""
 DROP = """([name, bytes]) => {
   const transfer = new DataTransfer();
   transfer.items.add(new File([new Uint8Array(bytes)], name));
@@ -80,8 +102,13 @@ def ticket(page):
 
 
 def next_pair(page, before=""):
-    """Wait for a pair other than `before` and return its ticket."""
-    page.wait_for_function(NEW_PAIR, arg=before or "")
+    """Wait for a pair other than `before` and return its ticket; when none comes, say what the page shows instead."""
+    from playwright.sync_api import TimeoutError as TooLate
+
+    try:
+        page.wait_for_function(NEW_PAIR, arg=before or "")
+    except TooLate as error:
+        raise AssertionError(f"no pair after {before!r}: {page.evaluate(TOLD)}") from error
     return ticket(page)
 
 

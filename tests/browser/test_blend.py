@@ -1,9 +1,7 @@
 """Three tastes as a triangle under Generate, in a real Chromium: mouse, keyboard, finger, user files, sliders."""
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
+import driving
+import panel_fakes as fakes
 import pytest
 import torch
 from palate.adapters.files import save_user
@@ -12,9 +10,6 @@ from palate.adapters.ppd import User
 pytestmark = pytest.mark.browser
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-HERE = Path(__file__).parent
-driving = SimpleNamespace(**runpy.run_path(str(HERE / "driving.py")))
-fakes = SimpleNamespace(**runpy.run_path(str(HERE.parent / "panel_fakes.py")))
 expect = sync_api.expect
 
 
@@ -154,7 +149,7 @@ def test_four_answers_and_the_pictures_change(page):
     rested(page)
     told = used(page)
     assert (told["method"], told["tastes"][0]["source"]) == ("user", "person:Newcomer")
-    expect(part(page, "moves")).to_contain_text("four are enough")
+    expect(part(page, "turned")).to_contain_text("takes the best of 3")
 
 
 def test_files_and_pictures_are_dragged_out_and_that_brings_nothing_in(page):

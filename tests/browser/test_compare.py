@@ -1,17 +1,12 @@
 """Compare in a real Chromium: clicks, keys, fingers, quick hands, two people, a restart. The model is a quick fake."""
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
+import driving
+import panel_fakes as fakes
 import pytest
 
 pytestmark = pytest.mark.browser
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-HERE = Path(__file__).parent
-driving = SimpleNamespace(**runpy.run_path(str(HERE / "driving.py")))
-fakes = SimpleNamespace(**runpy.run_path(str(HERE.parent / "panel_fakes.py")))
 choose_person, next_pair, outcomes, settle = driving.choose_person, driving.next_pair, driving.outcomes, driving.settle
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 # Answers every pair that comes to the screen, at once and twice over, by click and by key in turn.
@@ -39,10 +34,12 @@ def test_click_keys_and_undo_reach_the_store(page, panel):
     ticket = choose_person(page, "Ada")
     page.click('[data-choose="left"]')
     ticket = next_pair(page, ticket)
-    for key in ("b", "ArrowLeft", "t", "x", "s", "u"):
+    for key in ("d", "ArrowLeft", "t", "x", "s", "u", "b", "b", "z"):  # B and Z mean what they do in ComfyUI's node
         page.keyboard.press(key)
         ticket = next_pair(page, ticket)
-    assert outcomes(panel.store, "Ada") == ["left", "right", "left", "tie", "both_bad"]
+    assert outcomes(panel.store, "Ada") == ["left", "right", "left", "tie", "both_bad", "both_bad"]
+    page.keyboard.press("Backspace")
+    ticket = next_pair(page, ticket)
     page.keyboard.press("Control+z")
     next_pair(page, ticket)
     sync_api.expect(page.locator("#palate-count")).to_have_text("4 answers")
@@ -133,6 +130,21 @@ def test_an_answer_given_just_before_a_reload_is_not_lost(page, panel):
     next_pair(page, ticket)
     settle(page)
     assert outcomes(panel.store, "Flo") == ["tie"]
+
+
+def test_an_answer_whose_page_was_closed_while_the_panel_was_away_is_sent_by_the_next_page(visit, page, panel):
+    ticket = choose_person(page, "Gus")
+    page.wait_for_function("() => window.palateCompare.ready() > 1")
+    for path in ("compare", "leaving"):
+        page.route(f"**/palate/api/{path}", lambda route: route.fulfill(status=200, body="no JSON"))
+    page.keyboard.press("ArrowRight")
+    next_pair(page, ticket)
+    context = page.context
+    page.close()
+    other = visit(context=context)
+    next_pair(other)
+    settle(other)
+    assert outcomes(panel.store, "Gus") == ["right"]
 
 
 def test_keys_are_letters_while_typing(page, panel):

@@ -1,18 +1,18 @@
 """Generate and Share in a real Chromium, by mouse and by keyboard. The model is a quick fake in this process."""
 
 import os
-import runpy
 import threading
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
+import driving
+import panel_fakes as fakes
 import pytest
+from palate.adapters.errors import PPDError
 
 pytestmark = pytest.mark.browser
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-driving = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("driving.py"))))
-fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 WAIT = 30_000  # ms, only ever waited for when something is broken
 expect = sync_api.expect
 
@@ -165,6 +165,48 @@ def test_a_click_says_what_is_liked_in_the_prompt_and_undo_takes_it_back(page, h
     page.keyboard.press("Enter")
     expect(part(page, "negative")).to_have_value(text)
     assert part(page, "prompt").input_value() == "a lake"
+
+
+def test_for_me_paints_with_all_that_the_answers_give_and_the_slider_stays(page, house):
+    part(page, "prompt").fill("a lake")
+    act(page, "for-me").click()
+    painted(page, 6)  # 0.7 beside the slider's own
+    expect(part(page, "turned")).to_contain_text("tells the denoiser and takes the best of 3.")
+    assert part(page, "strength").input_value() == "0.7" and shown(page) == [0.7]
+    expect(page.locator(".pl-tile").first).to_contain_text("a lake, ")  # with words
+    assert part(page, "prompt").input_value() == "a lake"
+    chosen = page.locator(".pl-thumbs small").all_inner_texts()
+    assert len(chosen) == 2 and set(chosen[:1]) < {"1", "2", "3"} and set(chosen[1:]) < {"4", "5", "6"}
+    page.locator(".pl-thumbs button").nth(1).click()  # its slider is painted, and no other picture is chosen
+    painted(page, 6)
+    assert page.locator(".pl-thumbs small").all_inner_texts() == chosen
+    expect(part(page, "turned")).to_contain_text("takes the best of 3.")  # that made it, too
+    slide(page, 0)
+    assert shown(page) == [0]
+
+
+def test_for_me_again_after_other_answers_shows_only_what_they_choose(page, house):
+    fakes.answer_some(house.studio.store, person="Fay", number=6)
+    page.evaluate("() => window.palate.use('Fay')")
+    seeds = []
+    for _ in range(2):
+        with page.expect_response("**/palate/api/paint"):
+            act(page, "for-me").click()
+        painted(page, 6)
+        seeds.append(page.locator(".pl-thumbs small").all_inner_texts())
+        for one in house.studio.store.comparisons("Fay"):  # they change their mind
+            house.studio.store.change(one.id, "right" if one.outcome == "left" else "left")
+    assert seeds[0] != seeds[1] and list(map(len, seeds)) == [2, 2]
+
+
+def test_for_me_says_what_it_did_where_the_prompt_is_moved_as_well(page, house, monkeypatch):
+    def profiles_only(*given):
+        raise PPDError("Cannot make an embedding here: the PPD knows people by profiles.")
+
+    monkeypatch.setattr(house.studio, "tools", replace(house.studio.tools, user=profiles_only))
+    act(page, "for-me").click()
+    painted(page, 6)
+    expect(part(page, "turned")).to_contain_text("takes the best of 3. It turns the prompt by 8°")
 
 
 def test_pressing_the_picture_shows_it_without_the_taste(page):

@@ -1,18 +1,13 @@
 """A panel for looking only, in a real Chromium: nothing is offered that would be refused, and that is said."""
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
+import driving
+import panel_fakes as fakes
 import pytest
 from palate.ui.panel.gate import Rules
 
 pytestmark = pytest.mark.browser
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-HERE = Path(__file__).parent
-driving = SimpleNamespace(**runpy.run_path(str(HERE / "driving.py")))
-fakes = SimpleNamespace(**runpy.run_path(str(HERE.parent / "panel_fakes.py")))
 expect = sync_api.expect
 CHANGES = "#palate-add, [data-rename], [data-forget], [data-delete], [data-act='paint-more'], [data-show]"
 

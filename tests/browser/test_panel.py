@@ -1,18 +1,14 @@
 """The panel in a real Chromium: what was learned, generating, light and dark, nobody else's server."""
 
 import re
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
+import driving
+import panel_fakes as fakes
 import pytest
 
 pytestmark = pytest.mark.browser
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-HERE = Path(__file__).parent
-driving = SimpleNamespace(**runpy.run_path(str(HERE / "driving.py")))
-fakes = SimpleNamespace(**runpy.run_path(str(HERE.parent / "panel_fakes.py")))
 choose_person, next_pair, open_tab = driving.choose_person, driving.next_pair, driving.open_tab
 
 
@@ -55,7 +51,8 @@ def test_the_taste_in_words_pictures_and_numbers_and_answers_that_can_be_changed
     assert rows.count() == 20
     page.click("#palate-more")
     sync_api.expect(rows).to_have_count(40)
-    rows.first.get_by_role("button", name="Both bad").click()
+    with page.expect_response("**/palate/api/answers/change"):  # the button shows what was clicked before that
+        rows.first.get_by_role("button", name="Both bad").click()
     sync_api.expect(rows.first.locator('[data-change="both_bad"]')).to_have_attribute("aria-pressed", "true")
     assert panel.store.comparisons("Fay")[-1].outcome == "both_bad"
     rows.nth(1).get_by_role("button", name="Delete").click()

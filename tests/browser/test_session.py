@@ -1,17 +1,12 @@
 """A whole session by mouse, and one by keyboard only; every page can be read and used without seeing its colours."""
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
+import driving
+import panel_fakes as fakes
 import pytest
 
 pytestmark = pytest.mark.browser
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-HERE = Path(__file__).parent
-driving = SimpleNamespace(**runpy.run_path(str(HERE / "driving.py")))
-fakes = SimpleNamespace(**runpy.run_path(str(HERE.parent / "panel_fakes.py")))
 choose_person, next_pair, open_tab = driving.choose_person, driving.next_pair, driving.open_tab
 expect = sync_api.expect
 TABS = ("compare", "taste", "generate", "train", "share", "people")
@@ -114,6 +109,49 @@ def tab_to(page, selector, most=80):
     assert width != "none"
 
 
+def test_an_answer_beside_a_slow_undo_is_not_asked_again(page, panel):
+    first = choose_person(page, "Slow")
+    page.keyboard.press("ArrowLeft")
+    second = next_pair(page, first)
+    driving.settle(page)
+    page.wait_for_function("() => window.palateCompare.ready() > 1")
+    page.evaluate(driving.SLOW, ["/undo"])
+    page.keyboard.press("u")
+    page.wait_for_function("() => window.reached")
+    page.keyboard.press("ArrowRight")  # of the pair that is still there
+    next_pair(page, second)
+    page.wait_for_timeout(300)  # in which a request that overtakes would come back
+    page.evaluate("() => window.release()")
+    driving.settle(page)
+    page.wait_for_function("first => document.getElementById('palate-stage').dataset.ticket === first", arg=first)
+    page.keyboard.press("t")
+    assert next_pair(page, first) != second
+    driving.settle(page)
+    assert outcomes_of(panel, "Slow") == {first: "tie", second: "right"}
+
+
+def test_an_answer_and_an_undo_while_somebody_else_is_chosen_do_not_stop_the_page(page, panel):
+    first = choose_person(page, "Before")
+    page.keyboard.press("ArrowLeft")
+    next_pair(page, first)
+    driving.settle(page)
+    page.evaluate(driving.SLOW, ["/hello"])
+    page.evaluate("() => void window.palate.use('After')")
+    page.wait_for_function("() => window.reached")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("u")
+    page.evaluate("() => window.release()")
+    expect(page.locator("#palate-person")).to_have_value("After")
+    driving.settle(page)
+    assert driving.outcomes(panel.store, "Before") == ["left", "right"]
+
+
+def outcomes_of(panel, person):
+    """Return a person's answers by the ticket of what they answered."""
+    stored = panel.store.comparisons(person)
+    return {panel.store.find_offer(comparison=one.id).id: one.outcome for one in stored}
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everything_has_a_name_and_colours_can_be_told_apart(visit, panel, scheme):
     fakes.answer_some(panel.store, person="Ally", number=12)
@@ -149,3 +187,18 @@ def test_a_name_is_never_markup(page):
         page.keyboard.press(key)
     expect(page.locator("[aria-current=true] strong")).to_have_text(name)
     assert page.locator("img[src=x]").count() == 0
+
+
+def test_a_click_between_two_changes_of_who_chooses_ends_neither(page, panel):
+    choose_person(page, "Nora")
+    page.wait_for_function("() => window.palateCompare.ready() > 1")
+    page.evaluate(driving.SLOW, ["/hello", "Olaf"])
+    page.evaluate("() => void window.palate.use('Olaf')")
+    page.wait_for_function("() => window.reached")
+    page.keyboard.press("ArrowRight")  # of the pair that is still on the screen
+    page.evaluate("() => void window.palate.use('Pia')")  # waits until that answer is stored
+    page.evaluate("() => window.release()")
+    expect(page.locator("#palate-person")).to_have_value("Pia")
+    next_pair(page)
+    driving.settle(page)
+    assert [driving.outcomes(panel.store, name) for name in ("Nora", "Olaf", "Pia")] == [["right"], [], []]

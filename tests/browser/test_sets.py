@@ -1,19 +1,17 @@
 """Four at once in a real Chromium: the best, an order, by mouse and by keyboard; a second look; the live view."""
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
+import driving
+import panel_fakes as fakes
 import pytest
 
 pytestmark = pytest.mark.browser
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-HERE = Path(__file__).parent
-driving = SimpleNamespace(**runpy.run_path(str(HERE / "driving.py")))
-fakes = SimpleNamespace(**runpy.run_path(str(HERE.parent / "panel_fakes.py")))
 choose_person, next_pair, settle = driving.choose_person, driving.next_pair, driving.settle
 expect = sync_api.expect
+# A digit as French keyboards make it: with Shift.
+FRENCH = """digit => document.body.dispatchEvent(new KeyboardEvent("keydown",
+  { key: digit, code: `Digit${digit}`, shiftKey: true, bubbles: true, cancelable: true }))"""
 NEW_SET = """before => {
   const stage = document.querySelector("#palate-stage[data-ticket]");
   return stage && stage.dataset.ticket !== before && stage.querySelectorAll("img").length === 4;
@@ -40,13 +38,19 @@ def places(page):
 def test_the_best_of_four_by_click_and_by_key(page, panel):
     ticket = begin(page, "Bo", "best")
     wanted = []
-    for how in ("click", "key", "enter"):
+    for how in ("click", "key", "enter", "much", "much by key", "french"):
         images = driving.shown_pictures(page)
         wanted.append(images[2])
         if how == "click":
             page.click('[data-choose="third"]')
         elif how == "key":
             page.keyboard.press("3")
+        elif how == "much":
+            page.click('[data-choose="third"]', modifiers=["Shift"])
+        elif how == "much by key":
+            page.keyboard.press("Shift+Digit3")
+        elif how == "french":
+            page.evaluate(FRENCH, "3")
         else:
             page.focus('[data-choose="left"]')
             page.keyboard.press("ArrowDown")
@@ -56,8 +60,9 @@ def test_the_best_of_four_by_click_and_by_key(page, panel):
     settle(page)
     stored = panel.store.rankings("Bo")
     assert [ranking.tiers[0] for ranking in stored] == [(image,) for image in wanted]
-    assert [len(ranking.tiers[1]) for ranking in stored] == [3] * 3
-    expect(page.locator("#palate-count")).to_have_text("3 answers")
+    assert [len(ranking.tiers[1]) for ranking in stored] == [3] * 6
+    assert [ranking.much for ranking in stored] == [False, False, False, True, True, False]
+    expect(page.locator("#palate-count")).to_have_text("6 answers")
 
 
 def test_an_order_by_mouse(page, panel):

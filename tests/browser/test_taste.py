@@ -1,19 +1,15 @@
 """Taste in a real Chromium: the map by keys and by pointer, a strip painted on demand, a page saved and opened."""
 
 import re
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
+import driving
+import panel_fakes as fakes
 import pytest
 from palate.adapters.comparisons import Ranking
 
 pytestmark = pytest.mark.browser
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-HERE = Path(__file__).parent
-driving = SimpleNamespace(**runpy.run_path(str(HERE / "driving.py")))
-fakes = SimpleNamespace(**runpy.run_path(str(HERE.parent / "panel_fakes.py")))
 expect = sync_api.expect
 ODD = '<script>alert(1)</script> & "Söhne"'
 
@@ -146,6 +142,21 @@ def test_a_ranking_is_one_row_and_its_deletion_is_taken_back(page, panel):
     page.get_by_role("button", name="Undo", exact=True).last.click()
     expect(row).to_have_count(1, timeout=driving.WAIT)
     assert panel.store.count("Ranker") == 1
+
+
+def test_a_half_life_is_set_and_taken_back(taste):
+    taste.locator(".pl-half-life summary").click()
+    field = taste.get_by_label("Half-life, in days")
+    field.fill("30")
+    with taste.expect_response("**/taste/half-life"):
+        field.press("Enter")
+    taste.reload()
+    driving.open_tab(taste, "Taste")
+    expect(field).to_have_value("30")
+    field.fill("")
+    with taste.expect_response("**/taste/half-life"):
+        field.blur()
+    expect(taste.locator(".pl-half-life:not([open])")).to_be_visible()
 
 
 def test_people_and_taste_say_the_same_number(taste):

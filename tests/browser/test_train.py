@@ -1,19 +1,15 @@
 """Train in a real Chromium: begin, reload, stop, go on, and the file; by keyboard and on a phone."""
 
 import re
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
+import driving
+import panel_fakes as fakes
 import pytest
 from palate.adapters.finetune.usual import USUAL_LOSS
 
 pytestmark = pytest.mark.browser
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-HERE = Path(__file__).parent
-driving = SimpleNamespace(**runpy.run_path(str(HERE / "driving.py")))
-fakes = SimpleNamespace(**runpy.run_path(str(HERE.parent / "panel_fakes.py")))
 expect = sync_api.expect
 
 
@@ -67,9 +63,11 @@ def test_by_keyboard_on_a_phone_and_what_is_typed_wrong(train):
 
 
 def test_which_answers_are_left_out_is_shown(train):
-    page = train()
+    page = train(viewport={"width": 1280, "height": 500})
     expect(page.get_by_label("Leave out what looks like slips")).to_be_checked()
-    page.get_by_role("button", name="Train", exact=True).click()
+    page.get_by_text("Settings", exact=True).click()
+    page.get_by_role("button", name="Train", exact=True).click()  # so far down that its progress was above the window
+    expect(page.locator('[data-part="train-head"]')).to_be_in_viewport(ratio=1)
     left_out = page.locator('[data-part="train-left-out"]')
     expect(left_out).to_contain_text("Left out: 1 of 34 answers", timeout=driving.WAIT)
     left_out.get_by_text("Which", exact=True).click()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from comfy_host import BrokenHostError, Host, find_comfyui, start, stop
 
 HERE = Path(__file__).parent

@@ -32,6 +32,9 @@ BUILD = """([nodes, links]) => {
   app.canvas.setDirty(true, true);
   window.made = made;
 }"""
+# A digit as French keyboards make it: with Shift.
+FRENCH = """digit => document.body.dispatchEvent(new KeyboardEvent("keydown",
+  { key: digit, code: `Digit${digit}`, shiftKey: true, bubbles: true, cancelable: true }))"""
 VARY = "by => { window.made.images.widgets.find(widget => widget.name === 'variant').value += by }"
 
 
@@ -109,13 +112,16 @@ def test_keys_answer_while_the_pointer_is_on_the_node_and_only_then(host: Host, 
         press(page, key)
     counts(page, answers=4, open=1)
     page.keyboard.press("Backspace")  # ComfyUI would delete the node
-    page.keyboard.press("x")
+    page.keyboard.press("y")
     counts(page, answers=4, open=2)
     page.keyboard.press("z")
     counts(page, answers=3, open=3)
+    for key, answers in [("x", 4), ("u", 3)]:  # the panel's other keys
+        press(page, key)
+        counts(page, answers=answers)
     assert page.evaluate("() => window.app.graph.nodes.length") == 2
     assert outcomes(host, person, offers) == ["left", "right", "tie", None, None]
-    assert page.evaluate("() => window.heard") == ["x"]
+    assert page.evaluate("() => window.heard") == ["y"]
 
     page.mouse.move(1500, 900)
     page.evaluate("() => document.activeElement.blur()")
@@ -142,6 +148,20 @@ def test_a_batch_is_one_answer(host: Host, browser: Any, vue: bool) -> None:  # 
     page.locator('.palate-picture[data-index="2"]').click()
     counts(page, open=0, answers=1)
     assert places(host, f"best-{vue}", offer(page)) == [[3], [1, 2, 4]]
+    page.locator(".palate-pairs .palate-images").hover()
+    for again in ("click", "key", "french"):  # much better, but for the last
+        page.keyboard.press("z")
+        asked(page, open=1, answers=0)
+        if again == "click":
+            page.locator('.palate-picture[data-index="2"]').click(modifiers=["Shift"])
+        elif again == "key":
+            page.keyboard.press("Shift+Digit1")
+        else:
+            page.evaluate(FRENCH, "1")
+        counts(page, open=0, answers=1)
+        with PreferenceStore(host.home / "store") as store:
+            (ranking,) = store.rankings(f"best-{vue}")
+        assert (ranking.much, ranking.best) == (again != "french", ranking.images[2 if again == "click" else 0])
 
     build(page, f"order-{vue}", count=5, show="put in order")
     run(page)

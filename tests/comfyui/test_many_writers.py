@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
+import many_writers as many
 from comfy_host import Host
-
-BENCHMARK = Path(__file__).resolve().parents[1] / "benchmarks" / "many_writers.py"
 
 
 def test_answers_of_a_graph_and_a_panel_at_once_are_neither_lost_nor_doubled(host: Host, tmp_path: Path) -> None:
-    many = SimpleNamespace(**runpy.run_path(str(BENCHMARK)))
     panel = many.RunningPanel(tmp_path, host.home / "store")
     try:
         said = many.write([host, host], panel, 200, seed=1)

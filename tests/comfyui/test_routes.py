@@ -14,7 +14,10 @@ from comfy_host import Host, NodeError
 from graphs import Graph, fit, node, playground, probe
 from palate.adapters.comparisons import PreferenceStore
 
-ROUTES = ("answer", "undo", "withdraw", "pairs", "order", "more", "people", "state", "export")
+ROUTES = (
+    *("answer", "undo", "withdraw", "pairs", "order", "more", "compare"),
+    *("people", "state", "slips", "look", "export"),
+)
 
 
 def shown(host: Host, person: str, *colors: int, **more: Any) -> list[dict[str, Any]]:

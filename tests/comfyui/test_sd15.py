@@ -43,12 +43,16 @@ def test_sd15_is_steered_and_ranked(sd15: Host) -> None:
     graph["rank"] = node("PalateRankImages", images=images, taste=taste, encoder=["encoder", 0], keep=0)
     graph["show"] = node("PreviewImage", images=["rank", 0])
     graph["probe clip"] = probe(["load", 1], "sd15 clip")
+    graph["words"] = node("PalateAddLikedWords", text="a red house", taste=taste, encoder=["encoder", 0], words=2)
+    graph["probe words"] = probe(["words", 0], "sd15 words")
     assert len(sd15.run(graph)["show"]["images"]) == 2
 
     plain, steered, off = (sd15.probe(f"sd15 {name}")[0][0] for name in ("plain", "steered", "off"))
     assert plain.shape == steered.shape == (1, 77, 768)
     assert torch.equal(off, plain)
     assert not torch.equal(steered, plain) and torch.isfinite(steered).all()
+
+    assert sd15.probe("sd15 words").startswith("a red house")  # read by ComfyUI's own tokenizer
 
     # What is in the host's memory after steering is what is in the file.
     from safetensors.torch import load_file

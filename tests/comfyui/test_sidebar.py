@@ -14,6 +14,8 @@ import pytest
 from comfy_host import Host
 from graphs import Graph, node
 from palate.adapters.comparisons import Comparison, PreferenceStore
+from palate.adapters.playground import playground_words
+from palate.adapters.taste.ceiling import SECOND_LOOK
 from PIL import Image
 from test_browser import WAIT, browser, open_graph  # noqa: F401 - the fixture
 
@@ -21,6 +23,7 @@ pytestmark = pytest.mark.browser
 TOGGLE = "() => window.app.extensionManager.command.execute('Workspace.ToggleSidebarTab.palate')"
 THERE = "() => window.app.extensionManager.getSidebarTabs().some(({ id }) => id === 'palate')"
 BADGE = "() => window.app.extensionManager.getSidebarTabs().find(({ id }) => id === 'palate').iconBadge"
+STRIP = "() => [...document.querySelectorAll('.palate-strip img')].filter((one) => one.naturalWidth).length === 6"
 OURS = re.compile(r"/extensions/palate/|/palate/")
 
 
@@ -32,12 +35,12 @@ def images(store: PreferenceStore, person: str, count: int) -> list[str]:
     return ids
 
 
-def ask(host: Host, person: str, count: int, answered: int = 0) -> list[str]:
+def ask(host: Host, person: str, count: int, answered: int = 0, source: str = "comfyui") -> list[str]:
     """Questions of an earlier run; the offers' ids, the one that is asked first coming first."""
     with PreferenceStore(host.home / "store") as store:
         ids = images(store, person, 2 * max(count, answered))
         for number in range(answered):
-            store.add(Comparison(person, ids[2 * number], ids[2 * number + 1], "left", source="comfyui"))
+            store.add(Comparison(person, ids[2 * number], ids[2 * number + 1], "left", source=source))
         pairs = [store.offer(person, ids[2 * n], ids[2 * n + 1], source="comfyui").id for n in range(count)]
     return pairs[::-1]
 
@@ -123,11 +126,12 @@ def test_keys_answer_what_earlier_runs_left_open(host: Host, browser: Any) -> No
 
 
 def test_a_click_in_one_tab_shows_in_the_other_and_counts_once(host: Host, browser: Any) -> None:  # noqa: F811
-    offers = ask(host, "tabea", 3, answered=12)
+    offers = ask(host, "tabea", 3, answered=12, source="panel:random")
     one, other = open_tab(host, browser, "tabea"), open_tab(host, browser, "tabea")
     for page in (one, other):
         state(page, waiting=3, answers=12)
         page.wait_for_selector(".palate-tab .palate-plot", timeout=WAIT)
+    one.locator(".palate-learned", has_text="You preferred the left picture in 100").wait_for(timeout=WAIT)  # of 12
     shown(one, offers[0])
     offers = host.request("/palate/order", {"person": "tabea", "offers": offers})["order"]
     one.locator(".palate-tab .palate-picture").first.click()
@@ -194,6 +198,7 @@ def test_people_and_files(host: Host, browser: Any) -> None:  # noqa: F811
     ask(host, "paul", 1, answered=3)
     page = open_tab(host, browser, "pia")
     state(page, waiting=2)
+    page.wait_for_function(STRIP, timeout=WAIT)
     row = page.locator(".palate-person", has_text="paul")
     row.wait_for(timeout=WAIT)
     assert "3 answered" in row.inner_text() and "1 waiting" in row.inner_text()
@@ -331,3 +336,63 @@ def test_the_tab_speaks_comfyuis_language_and_english_where_a_text_is_missing(ho
         page.close()
     finally:
         host.request("/settings", {"Comfy.Locale": "en"})
+
+
+def like_the_first_axis(host: Host, person: str, slips: list[int]) -> None:
+    """Forty answers for what points along the first axis, but for these; and words, "night" along it."""
+    draw = np.random.default_rng(1)
+    with PreferenceStore(host.home / "store") as store:
+        for number in range(40):
+            better, worse = (store.add_image(Image.new("RGB", (64, 64), (number, side, 7))) for side in (200, 20))
+            ends = {better: (4, *draw.normal(size=7)), worse: (-4, *draw.normal(size=7))}
+            store.put_vectors("d" * 64, {id_: np.array(end) for id_, end in ends.items()})
+            store.add(Comparison(person, better, worse, "right" if number in slips else "left", source="comfyui"))
+        words = playground_words()
+        axes = [np.append(5.0 * (word.text.startswith("night")), draw.normal(size=7)) for word in words]
+        store.put_vectors(f"words of {'d' * 64}", {word.sentence: axis for word, axis in zip(words, axes, strict=True)})
+
+
+def test_a_taste_in_words_and_answers_that_look_like_slips(host: Host, browser: Any) -> None:  # noqa: F811
+    like_the_first_axis(host, "lou", slips=[3, 9])
+    page = open_tab(host, browser, "lou")
+    state(page, answers=40)
+    page.locator(".palate-likes li:not(.palate-light)", has_text="night").wait_for(timeout=WAIT)
+    assert "night" not in (page.locator(".palate-dislikes").all_inner_texts() or [""])[0]
+    page.get_by_role("button", name="2 answers look like slips").click(timeout=WAIT)
+    page.locator(".palate-look", has_text="1 of 2").wait_for(timeout=WAIT)
+    assert page.locator(".palate-look .palate-picture em").inner_text() == "your answer"
+    page.keyboard.press("Alt+Shift+ArrowLeft")  # a command answers what is shown: not this one, but the other
+    page.locator(".palate-look", has_text="2 of 2").wait_for(timeout=WAIT)
+    page.wait_for_timeout(500)
+    page.keyboard.press("Enter")  # keep
+    page.locator(".palate-seen", has_text="2 looked at again").wait_for(timeout=WAIT)
+    assert not page.locator(".palate-look").count()
+    state(page, answers=41)
+    with PreferenceStore(host.home / "store") as store:
+        said = [one.outcome for one in store.comparisons("lou")]
+        assert store.newest("lou", 1)[0].source == SECOND_LOOK
+    assert sorted(said[:40]) == ["left"] * 39 + ["right"] and said[40] == "right"
+    assert host.request("/palate/state", {"person": "lou"})["slips"] == 0
+    assert page.wrong == []
+    page.close()
+
+
+def test_a_second_look_that_ends_in_a_closed_tab_leaves_the_questions_there(host: Host, browser: Any) -> None:  # noqa: F811
+    like_the_first_axis(host, "lea", slips=[3])
+    (offer,) = ask(host, "leo", 1)
+    page = open_tab(host, browser, "lea")
+    page.get_by_role("button", name="1 answer looks like a slip").click(timeout=WAIT)
+    page.locator(".palate-look").wait_for(timeout=WAIT)
+    page.evaluate(TOGGLE)
+    page.locator(".palate-tab").wait_for(state="detached", timeout=WAIT)
+    page.evaluate(
+        """offer => window.app.api.dispatchEvent(new CustomEvent("palate.waiting", {
+          detail: { person: "leo", offers: [offer], pairs: [], deadline: null } }))""",
+        offer,
+    )  # a graph waits for somebody else now
+    page.wait_for_function("() => localStorage.getItem('Palate.Person') === 'leo'", timeout=WAIT)
+    page.evaluate(TOGGLE)
+    shown(page, offer)
+    assert not page.locator(".palate-look").count()
+    assert page.wrong == []
+    page.close()

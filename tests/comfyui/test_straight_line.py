@@ -57,6 +57,19 @@ def test_all_nodes_are_there_with_tooltips(host: Host) -> None:
         assert all(nodes[name]["output_tooltips"] or [True]), name
 
 
+def test_what_a_newcomer_needs_not_know_is_advanced(host: Host) -> None:
+    moved = {"steps", "objective", "limit"}
+    wanted = {
+        "PalateFitTaste": {"prior_variance", "half_life"},
+        "PalateAdaptConditioning": moved,
+        "PalateAdaptClip": moved,
+    }
+    info = host.request("/object_info")
+    for name, advanced in wanted.items():
+        inputs = info[name]["input"]["required"] | info[name]["input"]["optional"]
+        assert {key for key, spec in inputs.items() if spec[1].get("advanced")} == advanced
+
+
 def test_every_node_has_its_help_page_and_its_english_texts(host: Host) -> None:
     texts = host.request("/i18n")["en"]["nodeDefs"]
     for name, info in host.request("/object_info").items():

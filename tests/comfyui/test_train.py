@@ -76,3 +76,14 @@ def test_cancel_ends_the_process_and_somebody_elses_file_is_left_alone(host: Hos
         host.run(trained("theirs", person="patient"))
     with pytest.raises(NodeError, match="'stranger': found none"):
         host.run(trained("other", person="stranger"))
+
+
+def test_pipelines_in_the_hosts_diffusers_folder_are_offered_and_handed_on(host: Host) -> None:
+    answers(host, "painter")
+    folder = host.folder / "models" / "diffusers" / "filling"
+    folder.mkdir(parents=True)
+    (folder / "model_index.json").write_text('{"_class_name": "FluxFillPipeline"}')
+    info = host.request("/object_info/PalateTrainPreferenceLora")["PalateTrainPreferenceLora"]
+    assert "diffusers/filling" in str(info["input"]["required"]["checkpoint"])
+    with pytest.raises(NodeError, match=r"found a FluxFillPipeline; expected FLUX\.1-dev or -schnell"):
+        host.run(trained("filler", person="painter", checkpoint="diffusers/filling"))

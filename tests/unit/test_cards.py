@@ -1,10 +1,8 @@
 """`palate show FILE`: each kind of file that Palate writes as a card, and what it doesn't write by name."""
 
 import json
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
+import fuzz
 import pytest
 import torch
 from palate.adapters.files import save_taste
@@ -16,7 +14,6 @@ from palate.ui.png_settings import as_parameters, png_with_text
 from PIL import Image
 from safetensors.torch import save_file
 
-fuzz = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "fuzz.py")))
 KINDS = {
     "taste.safetensors": ("taste", "A taste: Mara", "70 % of 9 answers"),
     "taste.png": ("taste", "A taste: Mara", "70 % of 9 answers"),

@@ -7,6 +7,7 @@ import pytest
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import PreferenceError, StoreError
 from palate.ui import cli, commands
+from PIL import Image
 
 
 def test_version_is_printed_and_ends_with_0(capsys):
@@ -80,6 +81,32 @@ def test_sdxls_two_encoders_are_both_taken(monkeypatch):
     monkeypatch.setattr(commands, "panel", lambda arguments: seen.update(vars(arguments)) or 0)
     assert cli.main(["panel", "--model", "m", "--encoder", "a", "--encoder", "b", "--offload", "model"]) == 0
     assert (seen["encoder"], seen["offload"]) == (["a", "b"], "model")
+
+
+def test_the_name_alone_shows_every_command(capsys):
+    assert cli.main([]) == 2
+    shown = capsys.readouterr()
+    assert "Teach an image generator" in shown.err and "who has answered" in shown.err and shown.out == ""
+
+
+@pytest.mark.parametrize("port", ["abc", "70000", "-1"])
+def test_what_is_no_port_is_said_in_words(port, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["panel", f"--port={port}"])
+    assert end.value.code == 2
+    assert f"'{port}' is no port; expected 0 to 65535" in capsys.readouterr().err
+
+
+def test_an_export_says_how_many_people_are_in_it(capsys, tmp_path):
+    with PreferenceStore(tmp_path / "store") as store:
+        pictures = [store.add_image(Image.new("RGB", (8, 8), colour)) for colour in ("red", "blue")]
+        store.add(Comparison("ann", *pictures, "left"))
+        saved = ["export", "answers", "--store", str(tmp_path / "store"), "-o"]
+        assert cli.main([*saved, str(tmp_path / "one")]) == 0
+        store.add(Comparison("ben", *pictures, "right"))
+        assert cli.main([*saved, str(tmp_path / "two")]) == 0
+    shown = capsys.readouterr().out
+    assert "Saved 1 answer of 1 person in" in shown and "Saved 2 answers of 2 people in" in shown
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.ui import cli, commands
-from palate.ui.export import progress_line
 from palate.ui.study_tables import tables_of
+from palate.ui.terminal import progress_line
 
 
 def leaves(parser, words=()):

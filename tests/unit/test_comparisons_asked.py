@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
-import pytest
 from palate.adapters.comparisons import Comparison, PreferenceStore, Ranking
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[PreferenceStore]:
-    with PreferenceStore(tmp_path) as one:
-        yield one
 
 
 def test_pages_go_from_the_newest_back_and_hold_every_open_question_once(store: PreferenceStore) -> None:

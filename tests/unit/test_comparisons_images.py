@@ -7,7 +7,6 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +19,6 @@ from palate.adapters.errors import ImageError
 from PIL import Image
 
 RED = (255, 0, 0)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[PreferenceStore]:
-    with PreferenceStore(tmp_path / "store") as opened:
-        yield opened
 
 
 def noise(width: int = 9, height: int = 5) -> Image.Image:
@@ -238,7 +231,7 @@ def test_another_encoder_of_the_same_pixels_keeps_the_id(
         image.save(buffer, "PNG", compress_level=0)
         return buffer.getvalue()
 
-    monkeypatch.setattr("palate.adapters.comparisons.store.encode_png", other_encoder)
+    monkeypatch.setattr("palate.adapters.comparisons.image_store.encode_png", other_encoder)
     assert store.add_image(noise()) == image_id
     store.image_path(image_id).unlink()
     assert store.add_image(noise()) == image_id and same(store.image(image_id), noise())

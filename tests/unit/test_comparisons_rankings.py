@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,6 @@ from palate.adapters.errors import ComparisonError
 
 FOUR = ("a", "b", "c", "d")
 BEST = (("c",), ("a", "b", "d"))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[PreferenceStore]:
-    with PreferenceStore(tmp_path / "store") as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreferenceStore]:
-    with PreferenceStore(tmp_path_factory.mktemp("shared")) as opened:
-        yield opened
 
 
 def offer(store: PreferenceStore, person: str = "mara") -> str:

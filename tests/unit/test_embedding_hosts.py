@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
+import sdxl_models as xl
 import torch
 from palate.adapters.errors import SteeringError
 from palate.adapters.files import save_embedding
@@ -18,9 +17,6 @@ from palate.adapters.steering.portable import PortableEmbedding
 from palate.adapters.steering.words import towers_of, with_word
 from safetensors.torch import load_file
 
-_spec = importlib.util.spec_from_file_location("sdxl_models", Path(__file__).with_name("sdxl_models.py"))
-xl = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(xl)
 tiny = xl.tiny
 
 NAME, PROMPT = "my-taste", "a red star"

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from palate.adapters.encoders import ClipFacts, ImageTextEncoder, canonical_state, encoder_from_state_dict, load_encoder
+from palate.adapters.encoders import ClipFacts, ImageTextEncoder, canonical_state, load_encoder
 from palate.adapters.errors import EncoderError
 from safetensors.torch import save_file
 
@@ -72,7 +72,7 @@ def test_one_clip_in_three_hosts_is_one_encoder(model, files) -> None:
     made = [
         load_encoder(f"open_clip:{NAME}/{files.open_clip}"),
         load_encoder(files.transformers),
-        encoder_from_state_dict(towers_of_comfyui(model), "host"),
+        ImageTextEncoder(towers_of_comfyui(model), "host"),
     ]
     assert len({e.identity for e in made}) == 1
     images, texts = [e.encode_images(pictures()) for e in made], [e.encode_texts(TEXTS) for e in made]

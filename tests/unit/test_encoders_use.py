@@ -187,7 +187,7 @@ def test_a_pipeline_folder_is_read_with_its_text_tower(tmp_path) -> None:
 
 def test_nothing_there_is_said_so(tmp_path) -> None:
     for spec in (tmp_path / "no.safetensors", "nowhere/at/all", "open_clip:ViT-L-14/no.safetensors", "x" * 4000, "a\0"):
-        with pytest.raises(EncoderError, match="no such file"):
+        with pytest.raises(EncoderError, match="no such f"):
             load_encoder(spec)
     (tmp_path / "empty").mkdir()
     with pytest.raises(EncoderError, match="found no weights there"):

@@ -1,11 +1,9 @@
 """`palate evaluate`: which of two folders wins, by a taste and by judges."""
 
 import json
-import runpy
 from itertools import pairwise
-from pathlib import Path
-from types import SimpleNamespace
 
+import panel_fakes as fakes
 import pytest
 import torch
 from palate.adapters.comparisons import PreferenceStore
@@ -13,8 +11,6 @@ from palate.adapters.errors import FileFormatError, ShapeError
 from palate.adapters.exchange import aesthetic_head, contest
 from palate.ui import cli
 from PIL import Image
-
-fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 
 
 def test_wins_by_hand_and_ties_count_half():

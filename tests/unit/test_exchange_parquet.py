@@ -2,16 +2,13 @@
 within its memory by `test_fuzz.py`."""
 
 import re
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
+import hostile_parquet as made
 import pytest
 from palate.adapters.exchange import read_source
 from palate.adapters.exchange.parquet import parquet_rows
 
 pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-made = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "hostile_parquet.py")))
 
 
 def test_parquet_with_lists_of_pictures_is_read_as_pyarrow_reads_it(tmp_path):

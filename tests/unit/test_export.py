@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
-import sys
 from pathlib import Path
 
 import pytest
+import steering_models as tiny
 import torch
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.encoders import load_encoder
@@ -16,12 +15,9 @@ from palate.adapters.steering.neutral_prompts import ENOUGH, MOST, NEUTRAL_PROMP
 from palate.adapters.steering.portable import PortableEmbedding
 from palate.adapters.taste import fit_taste
 from palate.ui import cli
-from palate.ui.export import how_to_use, progress_line
+from palate.ui.export import how_to_use
+from palate.ui.terminal import progress_line
 from PIL import Image
-
-_spec = importlib.util.spec_from_file_location("steering_models", Path(__file__).with_name("steering_models.py"))
-tiny = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tiny)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from palate.adapters.errors import EncoderMismatchError, FileFormatError, ShapeError, StoreError
-from palate.adapters.files import describe, load_taste, save_taste
+from palate.adapters.files import container, describe, load_taste, save_taste
 from palate.adapters.taste import BradleyTerry, Taste
 from palate.adapters.untrusted import unpickled
 from safetensors.torch import save_file
@@ -224,6 +224,16 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
         load_taste(tmp_path)
 
 
+def test_a_file_that_is_too_large_is_no_reason_of_itself(tmp_path, monkeypatch):
+    """Whoever walks from an error to its cause would never end."""
+    (tmp_path / "large.safetensors").write_bytes(bytes(100))
+    monkeypatch.setattr(container, "MAX_FILE", 10)
+    for read in (container.read_bytes, lambda path, what: container.read_header(path, what, 10)):
+        with pytest.raises(FileFormatError, match="100 bytes") as found:
+            read(tmp_path / "large.safetensors", "a taste")
+        assert found.value.__cause__ is None
+
+
 def test_nan_is_not_saved(tmp_path):
     with pytest.raises(ShapeError, match="its weights hold NaN"):
         save_taste(taste(weights=torch.full((8,), float("nan"))), tmp_path / "a.safetensors")
@@ -237,7 +247,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("palate.adapters.files.container.os.fsync", full)
+    monkeypatch.setattr("palate.adapters.files.writing.os.fsync", full)
     with pytest.raises(StoreError, match="No space left on device"):
         save_taste(replace(taste(), answers=99), path)
     assert path.read_bytes() == before

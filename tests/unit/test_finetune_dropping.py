@@ -10,9 +10,10 @@ import pytest
 import torch
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import CancelledError, FineTuneError, NotEnoughAnswersError
-from palate.adapters.finetune.dropping import FEWEST, LIST, NAMED, Dropped, without_doubted
+from palate.adapters.finetune.checkpoint import STAGE, write_checkpoint
+from palate.adapters.finetune.dropping import FEWEST, LIST, NAMED, Dropped, decided, without_doubted
 from palate.adapters.finetune.pairs import LabelledPair, pairs_of
-from palate.adapters.finetune.personal import _without_doubted
+from palate.adapters.finetune.several import Several
 from palate.adapters.finetune.vectors import encoded_vectors, pictures_of, stored_vectors
 from PIL import Image
 
@@ -110,12 +111,63 @@ def test_each_picture_is_encoded_once_and_a_few_at_a_time(tmp_path: Path) -> Non
         encoded_vectors(pairs, Counting(), lambda: True)
 
 
-def test_where_it_can_not_be_told_nothing_is_left_out_unless_somebody_asked() -> None:
+def test_where_it_can_not_be_told_nothing_is_left_out_unless_somebody_asked(tmp_path: Path) -> None:
     pairs, vectors = answers(40, 3)
-    assert [len(_without_doubted(pairs, vectors, asked)[0]) for asked in (None, True, False)] == [37, 37, 40]
-    assert _without_doubted(pairs, {}, None) == (pairs, None)
     few, known = answers(FEWEST + 1, 2)
-    assert _without_doubted(few, known, None) == (few, None)
+
+    def left_out(some: list[LabelledPair], what: dict[Path, np.ndarray], asked: bool | None) -> int | None:
+        found = decided(some, lambda: what, asked, tmp_path, "about", Several())
+        return None if found is None else len(found)
+
+    assert [left_out(pairs, vectors, asked) for asked in (None, True, False)] == [3, 3, None]
+    assert left_out(pairs, {}, None) is left_out(few, known, None) is None
     for some, what in ((pairs, {}), (few, known)):
         with pytest.raises((FineTuneError, NotEnoughAnswersError)):
-            _without_doubted(some, what, True)
+            left_out(some, what, True)
+
+
+def test_the_list_of_an_earlier_training_goes_where_nothing_is_left_out(tmp_path: Path) -> None:
+    pairs, vectors = answers(40, 3)
+    listed = without_doubted(pairs, vectors)[1].write(tmp_path)
+    assert len(listed.read_text().splitlines()) == 3
+    decided(pairs, lambda: vectors, False, tmp_path, "about", Several())
+    assert not listed.exists()
+    without_doubted(pairs, vectors)[1].write(tmp_path)
+    without_doubted(pairs[:20], vectors)[1].write(tmp_path)
+    assert not listed.exists()
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["in its first stage", "after it"])
+def test_what_was_stopped_before_its_last_stage_goes_on_without_the_same_answers(tmp_path: Path, ended: bool) -> None:
+    """Vectors of more pictures came to be known meanwhile: with other pairs it would be refused."""
+    pairs, vectors = answers(40, 3)
+    begun = decided(pairs, lambda: {}, None, tmp_path, "about", Several())
+    stage = tmp_path / f"{STAGE}1 sft"
+    stage.mkdir()
+    write_checkpoint(stage, {"step": 3, "ended": ended, "settings": {}, "parameters": [], "optimizer": {}})
+    assert begun is None is decided(pairs, lambda: vectors, None, tmp_path, "about", Several())
+    write_checkpoint(tmp_path, {"step": 3, "ended": True, "settings": {}, "parameters": [], "optimizer": {}})
+    found = decided(pairs, lambda: vectors, None, tmp_path, "about", Several())
+    assert (None if found is None else len(found)) == (3 if ended else None)
+
+
+class Second(Several):
+    """Of two processes the second, which hears what the first said."""
+
+    def __init__(self, said: object) -> None:
+        super().__init__(1, 2)
+        object.__setattr__(self, "said", said)
+
+    def told(self, value: object) -> object:
+        assert value is None
+        return self.said  # type: ignore[attr-defined]
+
+
+def test_of_several_processes_the_first_decides_for_all(tmp_path: Path) -> None:
+    """The second looks at no picture, writes nothing, and ends with the first one's words where that can't go on."""
+    pairs, vectors = answers(40, 3)
+    first = without_doubted(pairs, vectors)[1]
+    arguments = (pairs, lambda: pytest.fail("asked"), True, tmp_path / "run", "about")
+    assert decided(*arguments, Second(first)) == first and not (tmp_path / "run").exists()
+    with pytest.raises(NotEnoughAnswersError, match="too few"):
+        decided(*arguments, Second(NotEnoughAnswersError("too few")))

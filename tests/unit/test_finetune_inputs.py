@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from palate.adapters.comparisons import Comparison, PreferenceStore
-from palate.adapters.errors import CancelledError, FileFormatError, FineTuneError, NotEnoughAnswersError
+from palate.adapters.errors import CancelledError, FileFormatError, FineTuneError, ImageError, NotEnoughAnswersError
 from palate.adapters.finetune.inputs import _Files, read_pairs
 from palate.adapters.finetune.liked import against_samples
 from palate.adapters.finetune.pairs import pairs_of, turned_over
@@ -168,6 +168,14 @@ def test_liked_pictures_are_set_against_what_the_model_paints(tmp_path: Path) ->
 def test_samples_of_one_liked_picture_are_held_out_together(tmp_path: Path) -> None:
     pairs = against_samples(Painter(), liked(tmp_path / "liked"), tmp_path / "run", "my cat", each=2)
     assert [pair.ranking for pair in pairs] == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_broken_liked_picture_is_named_before_anything_is_sampled(tmp_path: Path) -> None:
+    folder, painter = liked(tmp_path / "liked"), Painter()
+    (folder / "zz.png").write_bytes(b"\x89PNG broken")
+    with pytest.raises(ImageError, match=r"zz\.png"):
+        against_samples(painter, folder, tmp_path / "run", "my cat")
+    assert painter.asked == []
 
 
 def test_liked_pictures_without_a_prompt_and_a_stop(tmp_path: Path) -> None:

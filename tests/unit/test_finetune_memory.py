@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import ldm_files as ldm
 import pytest
 import torch
 from palate.adapters.errors import FineTuneError
@@ -16,10 +15,6 @@ from palate.adapters.finetune.memory import denoiser_of, free_bytes, need_of, re
 from palate.adapters.finetune.pairs import LabelledPair
 from palate.adapters.finetune.personal import train_personal_lora
 from palate.adapters.finetune.settings import TrainSettings
-
-_spec = importlib.util.spec_from_file_location("ldm_files", Path(__file__).with_name("ldm_files.py"))
-ldm = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(ldm)
 
 CPU = torch.device("cpu")
 CONFIG = {

@@ -10,14 +10,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from palate.adapters.errors import CancelledError, FineTuneError, ImageError, SteeringError
+from palate.adapters.errors import CancelledError, FineTuneError, ImageError, SteeringError, StoreError
 from palate.adapters.finetune.checkpoint import begin_training, only_training, write_checkpoint
 from palate.adapters.finetune.loop import train_lora
+from palate.adapters.finetune.merging import require_new
 from palate.adapters.finetune.noising import Noising
 from palate.adapters.finetune.pairs import LabelledPair
 from palate.adapters.finetune.personal import train_personal_lora
 from palate.adapters.finetune.prepared import Prepared
 from palate.adapters.finetune.settings import TrainSettings
+from palate.adapters.finetune.several import Several
 from palate.adapters.finetune.step import Denoiser
 from palate.adapters.finetune.told import Trained
 from palate.adapters.finetune.weights import all_parameters
@@ -57,6 +59,18 @@ def test_nan_in_the_middle_ends_it_and_it_goes_on_from_before(tmp_path: Path) ->
     assert torch.equal(train(tmp_path / "two").state["mixed"], at_once.state["mixed"])
 
 
+def test_nan_before_anything_was_trained_is_the_models(tmp_path: Path) -> None:
+    with pytest.raises(FineTuneError, match=r"Cannot begin training: the loss is nan.*--precision float32"):
+        train(tmp_path, Small(breaks_at=1))
+
+
+def test_nan_at_the_start_of_a_later_stage_names_the_stage(tmp_path: Path) -> None:
+    """Six steps of sft ask the model six times; the reference of the second stage is asked after the model itself."""
+    stages = replace(SETTINGS, stages=("sft",), loss="dpo")
+    with pytest.raises(FineTuneError, match=r"Cannot begin the stage dpo: the loss is nan.*--anew"):
+        train(tmp_path, Small(breaks_at=7), stages)
+
+
 def test_a_gradient_without_end_moves_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Small()
     monkeypatch.setattr("torch.nn.utils.clip_grad_norm_", lambda *_: torch.tensor(math.inf))
@@ -85,6 +99,15 @@ def test_a_disk_that_fills_at_a_checkpoint_leaves_the_last_one(tmp_path: Path, m
     assert told == [3, 4, 5, 6] and torch.equal(again.state["mixed"], at_once.state["mixed"])
 
 
+def test_a_disk_that_is_full_from_the_start_claims_no_checkpoint(tmp_path: Path, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("No space left on device")
+
+    monkeypatch.setattr("torch.save", full)
+    with pytest.raises(FineTuneError, match=r"There was no checkpoint before it: make room and start again"):
+        train(tmp_path)
+
+
 def test_two_trainings_at_once_are_one_too_many(tmp_path: Path) -> None:
     with only_training(tmp_path), pytest.raises(FineTuneError, match="another training is at work there"):
         train(tmp_path)
@@ -101,7 +124,40 @@ def test_a_stage_that_was_stopped_is_not_gone_on_with_by_another_training(tmp_pa
     assert train(tmp_path, settings=staged).steps == 6
 
 
+def test_begun_anew_it_forgets_stopped_stages_too(tmp_path: Path) -> None:
+    stop: Iterator[bool] = iter([False, True])
+    with pytest.raises(CancelledError):
+        train(tmp_path, settings=replace(SETTINGS, stages=("sft",)), cancelled=lambda: next(stop))
+    begin_training(tmp_path, True, Several())
+    assert train(tmp_path, settings=replace(SETTINGS, stages=("sft",), seed=1)).steps == 6
+
+
+def test_what_another_version_began_is_said_to_be_so(tmp_path: Path) -> None:
+    """A setting that it didn't know, something that it didn't keep, or fewer weights; what had ended makes room."""
+    stop: Iterator[bool] = iter([False, False, True])
+    with pytest.raises(CancelledError):
+        train(tmp_path, cancelled=lambda: next(stop))
+    begun = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    settings = {name: value for name, value in begun["settings"].items() if name != "drop_doubted"}
+    older = {name: value for name, value in begun.items() if name != "looks"}
+    for state in ({**begun, "settings": settings}, older, {**begun, "parameters": []}):
+        write_checkpoint(tmp_path, state)
+        with pytest.raises(FineTuneError, match=r"another version of Palate began it.*--anew"):
+            train(tmp_path)
+    write_checkpoint(tmp_path, {**older, "ended": True})
+    assert train(tmp_path).steps == 6
+
+
 # -- before it begins
+
+
+def test_a_model_is_not_written_over_itself(tmp_path: Path) -> None:
+    model = tmp_path / "base.safetensors"
+    model.write_bytes(b"weights")
+    for path in (model, tmp_path / "base", tmp_path / "x" / ".." / "base.safetensors"):
+        with pytest.raises(StoreError, match=r"Cannot save 'base.safetensors'.*it is the model itself"):
+            require_new(model, tmp_path / "another", path)
+    require_new(model, tmp_path / "another.safetensors")
 
 
 def pairs(folder: Path) -> list[LabelledPair]:

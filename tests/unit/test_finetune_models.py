@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import ldm_files as ldm
 import numpy as np
 import pytest
+import steering_models as tiny
 import torch
+from finetune_small import grey_pairs
 from palate.adapters.errors import FileFormatError, StoreError
 from palate.adapters.files.lora_file import save_lora
 from palate.adapters.finetune.lora import add_lora, lora_of
 from palate.adapters.finetune.merging import merge_lora, save_checkpoint
-from palate.adapters.finetune.pairs import LabelledPair
 from palate.adapters.finetune.personal import train_personal_lora
 from palate.adapters.finetune.settings import TrainSettings
 from palate.adapters.steering import Generator
@@ -23,26 +23,7 @@ from palate.adapters.steering.pipelines import load_pipeline
 from PIL import Image
 from safetensors import safe_open
 
-
-def _module(name: str):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tiny, ldm = _module("steering_models"), _module("ldm_files")
 QUICK = TrainSettings(loss="dpo", steps=4, batch=2, rank=2, learning_rate=1e-3, check_every=2, size=16)
-
-
-def pairs(folder: Path, count: int = 8) -> list[LabelledPair]:
-    made = []
-    for k in range(count):
-        paths = [folder / f"{k}{side}.png" for side in "ab"]
-        for shade, path in zip((60 + 5 * k, 200 - 5 * k), paths, strict=True):
-            Image.new("RGB", (16, 16), (shade, shade, shade)).save(path)
-        made.append(LabelledPair(paths[0], paths[1], "a red star"))
-    return made
 
 
 def random_lora(unet: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -54,7 +35,7 @@ def random_lora(unet: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def test_sdxl_from_answers_to_a_lora_that_diffusers_loads_whole(tmp_path: Path, caplog) -> None:
     model = ldm.write_checkpoint(tmp_path / "model.safetensors", "sdxl")  # two layers a block, as all names count
-    file = train_personal_lora(model, pairs(tmp_path), QUICK, tmp_path / "run", tmp_path / "mine").file
+    file = train_personal_lora(model, grey_pairs(tmp_path), QUICK, tmp_path / "run", tmp_path / "mine").file
     pipeline = load_pipeline(model, torch.float32).pipeline
     caplog.clear()
     pipeline.load_lora_weights(str(file))
@@ -150,7 +131,7 @@ def test_a_disk_that_fills_leaves_no_half_of_a_checkpoint(tmp_path: Path, monkey
 def test_full_fine_tuning_from_answers_to_a_checkpoint(tmp_path: Path) -> None:
     base = tiny.write_pipeline(tmp_path / "base")
     settings = replace(QUICK, full=True, loss="mapo", learning_rate=1e-2, flip=True)
-    found = train_personal_lora(base, pairs(tmp_path), settings, tmp_path / "run", tmp_path / "tuned")
+    found = train_personal_lora(base, grey_pairs(tmp_path), settings, tmp_path / "run", tmp_path / "tuned")
     tuned = dict(load_pipeline(found.file, torch.float32).pipeline.unet.named_parameters())
     assert all(torch.allclose(tuned[name], value, atol=1e-3) for name, value in found.trained.state.items())
     before = load_pipeline(base, torch.float32).pipeline.unet
@@ -161,7 +142,7 @@ def test_samples_before_and_after_and_a_merged_model(tmp_path: Path) -> None:
     base, told = tiny.write_pipeline(tmp_path / "base"), []
     found = train_personal_lora(
         base,
-        pairs(tmp_path),
+        grey_pairs(tmp_path),
         replace(QUICK, learning_rate=0.3),
         tmp_path / "run",
         tmp_path / "mine",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +19,7 @@ from palate.adapters.finetune.several import Several, several
 from palate.adapters.finetune.step import Denoiser
 from palate.adapters.finetune.told import Trained
 from palate.adapters.finetune.weights import all_parameters
+from two_processes import run_in_two_processes
 
 WAYS = {
     "dpo": {},
@@ -74,16 +74,7 @@ def train(loss: str, batch: int, folder: Path) -> Trained:
 
 def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
     """Every loss, with those whose pairs hang together: kto's mean, rpo's contrast, adaptive_dpo's normalisation."""
-    running = []
-    for rank in range(2):
-        told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "OMP_NUM_THREADS": 1}
-        environment = os.environ | {name: str(value) for name, value in told.items()}
-        environment |= {"ACCELERATE_USE_CPU": "1", "GLOO_SOCKET_IFNAME": "lo"}
-        running.append(
-            subprocess.Popen([sys.executable, __file__, str(tmp_path)], env=environment, stderr=subprocess.PIPE)
-        )
-    failures = [process.communicate(timeout=300)[1].decode() for process in running]
-    assert [process.returncode for process in running] == [0, 0], failures
+    run_in_two_processes(__file__, tmp_path)
     for loss in WAYS:
         alone = train(loss, 4, tmp_path / f"{loss} alone")
         first, second = (torch.load(tmp_path / f"{loss} {rank}.pt", weights_only=True) for rank in range(2))

@@ -188,6 +188,11 @@ def test_full_fine_tuning_has_the_papers_rate() -> None:
     assert TrainSettings().settled(500).learning_rate == 1e-4
 
 
+def test_two_processes_look_at_each_pair_as_often_as_one() -> None:
+    """1,000 pairs, 8 a batch: 1,000 steps of one process, 500 of two."""
+    assert [TrainSettings().settled(1000, processes).steps for processes in (1, 2)] == [1000, 500]
+
+
 def test_a_small_models_lora_takes_larger_steps() -> None:
     """Stable Diffusion's 320 channels and transformers 1e-4, the playground's 64 3e-3, half-way in between the mean."""
     wide, small, tiny = ({"block_out_channels": [channels, 999]} for channels in (320, 64, 8))

@@ -1,14 +1,12 @@
 """Every reader of other people's files ends in what it should be or in a named error, within its memory; few mutated
 files here, many by `tests/benchmarks/fuzz.py`."""
 
-import runpy
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
+import fuzz
 import pytest
 
-fuzz = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "fuzz.py")))
 NAMES = (
     "taste",
     "taste in a picture",

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import runpy
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
+import ldm_files as ldm
 import pytest
 import torch
 from palate.adapters.files.lora_file import save_lora
 from safetensors.torch import load_file
 
-ldm = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ldm_files.py"))))
 SD15 = {
     "num_res_blocks": [2, 2, 2, 2],
     "channel_mult": [1, 2, 4, 4],

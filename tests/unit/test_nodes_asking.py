@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+import node_modules
 import pytest
 import torch
 from palate.adapters.comparisons import PreferenceStore
 from palate.adapters.errors import ComparisonError
 
-_spec = importlib.util.spec_from_file_location("node_modules", Path(__file__).with_name("node_modules.py"))
-assert _spec is not None and _spec.loader is not None
-_modules = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_modules)
-questions, waiting, asking = (_modules.node_module(name) for name in ("questions", "waiting", "asking"))
+questions, waiting, asking = (node_modules.node_module(name) for name in ("questions", "waiting", "asking"))
 Choice = questions.Choice
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[PreferenceStore]:
-    with PreferenceStore(tmp_path) as one:
-        yield one
 
 
 def pictures(*shades: float) -> list[torch.Tensor]:
@@ -112,6 +100,30 @@ def test_what_was_sent_on_is_stale_once_somebody_says_something_else(store: Pref
     assert sent.take(store, "ann", asked) == [Choice("left"), Choice("ranked", ((2,), (0, 1)))]
     store.delete(store.newest("ann", 2)[1].id)
     assert sent.changes(store, "ann") == 2
+
+
+def test_a_click_at_the_last_moment_counts_and_not_the_tie_after_the_time(
+    store: PreferenceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asking.ask(store, "ann", "", pictures(0.1, 0.2, 0.3, 0.4, 0.5), [(0, 1), (2, 3, 4)], waiting=True)
+    find = store.find_offer
+
+    def clicked(offer_id: str) -> Any:
+        offer = find(offer_id)
+        if offer.others:
+            store.rank(offer_id, [[offer.images[2]], offer.images[:2]])
+        else:
+            store.answer(offer_id, "left")
+        return offer
+
+    monkeypatch.setattr(store, "find_offer", clicked)
+    for question in asked:
+        asking.decide(store, question, Choice.tie(len(question.places)), where_open=True)
+    assert asking.SentOn().take(store, "ann", asked) == [Choice("left"), Choice("ranked", ((2,), (0, 1)))]
+    monkeypatch.undo()
+    (other,) = asking.ask(store, "ann", "", pictures(0.6, 0.7), [(0, 1)], waiting=True)
+    asking.decide(store, other, Choice("tie"), where_open=True)
+    assert asking.SentOn().take(store, "ann", [other]) == [Choice("tie")]
 
 
 def test_waiting_ends_with_the_answer_with_the_time_or_with_cancel() -> None:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-from pathlib import Path
 from typing import Any
 
+import node_modules
 import pytest
 
-_spec = importlib.util.spec_from_file_location("node_modules", Path(__file__).with_name("node_modules.py"))
-assert _spec is not None and _spec.loader is not None
-_modules = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_modules)
-closed = _modules.node_module("closed")
+closed = node_modules.node_module("closed")
 HERE = {"Host": "127.0.0.1:8188"}
 
 

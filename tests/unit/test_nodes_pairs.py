@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
+import node_modules
 from palate.adapters.comparisons import PreferenceStore
 
-_spec = importlib.util.spec_from_file_location("node_modules", Path(__file__).with_name("node_modules.py"))
-assert _spec is not None and _spec.loader is not None
-_modules = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_modules)
-pairs, waiting = _modules.node_module("pairs"), _modules.node_module("waiting")
+pairs, waiting = node_modules.node_module("pairs"), node_modules.node_module("waiting")
 
 
 def test_questions_that_were_asked_for_are_all_told_and_others_come_by_the_page(tmp_path: Path) -> None:

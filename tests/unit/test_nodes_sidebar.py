@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import threading
 import time
@@ -10,17 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import node_modules
 import numpy as np
 import pytest
+import torch
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import ComparisonError, NotEnoughAnswersError, StoreError
 from palate.adapters.files import load_taste
+from palate.adapters.playground import playground_words
+from palate.adapters.taste import FIRST_SLIPS, VOCABULARY, Suspect, keep_words, kept_words, look_again
+from palate.adapters.taste.ceiling import SECOND_LOOK
 
-_spec = importlib.util.spec_from_file_location("node_modules", Path(__file__).with_name("node_modules.py"))
-assert _spec is not None and _spec.loader is not None
-_modules = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_modules)
-sidebar = _modules.node_module("sidebar")
+sidebar = node_modules.node_module("sidebar")
 
 
 @pytest.fixture
@@ -47,6 +47,7 @@ def test_what_was_learned_comes_from_vectors_that_are_there(store: PreferenceSto
     told = settled(sidebar.Learned(), store)
     assert (told["answers"], told["counted"], told["waiting"], told["fresh"]) == (31, 30, 0, True)
     assert 0.5 < told["low"] < told["accuracy"] <= told["high"] <= 1
+    assert [image[0] for image in told["strip"]] == ["w"] * 3 + ["b"] * 3  # from what she likes least
     assert told["curve"] and isinstance(told["advice"], str) and told["encoder"].startswith("encoder enc")
     json.dumps(told, allow_nan=False)
 
@@ -94,6 +95,7 @@ def test_who_has_no_answers_or_no_vectors_is_unknown_and_no_error(store: Prefere
     for person, answers in (("bea", 1), ("nobody", 0)):
         told = sidebar.Learned().of(store, person)
         assert (told["answers"], told["accuracy"], told["curve"], told["encoder"]) == (answers, None, None, None)
+        assert told["strip"] is None
     store.offer("ann", "x", "y", source="comfyui")
     store.offer("carl", "x", "y", source="comfyui")
     known = [(one["person"], one["answers"], one["waiting"]) for one in sidebar.people(store)["people"]]
@@ -123,3 +125,75 @@ def test_what_can_not_be_saved_is_said(store: PreferenceStore, tmp_path: Path) -
         with pytest.raises(error, match=said):
             sidebar.export(store, person, kind, tmp_path)
     assert not (tmp_path / "palate").exists()
+
+
+class Speaker:
+    """An encoder whose text side knows the playground's words: "night" points along the first axis."""
+
+    identity, name, dim, has_text = "enc", "playground", 4, True
+
+    def encode_texts(self, texts: list[str], batch_size: int = 64) -> torch.Tensor:
+        draw = torch.Generator().manual_seed(0)
+        found = torch.randn(len(texts), 4, generator=draw)
+        found[:, 0] = torch.tensor([9.0 * ("night" in text) for text in texts])
+        return torch.nn.functional.normalize(found, dim=1)
+
+
+def test_a_taste_is_said_in_words_once_a_run_kept_their_vectors(store: PreferenceStore) -> None:
+    learned, words = sidebar.Learned(), playground_words()
+    assert settled(learned, store)["likes"] is None
+    images = store.count_vectors("enc")
+    assert keep_words(store, Speaker(), words) == len(words) and keep_words(store, Speaker(), words) == 0
+    assert store.count_vectors("enc") == images  # they aren't pictures
+    now = sidebar.time.monotonic()
+    learned._known["ann"] = sidebar.replace(learned._known["ann"], again=now)
+    told = settled(learned, store)
+    liked = [one["word"] for one in told["likes"]]
+    assert liked[0].startswith("night") and told["likes"][0]["sure"] and told["likes"][0]["much"] == 1.0
+    assert all(0 < one["much"] <= 1 for side in ("likes", "dislikes") for one in told[side])
+    assert not {one["word"] for one in told["dislikes"]} & set(liked)
+    json.dumps(told, allow_nan=False)
+
+
+def test_an_encoder_without_a_text_side_keeps_no_words(store: PreferenceStore) -> None:
+    mute = Speaker()
+    mute.has_text = False
+    assert keep_words(store, mute, playground_words()) == 0
+    assert kept_words(store, "enc", (playground_words(), VOCABULARY)) is None
+
+
+def test_answers_that_look_like_slips_are_told_and_settled_by_a_second_look(
+    store: PreferenceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PreferenceStore, "has_image", lambda self, image: True)  # they have vectors only
+    store.change(14, "right")  # against all the others
+    learned = sidebar.Learned()
+    told = settled(learned, store)
+    (slip,) = learned.slips(store, "ann")
+    assert (told["slips"], slip.id, slip.outcome) == (1, 14, "right")
+    with pytest.raises(ComparisonError, match="changed or deleted since"):
+        look_again(store, "bea", 14, "right", "left")
+    look_again(store, "ann", 14, "right", "left")
+    assert learned.slips(store, "ann") == [] and learned.of(store, "ann")["slips"] == 0
+    assert next(one for one in store.comparisons("ann") if one.id == 14).outcome == "left"
+    assert store.count("ann") == 31
+
+
+def test_a_slip_that_is_kept_is_one_more_answer_and_few_answers_have_none(
+    store: PreferenceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PreferenceStore, "has_image", lambda self, image: True)  # they have vectors only
+    store.change(3, "right")
+    learned = sidebar.Learned()
+    settled(learned, store)
+    look_again(store, "ann", 3, "right", "right")
+    look_again(store, "ann", 3, "right", "right")  # a second click
+    newest = store.newest("ann", 1)[0]
+    assert (newest.left, newest.right, newest.outcome, newest.source) == ("b2", "w2", "right", SECOND_LOOK)
+    assert store.count("ann") == 32 and learned.slips(store, "ann") == []
+    store.change(5, "right")
+    learned._suspects["ann"] = (Suspect(store.newest("ann", 1, 6)[0], 0.9),)
+    assert [one.id for one in learned.slips(store, "ann")] == [5]
+    for _ in range(3):
+        store.undo("ann")
+    assert store.count("ann") == FIRST_SLIPS - 1 and learned.slips(store, "ann") == []

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import node_modules
 import numpy as np
 import pytest
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import ComparisonError
 from palate.adapters.taste import choose_pair
 
-_spec = importlib.util.spec_from_file_location("node_modules", Path(__file__).with_name("node_modules.py"))
-assert _spec is not None and _spec.loader is not None
-_modules = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_modules)
-sidebar, telling = _modules.node_module("sidebar"), _modules.node_module("telling")
+sidebar, telling = node_modules.node_module("sidebar"), node_modules.node_module("telling")
 AXES = {f"{sign}{axis}": (1 if sign == "+" else -1) * np.eye(3)[axis] for sign in "+-" for axis in range(3)}
 
 
@@ -105,7 +101,9 @@ def test_no_two_are_asked_twice_and_the_end_is_said(store: PreferenceStore) -> N
     learned, seen = taste(store), set()
     for _ in range(4 * 3 // 2 - 2):
         offer = telling.another(store, "ann", learned)
+        assert telling.another(store, "ann", learned) == offer  # a second tab's, until one of them answers
         seen.add(frozenset(offer.images))
+        store.answer(offer.id, "left")
     assert len(seen) == 4 and not seen & {frozenset(("+0", "-0")), frozenset(("+1", "-1"))}
     with pytest.raises(ComparisonError, match="Cannot ask more"):
         telling.another(store, "ann", learned)

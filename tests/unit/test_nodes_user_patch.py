@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import node_modules
 import pytest
 import torch
 from palate.adapters.errors import PPDError
@@ -16,11 +15,7 @@ from palate.adapters.ppd.host_layers import HostLayer
 from palate.adapters.ppd.layers import LayerShape
 from torch import Tensor, nn
 
-_spec = importlib.util.spec_from_file_location("node_modules", Path(__file__).with_name("node_modules.py"))
-assert _spec is not None and _spec.loader is not None
-_modules = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_modules)
-patching, joint = (_modules.node_module(name) for name in ("user_patch", "user_joint"))
+patching, joint = (node_modules.node_module(name) for name in ("user_patch", "user_joint"))
 
 SHAPE = LayerShape("mid_block.attentions.0.transformer_blocks.0.attn2", 12, 8, 2, 12)
 LAYER = HostLayer(SHAPE, ("middle", 0, 0), "attn2")

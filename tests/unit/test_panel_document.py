@@ -3,13 +3,11 @@
 import base64
 import hashlib
 import re
-import runpy
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
+import panel_fakes as fakes
 import pytest
 from palate.adapters.errors import CancelledError, FileFormatError, ImageError, StoreError
 from palate.adapters.taste import LearningReport, Word, WordEffect
@@ -21,7 +19,6 @@ from palate.ui.panel.taste_learned import Learned, Place
 from palate.ui.panel.taste_pages import write_page
 from PIL import Image
 
-fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 HOSTILE = "</title><script>alert(1)</script>\"'"
 SAID = WordEffect(Word(HOSTILE, "colour", HOSTILE), 1.0, 0.1)
 LEARNED = Learned(

@@ -9,7 +9,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from palate.adapters.errors import ComparisonError, EncoderError, EncoderMismatchError, FileFormatError, SteeringError
+from palate.adapters.errors import (
+    ComparisonError,
+    EncoderError,
+    EncoderMismatchError,
+    FileFormatError,
+    PPDError,
+    SteeringError,
+)
 from palate.adapters.steering.portable import PortableEmbedding
 from palate.ui.panel.blends import Part
 from palate.ui.panel.jobs import Job, Jobs
@@ -38,9 +45,9 @@ def rooms(tmp_path, monkeypatch, painter):
     studio.close()
 
 
-def paint(rooms, job=None, **wish):
+def paint(rooms, job=None, person="me", **wish):
     job = job or Job()
-    job.run(lambda job: rooms.easel.paint(Wish.read({"prompt": "a cat", "tastes": [ME]} | wish), "me", job))
+    job.run(lambda job: rooms.easel.paint(Wish.read({"prompt": "a cat", "tastes": [ME]} | wish), person, job))
     return job.state()
 
 
@@ -78,6 +85,78 @@ def test_the_most_different_of_four_points_on_a_line_are_its_ends():
     assert most_different(line, 3) == (0, 2, 3)
     assert variety(list(line[:2] + 1), list(line)) == 0.0  # on one side of the origin: the same direction
     assert variety([], list(line)) == 1.0
+
+
+def for_me(rooms, **wish):
+    return paint(rooms, **({"method": "user", "words": 2, "best": 3, "strength": 0.5} | wish))
+
+
+def test_for_me_adds_liked_words_and_takes_the_best_of_three_by_the_taste(rooms, painter):
+    fakes.answer_some(rooms.studio.store, number=60)
+    state = for_me(rooms, seeds=[3, 4])
+    taste, encoder = rooms.studio.taste("me"), rooms.studio.encoder()
+    added = rooms.words.liked("a cat", [Part("person:me", 1.0)], 2)
+    said = ", ".join(added)
+    assert added and state["given"] == f"Your taste adds “{said}”, tells the denoiser and takes the best of 3."
+    worded = f"a cat, {said}"
+    utility = taste.utility(encoder.encode_images([painter._paint(worded, seed, 40) for seed in range(3, 9)]))
+    best = [str(3 + int(utility[:3].argmax())), str(6 + int(utility[3:].argmax()))]
+    asked = [(frame["seed"], frame["strength"]) for frame in state["frames"]][:4]
+    assert asked == [(best[0], 0.0), (best[0], 0.5), (best[1], 0.0), (best[1], 0.5)]
+    assert [painter.asked.count((worded, seed)) for seed in range(3, 9) if str(seed) != best[0]] == [1] * 5
+    plain, mine = (rooms.gallery.get(frame["id"]).used for frame in state["frames"][:2])
+    assert (plain.prompt, plain.worded, plain.words) == ("a cat", "a cat", ())
+    assert (mine.prompt, mine.worded, mine.words, mine.method) == ("a cat", worded, added, "user")
+    answer = rooms.choices.prefer("me", state["frames"][1]["id"], state["frames"][0]["id"])
+    assert answer.prompt == "a cat"  # what was typed, of both
+
+
+def test_for_me_moves_the_prompt_where_there_is_no_ppd(tmp_path, monkeypatch, painter):
+    monkeypatch.setenv("PALATE_HOME", str(tmp_path / "home"))
+    studio = Studio(tmp_path / "store", fakes.fake_tools(painter, ppd=lambda painter: None))
+    fakes.answer_some(studio.store, number=60)
+    state = for_me(Rooms(studio), seeds=[3], method="auto", strength=1.0)
+    assert state["state"] == "done" and state["given"].endswith("” and takes the best of 3.")
+    assert state["degrees"][20] == 12.0
+    studio.close()
+
+
+def test_for_me_moves_the_prompt_where_the_ppd_cannot_make_a_user_of_the_answers(tmp_path, monkeypatch, painter):
+    def profiles_only(*given):
+        raise PPDError("Cannot make an embedding here: the PPD knows people by profiles.")
+
+    monkeypatch.setenv("PALATE_HOME", str(tmp_path / "home"))
+    studio = Studio(tmp_path / "store", fakes.fake_tools(painter, user=profiles_only))
+    fakes.answer_some(studio.store, number=60)
+    rooms = Rooms(studio)
+    state = for_me(rooms, seeds=[3], fallback=True)
+    assert state["state"] == "done" and "denoiser" not in state["given"] and state["degrees"][20] == 12.0
+    assert rooms.gallery.get(state["frames"][1]["id"]).used.method == "auto"
+    asked_for = for_me(rooms, seeds=[3])  # by name, under Moves
+    assert asked_for["state"] == "failed" and "profiles" in asked_for["error"]
+    studio.close()
+
+
+def test_for_me_of_somebody_who_never_answered_is_plain(rooms):
+    state = for_me(rooms, tastes=[{"source": "person:new", "weight": 1}], person="new")
+    assert [frame["strength"] for frame in state["frames"]] == [0.0] and state["given"] == ""
+    assert "compare some pictures first" in state["note"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"), [({"words": 9}, "9 words"), ({"best": 0}, "best of 0"), ({"best": "x"}, "best is 'x'")]
+)
+def test_too_many_words_and_the_best_of_none_are_refused(body, said):
+    with pytest.raises(SteeringError, match=said):
+        Wish.read({"prompt": "a cat"} | body)
+
+
+def test_a_picture_kept_before_there_were_words_is_the_same_picture(rooms):
+    first = paint(rooms, seeds=[3], tastes=[])["frames"][0]["id"]
+    with rooms.gallery._index() as index:
+        (text,) = index.execute("SELECT used FROM shots WHERE id = ?", (first,)).fetchone()
+    assert "words" not in text
+    assert paint(rooms, seeds=[3], tastes=[])["frames"][0]["id"] == first
 
 
 def foreign(rooms, tmp_path, **changes):

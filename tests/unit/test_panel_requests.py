@@ -1,12 +1,10 @@
 """What the page of Compare, Taste and People asks the panel, over HTTP; no browser, no real model."""
 
 import re
-import runpy
 import threading
 import time
-from pathlib import Path
-from types import SimpleNamespace
 
+import panel_fakes as fakes
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -17,7 +15,6 @@ from palate.ui.panel.people_routes import people_routes
 from palate.ui.panel.rooms import Rooms
 from palate.ui.panel.taste_routes import PAGE, taste_routes
 
-fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 WAIT = "palate.ui.panel.taste_routes.WAIT"
 LONG = 30.0  # s, only ever waited for when something is broken
 
@@ -155,6 +152,21 @@ def test_people_are_listed_renamed_and_deleted_only_by_their_typed_name(ask, stu
     assert "not typed" in ask("people/forget", name="Cy", typed="cy")["error"]
     assert ask("people/forget", name="Cy", typed="Cy") == {"answers": 2}
     assert studio.store.people() == []
+
+
+def test_a_half_life_goes_with_its_person(ask, studio):
+    for person in ("Ada", "Ben"):
+        fakes.answer_some(studio.store, person=person, number=2)
+    studio.half_lives.keep("Ben", 9)
+    assert "error" in ask("people/rename", before="Ben", name="Ada")
+    assert (studio.half_lives.of("Ada"), studio.half_lives.of("Ben")) == (None, 9.0)
+    ask("people/rename", before="Ben", name="Cy")
+    assert (studio.half_lives.of("Ben"), studio.half_lives.of("Cy")) == (None, 9.0)
+    ask("people/rename", before="Cy", name="Cy")
+    ask("people/rename", before="Ada", name="Ben")
+    assert (studio.half_lives.of("Ben"), studio.half_lives.of("Cy")) == (None, 9.0)
+    ask("people/forget", name="Cy", typed="Cy")
+    assert studio.half_lives.of("Cy") is None
 
 
 def test_two_who_like_red_are_alike(ask, studio):

@@ -1,20 +1,21 @@
 """The page's own requests: every mistake is a sentence, nothing outside the gallery and the shelf is given away."""
 
-import runpy
 import time
 from pathlib import Path
-from types import SimpleNamespace
+from unittest.mock import MagicMock
 
+import panel_fakes as fakes
 import pytest
 
 fastapi = pytest.importorskip("fastapi", reason="gradio brings fastapi")
 pytest.importorskip("gradio")
 from fastapi.testclient import TestClient  # noqa: E402
+from palate.adapters.errors import StoreError  # noqa: E402
+from palate.ui.panel.gallery import Gallery  # noqa: E402
 from palate.ui.panel.generate_routes import generate_routes  # noqa: E402
 from palate.ui.panel.rooms import Rooms  # noqa: E402
 from palate.ui.panel.share_routes import share_routes  # noqa: E402
 
-fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 LONG = 30.0  # s, only ever waited for when something is broken
 WISH = {"prompt": "a cat", "person": "me", "tastes": [{"source": "person:me", "weight": 1}]}
 
@@ -96,6 +97,19 @@ def test_preferring_twice_is_one_answer_and_undo_takes_it_back(client, studio):
 )
 def test_what_is_not_there_is_not_given(client, path):
     assert client.get(path).status_code == 404
+
+
+def test_a_picture_that_is_damaged_or_a_disk_that_fails_is_not_called_missing(client, monkeypatch):
+    painted(client)
+    download = f"gallery/{client.get('gallery').json()['shots'][0]['id']}/download"
+    with monkeypatch.context() as broken:
+        broken.setattr(Gallery, "path", lambda *_: Path(__file__))
+        told = client.get(download)
+        assert told.status_code == 500 and "expected a whole picture" in told.json()["detail"]
+    with monkeypatch.context() as broken:
+        broken.setattr(Gallery, "get", MagicMock(side_effect=StoreError("Cannot read the gallery: locked.")))
+        told = client.get(download)
+    assert (told.status_code, told.json()) == (500, {"detail": "Cannot read the gallery: locked."})
 
 
 def test_a_taste_goes_out_and_comes_back(client):

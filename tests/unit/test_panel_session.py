@@ -1,12 +1,10 @@
 """A session and what feeds it: pairs ahead, prompts, folders, answers, undo. No Gradio, no real model."""
 
-import runpy
 import shutil
 import threading
 import time
-from pathlib import Path
-from types import SimpleNamespace
 
+import panel_fakes as fakes
 import pytest
 import torch
 from palate.adapters.errors import ComparisonError, EncoderError, ImageError, StoreError
@@ -18,7 +16,6 @@ from palate.ui.panel.sources import FolderSource, PromptSource
 from palate.ui.panel.studio import Studio
 from palate.ui.panel.wanted import Wanted, Wishes
 
-fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 LONG = 30.0  # s, only ever waited for when something is broken
 
 
@@ -304,6 +301,17 @@ def test_answers_given_while_the_panel_was_closed_are_stored_when_it_is_back(ses
     stored = [again.session("tab").answer(pair.ticket, "left") for pair in pairs]
     again.close()
     assert [(one.left, one.right) for one in stored] == [(pair.left, pair.right) for pair in pairs]
+
+
+def test_answers_of_two_tabs_are_stored_after_a_restart_whichever_comes_back_first(session, studio):
+    held = [*filled(session), *filled(studio.session("other tab"))]
+    studio.close()
+    again = Studio(studio.store.path, fakes.fake_tools())
+    first = again.session("tab")
+    first.pairs()  # takes up what was left
+    stored = [first.answer(pair.ticket, "left") for pair in held]
+    again.close()
+    assert [one and one.left for one in stored] == [pair.left for pair in held]
 
 
 def test_two_tabs_of_one_person_show_different_pairs(session, studio):

@@ -1,12 +1,10 @@
 """Four at once: sets that a session hands out, their answers, undo; repeats; a second look. No browser, no model."""
 
-import runpy
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
+import panel_fakes as fakes
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -20,7 +18,6 @@ from palate.ui.panel.sources import FolderSource, PromptSource
 from palate.ui.panel.studio import Studio
 from palate.ui.panel.wanted import WAYS, Wanted, Wishes
 
-fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 LONG = 30.0  # s, only ever waited for when something is broken
 
 

@@ -1,10 +1,8 @@
 """The studio: tastes by person, what was learned, generating, taste files. No Gradio, no real model."""
 
-import runpy
 import threading
-from pathlib import Path
-from types import SimpleNamespace
 
+import panel_fakes as fakes
 import pytest
 from palate.adapters.errors import (
     ComparisonError,
@@ -17,7 +15,6 @@ from palate.ui.panel.progress import progress_of
 from palate.ui.panel.prompts import EXAMPLES, FILE, example_prompts
 from palate.ui.panel.studio import Studio
 
-fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"
 
 

@@ -1,24 +1,29 @@
 """What the tab "Taste" shows: words, pictures, strip, map, how good; the same for the routes behind it."""
 
 import re
-import runpy
+import time
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
+import panel_fakes as fakes
 import pytest
+import torch
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from palate.adapters.comparisons import Comparison, Ranking
 from palate.adapters.errors import NotEnoughAnswersError
-from palate.adapters.taste import LearningReport, Word, WordEffect
+from palate.adapters.places import palate_home
+from palate.adapters.taste import LearningReport, Word, WordEffect, fit_taste, learned_report
 from palate.ui.panel import taste_view
+from palate.ui.panel.half_lives import HalfLives
 from palate.ui.panel.head import head
 from palate.ui.panel.people_view import Someone, people_rows
+from palate.ui.panel.rooms import Rooms
 from palate.ui.panel.taste_learned import Learned, Looks, Place, Subject
 from palate.ui.panel.taste_parts import Pictures, accuracy_of, map_of, strip_of
+from palate.ui.panel.taste_routes import taste_routes
 from palate.ui.panel.taste_thumbs import Thumbs
 
-fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"
 HERE = Pictures("small/".__add__, "large/".__add__)
 
@@ -212,6 +217,12 @@ def test_pictures_come_small_with_the_original_behind(studio):
     assert thumbs.of(big)[:2] == b"\xff\xd8" and thumbs.of(big) is thumbs.of(big)
 
 
+@pytest.mark.parametrize(("much", "said"), [(True, True), (False, False), (None, False)])
+def test_the_list_says_which_answers_were_much_better(much, said):
+    row = taste_view.answer_row(Comparison("me", "a", "b", "left", "a star", id=1, much=much))
+    assert ("Much better" in row) == said
+
+
 @pytest.mark.parametrize(
     ("tiers", "outcome", "text", "numbers"),
     [
@@ -231,3 +242,50 @@ def test_a_ranking_is_one_row_with_its_pictures_the_best_first(tiers, outcome, t
     assert re.findall(r"thumbs/(\w)", html) == order
     assert text in html and html.count("<b>") == numbers and html.count("data-answer-id") == 1
     assert "data-change" not in html and "data-delete" in html and "<img src=x" not in html
+    assert "much better" not in html
+    if ranking.best is not None:
+        assert f"{text}, much better" in taste_view.ranking_row(first, replace(ranking, much=True))
+
+
+def test_a_half_life_makes_old_answers_count_less_and_is_kept(studio, looks):
+    fakes.answer_some(studio.store, number=20)
+    for day, one in enumerate(studio.store.comparisons("me")):
+        studio.store.add(Comparison("kim", one.left, one.right, one.outcome, created=1e9 + 86400.0 * day))
+    plain, learned = studio.taste("kim").weights, looks.of("kim")
+    studio.half_lives.keep("kim", 3)
+    expected = fit_taste(studio.store, studio.encoder(), "kim", half_life=3.0).weights
+    assert torch.equal(studio.taste("kim").weights, expected) and not torch.equal(expected, plain)
+    assert looks.of("kim") is not learned
+    tested = learned_report(studio.store, studio.encoder(), "kim", half_life=3.0)
+    assert studio.reports.of("kim").log_loss == tested.log_loss
+    folder = palate_home() / "panel" / "half_life"
+    assert HalfLives(folder).of("kim") == 3.0 and HalfLives(folder).of("me") is None
+    (folder / "me.json").write_text("[-1", encoding="utf-8")  # whatever is there
+    assert HalfLives(folder).of("me") is None
+    studio.half_lives.keep("kim", None)
+    assert torch.equal(studio.taste("kim").weights, plain)
+
+
+def test_a_half_life_is_set_in_the_tab(studio):
+    fakes.answer_some(studio.store, number=8)
+    app = FastAPI()
+    app.include_router(taste_routes(Rooms(studio)))
+    client = TestClient(app)
+
+    def ask(path, **body):
+        return client.post(f"/palate/api/{path}", json={"tab": "one", "person": "me", **body}).json()
+
+    assert 'value=""' in settled(ask, "taste")["html"]
+    for days in (-1, 1e9, "soon", True):
+        assert "expected days above 0" in ask("taste/half-life", days=days)["error"]
+    assert ask("taste/half-life", days=30) == {"half_life": 30.0}
+    assert 'value="30"' in settled(ask, "taste")["html"]
+    assert ask("taste/half-life", days="") == {"half_life": None}
+
+
+def settled(ask, path):
+    """What is told once the work for it is done."""
+    until = time.monotonic() + 30
+    while "job" in (told := ask(path)) and time.monotonic() < until:
+        time.sleep(0.02)
+    return told

@@ -1,10 +1,9 @@
 """What the panel opens with: models and encoders that are looked at before anything is loaded, and named when wrong."""
 
 import json
-import runpy
-from pathlib import Path
 from types import SimpleNamespace
 
+import panel_fakes as fakes
 import pytest
 import torch
 from palate.adapters.errors import EncoderError, SteeringError
@@ -16,7 +15,6 @@ from palate.ui.panel.tools import real_tools
 from palate.ui.panel.wish import Wish
 from safetensors.torch import save_file
 
-fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 SD15 = {
     "model.diffusion_model.input_blocks.0.0.weight": (2, 4, 1, 1),
     "first_stage_model.decoder.conv_in.weight": (1,),

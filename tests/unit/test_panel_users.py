@@ -1,10 +1,8 @@
 """People and user files of a PPD under Generate: blended, with other weights, kept on a shelf, refused by name."""
 
-import runpy
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
+import panel_fakes as fakes
 import pytest
 import torch
 from fastapi import FastAPI
@@ -21,7 +19,6 @@ from palate.ui.panel.studio import Studio
 from palate.ui.panel.users import own_user, user_of
 from palate.ui.panel.wish import Wish
 
-fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 ME, ADA = {"source": "person:me", "weight": 1}, {"source": "person:Ada", "weight": 1}
 API = "/palate/api"
 
@@ -108,6 +105,22 @@ def test_your_own_user_is_saved_and_may_leave_out_your_name(rooms):
     entry = rooms.users.save(own, "me", named=False)
     assert (entry.name, entry.said.person) == ("somebody.safetensors", "")
     assert rooms.users.load("me.safetensors").tokens.shape == (2, 3)
+
+
+@pytest.mark.parametrize(("trained_with", "read_by"), [("5ec0" * 8, "second"), ("", "fake"), ("0dd0" * 8, "fake")])
+def test_people_are_read_by_the_encoder_that_the_ppd_was_trained_with(rooms, trained_with, read_by):
+    class Second(fakes.FakeEncoder):
+        identity, name = "5ec0" * 8, "second"
+
+    class PPD(fakes.FakePPD):
+        image_encoder = trained_with
+
+    asked, real = [], rooms.studio.tools.user
+    tools = replace(rooms.studio.tools, more_encoders=lambda: [Second()], ppd=lambda painter: PPD())
+    rooms.studio.tools = replace(tools, user=lambda store, *who: asked.append(who[0].name) or real(store, *who))
+    own_user(rooms.studio, "me")
+    user_of(rooms.studio, rooms.users, [Part("person:me", 1.0)], PPD())
+    assert asked == [read_by, read_by]
 
 
 def test_without_a_ppd_there_is_no_user_to_save(rooms):

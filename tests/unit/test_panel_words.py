@@ -1,9 +1,6 @@
 """Words that are offered under Generate: what a person likes, where the prompt leaves it open, and somebody knows."""
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
+import panel_fakes as fakes
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -11,8 +8,6 @@ from palate.ui.panel.blends import Part
 from palate.ui.panel.generate_routes import generate_routes
 from palate.ui.panel.rooms import Rooms
 from palate.ui.panel.studio import Studio
-
-fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 
 
 @pytest.fixture

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from palate.adapters.errors import ComparisonError, StoreError
-from palate.adapters.places import palate_home, ppd_folder, safe_name, tastes_folder, typed_path, users_folder
+from palate.adapters.places import (
+    named_on_hub,
+    not_there,
+    palate_home,
+    ppd_folder,
+    safe_name,
+    tastes_folder,
+    typed_path,
+    users_folder,
+)
 
 
 @given(st.text(min_size=1, max_size=300).filter(str.strip))
@@ -91,3 +100,33 @@ def test_a_file_in_the_way_of_the_tastes_says_so(monkeypatch: pytest.MonkeyPatch
     (tmp_path / "tastes").write_text("")
     with pytest.raises(StoreError, match=r"tastes as Palate's folder: File exists"):
         tastes_folder()
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [("owner/model", True), ("here/model", False), ("./owner/model", False), ("~/model", False), ("a/b/c", False)],
+)
+def test_the_hub_is_asked_for_names_that_no_folder_here_begins(
+    typed: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert named_on_hub(typed) is expected
+    assert not any(named_on_hub(text) for text in ("model", "/model", "owner/", "../model", ".hidden/model"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("model", "no such folder or file"),
+        ("/no/such/model", "no such folder or file"),
+        ("here/model", "no such folder or file in 'here', which is a folder here, so the hub was not asked"),
+        ("here/there/model", "no such folder or file in 'here'"),
+    ],
+)
+def test_what_is_not_there_names_the_folder_that_is(
+    typed: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert not_there(typed) == said

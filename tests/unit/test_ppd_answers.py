@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import os
 import random
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sdxl_models
+import steering_models as tiny
 import torch
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import CancelledError, EncoderMismatchError, FileFormatError, PPDError
@@ -30,16 +30,6 @@ from palate.adapters.ppd.settings import PPDSettings
 from palate.adapters.ppd.sources import DataSet, StoreAnswers
 from palate.adapters.ppd.tables import Tables, facts_in, prompts_in
 from PIL import Image
-
-
-def helper(name: str):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    found = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
-
-
-tiny = helper("steering_models")
 
 QUICK = PPDSettings(steps=2, batch=2, check_every=2, size=16, held_out=0.3, judged_pairs=4, sample_every=2)
 
@@ -312,14 +302,14 @@ def test_from_a_store_to_a_file_with_pictures_and_curves(store, tmp_path: Path, 
 
 
 def test_sdxl_has_its_pooled_text_and_its_sizes(store: PreferenceStore, tmp_path: Path) -> None:
-    model = helper("sdxl_models").write_sdxl(tmp_path / "sdxl")
+    model = sdxl_models.write_sdxl(tmp_path / "sdxl")
     quick = replace(QUICK, steps=1, sample_every=0, gradient_checkpointing=True)
     found = train_ppd_file(
         model, StoreAnswers(store), quick, tmp_path / "training", tmp_path / "out", encoder=tiny.encoder()
     )
     assert found.trained is not None and found.trained.steps == 1
     kept = Tables(tmp_path / "training" / "pairs", facts_in(tmp_path / "training" / "pairs")["about"])
-    assert kept.table("pooled").shape == (3, helper("sdxl_models").POOLED)  # two prompts, and none
+    assert kept.table("pooled").shape == (3, sdxl_models.POOLED)  # two prompts, and none
     assert kept.table("sizes")[0].tolist() == [16, 20]  # height and width as they were, which SDXL is told
 
 

@@ -13,28 +13,12 @@ from palate.adapters.ppd.attention import UserAttention, attend
 from palate.adapters.ppd.layers import LayerShape, base_of, layers_of, standard_layers, width_of
 from palate.adapters.ppd.model import PPD, encode_user
 from palate.adapters.ppd.user import User, blend_users, require_use
+from palate.adapters.studies._shapes import SHAPES
 from PIL import Image
 from torch import Tensor, nn
 
 LAYERS = (LayerShape("a.attn2", 12, 8, 2, 12), LayerShape("b.attn2", 6, 16, 4, 6))
 WIDTH, JOINT = 10, 5
-SD15 = {
-    "block_out_channels": (320, 640, 1280, 1280),
-    "cross_attention_dim": 768,
-    "attention_head_dim": 8,
-}
-SDXL = {
-    "block_out_channels": (320, 640, 1280),
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "transformer_layers_per_block": (1, 2, 10),
-    "attention_head_dim": (5, 10, 20),
-    "cross_attention_dim": 2048,
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 2816,
-}
 
 
 class Mean(nn.Module):
@@ -126,15 +110,15 @@ def test_making_attention_leaves_the_global_source_of_chance_alone() -> None:
     assert not torch.equal(one.keys[1].weight, other.keys[1].weight)
 
 
-@pytest.mark.parametrize(("base", "config", "count"), [("sd15", SD15, 16), ("sdxl", SDXL, 70)])
-def test_layers_of_the_true_unets(base: str, config: dict, count: int) -> None:
+@pytest.mark.parametrize(("base", "count"), [("sd15", 16), ("sdxl", 70)])
+def test_layers_of_the_true_unets(base: str, count: int) -> None:
     from diffusers import UNet2DConditionModel
 
     with torch.device("meta"):
-        unet = UNet2DConditionModel(**config)
+        unet = UNet2DConditionModel(**SHAPES[base].unet)
     layers = layers_of(unet)
     assert len(layers) == count and layers == standard_layers(base) and base_of(layers) == base
-    assert width_of(unet) == config["cross_attention_dim"]
+    assert width_of(unet) == {"sd15": 768, "sdxl": 2048}[base]
     assert [f"{layer.name}.processor" for layer in layers] == [n for n in unet.attn_processors if "attn2" in n]
 
 

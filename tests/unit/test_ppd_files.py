@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from palate.adapters.errors import EncoderMismatchError, FileFormatError, PPDError, StoreError
 from palate.adapters.files import describe_ppd, describe_user, load_ppd, load_user, save_ppd, save_user
-from palate.adapters.files.container import encoded
+from palate.adapters.files.writing import encoded
 from palate.adapters.ppd.attention import UserAttention
 from palate.adapters.ppd.layers import LayerShape, standard_layers
 from palate.adapters.ppd.learned import LearnedTokens

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+import sdxl_models as large
 import torch
 from palate.adapters.errors import PPDError
 from palate.adapters.ppd.attention import UserAttention
@@ -16,9 +13,6 @@ from palate.adapters.ppd.model import PPD
 from palate.adapters.ppd.user import User
 from palate.adapters.steering import Generator
 
-_spec = importlib.util.spec_from_file_location("sdxl_models", Path(__file__).with_name("sdxl_models.py"))
-large = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(large)
 tiny = large.tiny
 
 SHORT = {"seeds": [1, 2], "steps": 2, "size": 16}

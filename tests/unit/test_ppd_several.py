@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from palate.adapters.ppd.pairs_encoder import PairsEncoder
 from palate.adapters.ppd.settings import PPDSettings
 from palate.adapters.ppd.trained import TrainedPPD
 from palate.adapters.ppd.training import train_ppd
+from two_processes import run_in_two_processes
 
 WIDTH, D = 6, 5
 WAYS = {"plain": {}, "accumulated": {"accumulate": 2, "loss": "ipo"}}
@@ -85,16 +85,7 @@ def train(way: str, batch: int, folder: Path, told: list | None = None, last: di
 
 
 def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
-    running = []
-    for rank in range(2):
-        told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "OMP_NUM_THREADS": 1}
-        environment = os.environ | {name: str(value) for name, value in told.items()}
-        environment |= {"ACCELERATE_USE_CPU": "1", "GLOO_SOCKET_IFNAME": "lo"}
-        running.append(
-            subprocess.Popen([sys.executable, __file__, str(tmp_path)], env=environment, stderr=subprocess.PIPE)
-        )
-    failures = [process.communicate(timeout=240)[1].decode() for process in running]
-    assert [process.returncode for process in running] == [0, 0], failures
+    run_in_two_processes(__file__, tmp_path)
     for way in WAYS:
         alone = train(way, 4, tmp_path / f"{way} alone")
         first, second = (torch.load(tmp_path / f"{way} {rank}.pt", weights_only=True) for rank in range(2))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 import random
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import steering_models as tiny
 import torch
 from palate.adapters.errors import CancelledError, FineTuneError, OutOfMemoryError, PPDError
-from palate.adapters.finetune.checkpoint import only_training, read_checkpoint
+from palate.adapters.finetune.checkpoint import only_training, read_checkpoint, write_checkpoint
 from palate.adapters.finetune.judging import Judgement
 from palate.adapters.finetune.noising import Noising
 from palate.adapters.finetune.step import Denoiser
@@ -27,10 +26,6 @@ from palate.adapters.ppd.pairs_encoder import PairsEncoder
 from palate.adapters.ppd.settings import PPDSettings
 from palate.adapters.ppd.trained import TrainedPPD
 from palate.adapters.ppd.training import train_ppd
-
-_spec = importlib.util.spec_from_file_location("steering_models", Path(__file__).with_name("steering_models.py"))
-tiny = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tiny)
 
 CPU, D = torch.device("cpu"), 6
 QUICK = PPDSettings(steps=5, batch=2, check_every=3, learning_rate=1e-3, save_every=0.0, judged_pairs=4, most=4)
@@ -306,8 +301,18 @@ def test_two_trainings_in_one_folder(unet, tmp_path: Path) -> None:
 def test_a_stopped_training_is_not_taken_for_another(unet, tmp_path: Path) -> None:
     with pytest.raises(CancelledError):
         trained(unet, tmp_path, cancelled=lambda: True)
-    with pytest.raises(PPDError, match="begun with another model"):
+    with pytest.raises(FineTuneError, match="begun with another model"):
         trained(unet, tmp_path, replace(QUICK, seed=1))
+
+
+def test_a_training_that_another_version_stopped_says_so_and_how_to_go_on(unet, tmp_path: Path) -> None:
+    with pytest.raises(CancelledError):
+        trained(unet, tmp_path, cancelled=lambda: True)
+    saved = read_checkpoint(tmp_path)
+    del saved["settings"]["clip"]
+    write_checkpoint(tmp_path, saved)
+    with pytest.raises(FineTuneError, match=r"another version of Palate began it.*--anew"):
+        trained(unet, tmp_path)
 
 
 def test_memory_that_runs_out_is_named(unet, tmp_path: Path) -> None:

@@ -1,17 +1,12 @@
 """`palate show`: what was learned of a person, on the terminal or as a page."""
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
+import panel_fakes as fakes
 import pytest
 from palate.adapters.comparisons import PreferenceStore
 from palate.adapters.errors import StoreError
 from palate.adapters.taste import LearningReport
 from palate.ui import cli, commands
 from palate.ui.show import ShowError, show_taste
-
-fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 
 
 @pytest.fixture

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 
+import ldm_files as ldm
 import pytest
 import torch
 from palate.adapters.errors import SteeringError
@@ -13,10 +12,6 @@ from palate.adapters.steering import Generator
 from palate.adapters.steering.architecture import write_configuration
 from palate.adapters.steering.checkpoint_kind import checkpoint_family, read_shapes
 from safetensors.torch import save_file
-
-_spec = importlib.util.spec_from_file_location("ldm_files", Path(__file__).with_name("ldm_files.py"))
-ldm = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(ldm)
 
 SHORT = {"steps": 1, "guidance": 2.0, "size": 64}
 

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+import steering_models as tiny
 import torch
 from palate.adapters.errors import CancelledError, EncoderMismatchError, SteeringError
 from palate.adapters.steering import Generator, PromptTower, SteeringSettings, TextConditioner
 from palate.adapters.steering import generator as generator_module
-
-_spec = importlib.util.spec_from_file_location("steering_models", Path(__file__).with_name("steering_models.py"))
-tiny = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tiny)
 
 PROMPT = "a red star"
 LONG = " ".join(["a red star on a blue hill"] * 20)

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
+import steering_models as tiny
 import torch
 from palate.adapters.errors import CancelledError, EncoderMismatchError, ShapeError, SteeringError
 from palate.adapters.steering import SteeringSettings, adapt_text_weights
 from palate.adapters.steering.inversion import PortableEmbedding, TowerText, train_embedding
 from palate.adapters.steering.portable import prompt_rows
 from torch.nn import functional as F
-
-_spec = importlib.util.spec_from_file_location("steering_models", Path(__file__).with_name("steering_models.py"))
-tiny = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tiny)
 
 WORDS = {",": 2, "red": 3, "star": 4, "blue": 5, "hill": 6, "on": 7, "a": 8}
 PROMPTS = ["a red star", "a blue hill", "star on a hill", "blue star", "red hill", "a hill", "a star on blue", "red"]

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
-import sys
 import weakref
-from pathlib import Path
 
 import pytest
+import steering_models as tiny
 from palate.adapters.steering import METHODS, SteeringSettings, adapt_text_weights
-
-_spec = importlib.util.spec_from_file_location("steering_models", Path(__file__).with_name("steering_models.py"))
-tiny = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tiny)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import sdxl_models as xl
 import torch
 from palate.adapters.errors import EncoderMismatchError, SteeringError
 from palate.adapters.steering import Generator, steer
 
-_spec = importlib.util.spec_from_file_location("sdxl_models", Path(__file__).with_name("sdxl_models.py"))
-xl = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(xl)
 tiny = xl.tiny
 
 PROMPT = "a red star"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+import steering_models as tiny
 import torch
 from palate.adapters.errors import SteeringError
 from palate.adapters.steering import SteeringSettings, adapt_text_weights
@@ -18,10 +16,6 @@ from palate.adapters.steering.objective import TasteObjective
 from palate.adapters.steering.text_model import TextModel
 from palate.adapters.steering.ways import way_of
 from torch.nn import functional as F
-
-_spec = importlib.util.spec_from_file_location("steering_models", Path(__file__).with_name("steering_models.py"))
-tiny = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tiny)
 
 SDXL = {"clip_skip": 1, "norm_skipped": False, "takes_pooled": True}
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sdxl_models as xl
 import torch
 from palate.adapters.errors import EncoderMismatchError, SteeringError
 from palate.adapters.steering import METHODS, Generator, SteeringSettings, TextConditioner
 
-_spec = importlib.util.spec_from_file_location("sdxl_models", Path(__file__).with_name("sdxl_models.py"))
-xl = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(xl)
 tiny = xl.tiny
 
 PROMPT = "a red star"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import steering_models as tiny
 import torch
 from palate.adapters.encoders import ClipFacts, text_model_from_state_dict
 from palate.adapters.errors import ShapeError
@@ -18,10 +17,6 @@ from palate.adapters.steering.objective import TasteObjective
 from palate.adapters.steering.text_model import TextModel
 from palate.adapters.steering.ways import way_of
 from torch.nn import functional as F
-
-_spec = importlib.util.spec_from_file_location("steering_models", Path(__file__).with_name("steering_models.py"))
-tiny = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tiny)
 
 NEW = ("token_input", "eos_token")
 END = 5  # where the tests' chunks end

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import math
-import sys
-from pathlib import Path
 
 import pytest
+import steering_models as tiny
 import torch
 from palate.adapters.encoders import ClipFacts, text_model_from_state_dict
 from palate.adapters.errors import CancelledError, ShapeError, SteeringError
 from palate.adapters.steering import SteeringSettings, adapt_text_weights
 from palate.adapters.steering.objective import TasteObjective
 from torch.func import functional_call
-
-_spec = importlib.util.spec_from_file_location("steering_models", Path(__file__).with_name("steering_models.py"))
-tiny = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tiny)
 
 QUICK = SteeringSettings(learning_rate=2e-3, steps=3)
 FACTS = ClipFacts("quick_gelu", text_heads=2, eos_token_id=tiny.EOS)

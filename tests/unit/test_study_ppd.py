@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 
 import numpy as np
@@ -146,9 +147,20 @@ def test_ppd_unseen_runs(quick, capsys):
     assert "palate study ppd-unseen" in printed
 
 
+def test_questions_drawn_anew_go_to_the_same_people_and_count_alike():
+    cards, options = _cards(), argparse.Namespace(seed=3, pairs=[2, 4], pool=0)
+    met = meet(5, cards, 4, seed=3)
+    first, again = (ppd_unseen._Known.of(met, cards, crowd(1, cards, 3), options, turn) for turn in (0, 1))
+    assert first.met is met and again.met.people == met.people
+    assert again.met.chosen.shape == met.chosen.shape and not torch.equal(again.met.chosen, met.chosen)
+    plain = np.zeros((2, 3))
+    wins, gain = ppd_unseen._compared([plain + 1.0, plain - 3.0], plain, seed=0)
+    assert wins.startswith("50.0 ") and gain.startswith("-1.00 ")
+
+
 def test_without_strength_every_user_gets_the_base_models_pictures(quick, capsys):
     few = ["--people", "2", "--share", "1", "--prompts", "2", "--pairs", "2", "--cards", "0", "--pool", "0", "--alone"]
-    assert ppd_unseen.run([*quick, *few, "--strength", "0"]) == 0
+    assert ppd_unseen.run([*quick, *few, "--strength", "0", "--draws", "2"]) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")][2:]
     assert len(rows) == 2 and "| 50.0 (50 to 50) | +0.00 (+0.00 to +0.00) |" in rows[1]
 
@@ -159,9 +171,17 @@ def test_ppd_users_runs(quick, capsys):
     assert "| 2 | 16 | 100.0 (100.0 to 100.0) | 100.0 | 100 | 100.0 | 100.0 |" in capsys.readouterr().out
 
 
+def test_rewards_go_together_only_as_far_as_they_do_within_a_caption():
+    caption = np.arange(4.0)[:, None].repeat(3, 1)  # all rewards rise from caption to caption, which no pair shows
+    same, other = np.array([-1.0, 0.0, 1.0]), np.array([1.0, -2.0, 1.0])
+    rewards = np.stack([caption + same, caption + 2 * same, caption + other, caption - same], axis=-1)
+    assert np.allclose(ppd_blend.together(rewards)[0], [1.0, 1.0, 0.0, -1.0])
+
+
 def test_ppd_blend_runs_and_says_which_rewards_there_are(quick, capsys):
     few = ["--prompts", "2", "--points", "2", "--pairs", "3"]
     assert ppd_blend.run([*quick, *few, "--rewards", "brightness,frame"]) == 0
-    assert "brightness, from frame" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "brightness, from frame" in printed and "| brightness and frame |" in printed
     with pytest.raises(SystemExit):
         ppd_blend.run(["--rewards", "beauty,frame"])

@@ -13,9 +13,9 @@ from palate.adapters.playground.world import Card, draw, random_card
 from palate.adapters.steering import Generator
 from palate.adapters.studies import _bench, _subject, mismatch, rpo_style
 from palate.adapters.studies._painter import Seen
-from palate.adapters.studies._styled import Judged, StyleBench, kid
+from palate.adapters.studies._styled import Judged, StyleBench, kid, own_rates
 from palate.adapters.studies._styles import STYLES, SUBJECT
-from palate.adapters.studies._subject import Shown, SubjectBench, subject_rows
+from palate.adapters.studies._subject import DRAWN, Shown, SubjectBench, subject_rows
 
 CARD = Card("heart", "blue", "sand", "striped", "large", "left", period=24)
 
@@ -48,7 +48,7 @@ def test_a_filled_subject_on_paper_is_no_line_drawing() -> None:
     assert style.share(Image.fromarray(filled)) < 0.1 < style.share(drawn)
 
 
-def test_lime_below_black_is_another_subject() -> None:
+def test_yellow_below_blue_is_another_subject() -> None:
     picture = STYLES[SUBJECT].draw(CARD)
     assert STYLES[SUBJECT].share(picture) > 0.6 and STYLES[SUBJECT].share(picture.rotate(180)) == 0.0
 
@@ -66,6 +66,18 @@ def test_maposs_lead_is_that_of_the_same_training() -> None:
     assert mismatch._leads({"dpo": found["dpo"]}, 0) == []
 
 
+def test_a_rate_is_chosen_by_the_other_trainings_among_those_that_keep_the_prompts() -> None:
+    """Of two trainings the first takes what was best in the second, and the other way round."""
+    found = {
+        1e-3: [Judged(0.1, 0.80, 0), Judged(0.2, 0.80, 0)],
+        3e-3: [Judged(0.3, 0.80, 0), Judged(0.4, 0.60, 0)],
+        1e-2: [Judged(0.9, 0.50, 0), Judged(0.9, 0.50, 0)],
+    }
+    assert own_rates(found, 0.8) == [1e-3, 3e-3]
+    assert own_rates({rate: several[:1] for rate, several in found.items()}, 0.8) == [3e-3]
+    assert own_rates(found, 2.0) == [1e-3, 1e-3]
+
+
 def test_a_subject_counts_where_silhouette_and_colours_are_right(generator: Generator) -> None:
     """Four pictures: the subject, another silhouette in its colours; of the class, the subject, and a plain one."""
     bench = object.__new__(SubjectBench)
@@ -81,6 +93,13 @@ def test_a_subject_counts_where_silhouette_and_colours_are_right(generator: Gene
     bench._workshop = Wall()  # type: ignore[assignment]
     assert bench.taught("the base") == Shown(0.5, 0.5, 0.5, 1.0)
     assert subject_rows({"x": [Shown(0.5, 0.5, 0.5, 1.0)]}, 0)[0][:2] == ["x", "50 (50 to 50)"]
+
+
+def test_drawn_subjects_are_read_behind_the_autoencoder(generator: Generator) -> None:
+    """What no drawn one shows there, no trained model can: the measure's own ceiling."""
+    options = argparse.Namespace(seed=0, prompts=2, device="cpu", sampling=1, cache=None, sampled=1)
+    bench = SubjectBench(_bench.Workshop(generator, ["a house"], 0, 1), 3, options)
+    assert bench.taught(DRAWN) == Shown(1.0, 1.0, 0.0, 1.0)
 
 
 def test_what_each_way_to_learn_a_subject_is_shown(generator: Generator) -> None:
@@ -104,7 +123,7 @@ def test_mismatch_and_rpo_style_share_their_trainings(
     assert [row[1].strip() for row in rows[:4]] == ["the base", "mapo", "dpo", "drawn ones"] and len(rows) == 5
     trained: list[str] = []
     ways = StyleBench.taught
-    monkeypatch.setattr(StyleBench, "taught", lambda self, arm, number: trained.append(arm) or ways(self, arm, number))
+    monkeypatch.setattr(StyleBench, "taught", lambda self, *given: trained.append(given[0]) or ways(self, *given))
     monkeypatch.setattr("palate.adapters.studies._tuning.train_lora", None)
     assert rpo_style.run([*common, "--losses", "dpo"]) == 0
     assert trained == ["dpo"] and "palate study rpo-style --quick" in capsys.readouterr().out

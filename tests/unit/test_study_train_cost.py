@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from palate.adapters.studies import _shapes, train_cost
+import torch
+from palate.adapters.studies import _models, _plain_steps, _shapes, train_cost
+from palate.adapters.studies._plain_steps import Measured, Setup
 from palate.adapters.studies._shapes import Passes, Shape, count_passes
 
 TINY = Shape(
@@ -40,8 +44,73 @@ def test_costs_by_hand() -> None:
 
 def test_it_prints_both_tables(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_cost, "count_passes", lambda shape, rank: Passes(*[1.0] * 7, 1, 1, 1, 1))
+    monkeypatch.setattr(train_cost, "measure_alone", lambda name, setup, repeats: Measured((len(name),), len(name)))
     assert train_cost.run(["--shapes", "sd15", "--pairs", "1", "--repeats", "1", "--rank", "2"]) == 0
     printed = capsys.readouterr().out
     assert "| Palate: sft, mapo | 0.00 | 50 % | 40 % |" in printed
-    assert "| as Diffusion-DPO's script |" in printed and "Medians of 1" in printed
+    assert "| playground, 128 pixels, 1 pair a step, float32 |" in printed
+    assert "| Palate, mapo | 12.00 | 0.48 (0.48 to 0.48) | 0.0 |" in printed and "Medians of 1" in printed
     assert set(_shapes.SHAPES) == {"sd15", "sdxl"}
+
+
+TWO_TOWERS = Shape(
+    32,
+    {
+        **TINY.unet,
+        "cross_attention_dim": 32,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 4,
+        "projection_class_embeddings_input_dim": 16 + 6 * 4,
+    },
+    (TINY.texts[0], TINY.texts[0]),
+)
+
+
+@pytest.mark.parametrize("name", _plain_steps.STEPS)
+@pytest.mark.parametrize("shape", [TINY, TWO_TOWERS], ids=["one tower", "two towers"])
+def test_each_step_trains_the_lora_on_both_families(shape: Shape, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At first the model is its reference: ours and the script's have the same loss of the same batch."""
+    monkeypatch.setattr(_models, "SHAPES", {"tiny": shape})
+    monkeypatch.setattr(_shapes, "_VAE", {"block_out_channels": (32,), "layers_per_block": 1})
+    setup = Setup("tiny", 16, pairs=2, rank=2, checkpointing=True)
+    bench = _plain_steps._Bench(_plain_steps.STEPS[name], setup)
+    before = [parameter.clone() for group in bench.optimizer.param_groups for parameter in group["params"]]
+    errors = bench._ours() if bench.kind.ours else bench._as_the_script()
+    assert errors.chosen.shape == (2,) and errors.chosen.isfinite().all()
+    if bench.kind.loss == "dpo":
+        assert errors.ref_chosen is not None
+        torch.testing.assert_close(errors.ref_chosen, errors.chosen.detach(), rtol=1e-4, atol=1e-6)
+    bench.step()
+    after = [parameter for group in bench.optimizer.param_groups for parameter in group["params"]]
+    assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
+
+
+def test_only_scripts_hold_the_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_models, "SHAPES", {"tiny": TINY})
+    monkeypatch.setattr(_shapes, "_VAE", {"block_out_channels": (32,), "layers_per_block": 1})
+    benches = {name: _plain_steps._Bench(kind, Setup("tiny", 16)) for name, kind in _plain_steps.STEPS.items()}
+    without_encoders = [name for name, bench in benches.items() if bench.models.vae is None]
+    assert without_encoders == [name for name in benches if name.startswith("Palate")]
+
+
+def test_with_fixed_noise_nothing_for_a_backward_pass_is_held_beside_the_steps_own(monkeypatch) -> None:
+    monkeypatch.setattr(_models, "SHAPES", {"tiny": TINY})
+    monkeypatch.setattr(_shapes, "_VAE", {"block_out_channels": (32,), "layers_per_block": 1})
+    bench = _plain_steps._Bench(_plain_steps.STEPS["Palate, dpo, fixed noise"], Setup("tiny", 16))
+    assert bench.known is not None and bench.known.chosen.grad_fn is None and bench._ours().chosen.grad_fn is not None
+
+
+def test_what_a_process_holds_is_not_what_its_parent_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux hands the parent's peak on to `getrusage`: 1000 kB of this process's own, whatever that says."""
+    monkeypatch.setattr(_plain_steps, "_STATUS", tmp_path / "status")
+    (tmp_path / "status").write_text("Name:\tpython\nVmPeak:\t 2000 kB\nVmHWM:\t 1000 kB\nVmRSS:\t 900 kB\n")
+    assert _plain_steps._peak(torch.device("cpu")) == 1000 * 1024
+    (tmp_path / "status").write_text("Name:\tpython\n")  # as some containers have it
+    assert _plain_steps._peak(torch.device("cpu")) != 1000 * 1024
+
+
+def test_a_step_is_timed_and_its_memory_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_models, "SHAPES", {"tiny": TINY})
+    monkeypatch.setattr(_shapes, "_VAE", {"block_out_channels": (32,), "layers_per_block": 1})
+    found = _plain_steps.measure("Palate, mapo", Setup("tiny", 16, threads=torch.get_num_threads()), 2)
+    assert len(found.seconds) == 2 and min(found.seconds) > 0 and found.peak >= 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from palate.adapters.comparisons import Comparison, PreferenceStore
+from palate.adapters.comparisons import Comparison
 from palate.adapters.taste.bias import side_bias
 from palate.adapters.taste.ceiling import REPEAT, accuracy_ceiling, ceiling_of, equal_accuracy, pair_to_repeat
 from palate.adapters.taste.shares import wilson_interval
@@ -84,12 +84,6 @@ def test_sides_that_nobody_tossed_say_nothing():
     wired = [answer(f"{i}a", f"{i}b", source="comfyui") for i in range(20)]
     assert side_bias(wired).share is None
     assert side_bias([*wired, *(answer(f"{i}c", f"{i}d", "tie") for i in range(9))]).answers == 0
-
-
-@pytest.fixture
-def store(tmp_path):
-    with PreferenceStore(tmp_path / "store") as store:
-        yield store
 
 
 def add(store, number, source="panel:random", outcome="left"):

@@ -1,21 +1,20 @@
 """`palate fit`, `rank`, `blend` and `show FILE`: tastes as files, from the command line."""
 
 import json
-import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import panel_fakes as fakes
 import pytest
 import torch
+from palate.adapters import steering
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.encoders import load_encoder
 from palate.adapters.files import load_taste, save_taste
 from palate.adapters.taste import Taste
 from palate.ui import cli
 from PIL import Image
-
-fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 
 
 @pytest.fixture
@@ -128,13 +127,24 @@ def test_a_prompt_says_what_is_liked_and_keeps_what_it_says(store, tmp_path, cap
     file = save_taste(taste, tmp_path / "mint")
     words = ["prompt", "a red star", "--taste", str(file), "--words", "1"]
     assert cli.main(words) == 0
-    assert capsys.readouterr().out == "a red star, mint background\n"
+    assert capsys.readouterr() == ("a red star, mint background\n", "")
     assert cli.main([*words, "--avoid", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["prompt"] == "a red star, mint background" and told["negative"].endswith(" background")
     assert told["added"][0]["word"] == "mint background" and told["added"][0]["gain"] > 0 > told["avoided"][0]["gain"]
     assert cli.main(["prompt", "a red star", "--taste", str(file), "--words", "99"]) == 2
     assert "0 to 8" in capsys.readouterr().err
+
+
+def test_a_prompt_that_gets_no_word_says_so_beside_the_prompt(tmp_path, capsys):
+    encoder = load_encoder("playground")
+    taste = Taste(torch.zeros(encoder.dim), encoder.identity, encoder.name, "Mara", 2)
+    words = ["prompt", "a red star", "--taste", str(save_taste(taste, tmp_path / "none"))]
+    assert cli.main(words) == 0
+    said = capsys.readouterr()
+    assert said.out == "a red star\n" and "No word was added" in said.err
+    assert cli.main([*words, "--words", "0"]) == 0
+    assert capsys.readouterr() == ("a red star\n", "")
 
 
 def test_the_prompt_whose_pictures_are_least_known_comes_next(store, tmp_path, capsys):
@@ -159,9 +169,32 @@ def test_the_prompt_whose_pictures_are_least_known_comes_next(store, tmp_path, c
     )
 
 
+def test_seeds_whose_pictures_differ_in_what_is_unknown_come_next(store, capsys, monkeypatch):
+    """Mara said what she thinks of red and blue: a seed that paints a wild pattern comes before those that don't."""
+    chance = np.random.default_rng(0)
+    noise = Image.fromarray(chance.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    wild = noise.resize((64, 64), Image.Resampling.NEAREST)
+
+    class Painter:
+        defaults = SimpleNamespace(steps=20)
+
+        def __init__(self, *_: object) -> None: ...
+
+        def images(self, prompt, seeds, steps, on_step):
+            assert (prompt, steps) == ("a red star", 7)
+            return [wild if seed == 2 else Image.new("RGB", (64, 64), (200 + seed, 0, 0)) for seed in seeds]
+
+    monkeypatch.setattr(steering, "Generator", Painter)
+    assert cli.main(["next", "--person", "Mara", "--seeds", "a red star", "--among", "4", "--count", "3"]) == 0
+    found = capsys.readouterr().out.split()
+    assert found[0] == "2" and len(set(found)) == 3 and set(found) <= set("0123")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--seeds", "a red star", "--among", "1"], "--among below 2"),
+        (["--seeds", " "], "the prompt is empty"),
         (["--person", "Ben"], "found no prompt that 'Ben' compared two pictures of"),
         (["--prompts", "nowhere.txt"], "No such file"),
         (["--count", "0"], "--count of 1 or more"),

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from palate.adapters.comparisons import Comparison, PreferenceStore
+from palate.adapters.comparisons import Comparison
 from palate.adapters.errors import NotEnoughAnswersError, ShapeError
 from palate.adapters.taste import BradleyTerry, choose_pair, fit_taste, learned_report
 from palate.adapters.taste.prior import evidence_prior_variance
@@ -31,12 +31,6 @@ class ColourEncoder:
         self.encoded += len(images)
         means = torch.stack([torch.from_numpy(np.asarray(i, np.float32)).mean((0, 1)) for i in images])
         return torch.nn.functional.normalize(means - 127.5, dim=-1)
-
-
-@pytest.fixture
-def store(tmp_path):
-    with PreferenceStore(tmp_path / "store") as store:
-        yield store
 
 
 def add(store, outcome, left=(200, 20, 30), right=(20, 30, 200), person="mara"):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from palate.adapters.comparisons import Comparison, PreferenceStore, Ranking
+from palate.adapters.comparisons import Comparison, Ranking
 from palate.adapters.taste import BradleyTerry, learned_report, second_look
 from palate.adapters.taste.enough import advise, expected_accuracy, expected_course
 from palate.adapters.taste.replay import Prediction, learning_curve
-from palate.adapters.taste.report import measured_taste
+from palate.adapters.taste.report import LearningReport, measured_taste
 from palate.adapters.taste.second_look import left_out, mistake_probabilities
+from palate.adapters.taste.shares import wilson_interval
 from palate.adapters.taste.stranger import others_weights
 
 
@@ -25,14 +26,11 @@ class Numbers:
         raise AssertionError("every vector is cached")
 
 
-@pytest.fixture
-def store(tmp_path):
-    with PreferenceStore(tmp_path / "store") as store:
-        yield store
+def answers(store, count, weights, person="mara", seed=0, flipped=(), source="panel:random", spread=4.0, since=None):
+    """Answer random pairs by their utility, without noise but for the flipped ones; return the comparisons.
 
-
-def answers(store, count, weights, person="mara", seed=0, flipped=(), source="panel:random", spread=4.0):
-    """Answer random pairs by their utility, without noise but for the flipped ones; return the comparisons."""
+    `since`: the day of the first; one a day.
+    """
     generator = np.random.default_rng(seed)
     found = []
     for index in range(count):
@@ -41,7 +39,8 @@ def answers(store, count, weights, person="mara", seed=0, flipped=(), source="pa
         ids = [f"{person}{seed}-{index}-{side}" for side in "ab"]
         store.put_vectors("numbers", dict(zip(ids, pair, strict=True)))
         left = (pair[0] @ weights > pair[1] @ weights) != (index in flipped)
-        found.append(store.add(Comparison(person, *ids, "left" if left else "right", source=source)))
+        day = None if since is None else (since + index) * 86_400.0
+        found.append(store.add(Comparison(person, *ids, "left" if left else "right", source=source, created=day)))
     return found
 
 
@@ -78,13 +77,19 @@ def test_a_report_on_ties_alone(store):
 
 
 def test_the_curve_by_hand():
-    """Twelve predictions, the first two wrong: the last point is over the latest ten, all right."""
+    """Twelve predictions, the first two wrong: ten of twelve at the end."""
     found = [Prediction(i + 1, (i,), (0.4,) if i < 2 else (0.9,)) for i in range(12)]
     curve = learning_curve(found)
     assert [point[:2] for point in curve[:3]] == [(2, 0.0), (3, 0.0), (4, pytest.approx(1 / 3))]
-    assert curve[-1][:2] == (13, 1.0)
+    assert curve[-1] == (13, pytest.approx(10 / 12), *wilson_interval(10, 12))
     assert learning_curve([]) == ()
     assert len(learning_curve(found * 100)) == 60
+
+
+def test_the_curve_ends_where_the_report_says(store):
+    answers(store, 40, LIKES, flipped=(3, 30))
+    report = learned_report(store, Numbers(), "mara")
+    assert report.curve[-1][1:] == (report.accuracy, *report.interval)
 
 
 def test_a_ranking_counts_the_share_of_its_pairs():
@@ -163,6 +168,15 @@ def test_flipped_answers_look_like_mistakes(store):
     assert [one.probability for one in found] == sorted((one.probability for one in found), reverse=True)
     assert all(0.15 < one.probability <= 1.0 for one in found)
     assert second_look(store, Numbers(), "mara", most=1) == found[:1]
+
+
+def test_what_was_answered_by_an_earlier_taste_is_no_slip(store):
+    earlier = answers(store, 60, LIKES, since=1)
+    now = answers(store, 60, -LIKES, seed=1, since=400, flipped=(30, 45))
+    days = {one.comparison.created for one in second_look(store, Numbers(), "mara", most=120)}
+    assert days & {one.created for one in earlier}
+    faded = {one.comparison.id for one in second_look(store, Numbers(), "mara", most=120, half_life=60.0)}
+    assert faded & {now[30].id, now[45].id} and not faded & {one.id for one in earlier}
 
 
 def test_an_answer_is_looked_at_again_once(store):
@@ -280,3 +294,8 @@ def test_a_taste_with_a_half_life_is_measured_with_it(store):
             store.add(Comparison("mara", one.left, one.right, one.outcome, created=day * (40 * k + index + 1)))
     plain, forgetting = (measured_taste(store, Numbers(), "mara", half_life=days).accuracy for days in (None, 5.0))
     assert forgetting.share > plain.share + 0.1
+
+
+def test_what_sets_imply_counts_in_parts_and_is_said_with_one_decimal():
+    report = LearningReport("mara", 31, 28, 38 / 3, 0.4524, (0.29, 0.63), 0.5, 0.75)
+    assert report.summary.startswith("Predicted 12.7 of 28 answers")

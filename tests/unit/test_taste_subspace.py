@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from palate.adapters.comparisons import Comparison, PreferenceStore
+from palate.adapters.comparisons import Comparison
 from palate.adapters.errors import ShapeError
 from palate.adapters.files import load_taste, save_taste
 from palate.adapters.taste import fit_taste
@@ -34,12 +34,6 @@ def pairs(count, weights, seed=1):
     left, right = pictures(count, seed + 1), pictures(count, seed + 2)
     won = generator.random(count) < 1 / (1 + np.exp(-(left - right) @ weights))
     return observe(left, right, np.where(won, "left", "right"), np.ones(count))
-
-
-@pytest.fixture
-def store(tmp_path):
-    with PreferenceStore(tmp_path / "store") as opened:
-        yield opened
 
 
 def fill(store, count, start=0):

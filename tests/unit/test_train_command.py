@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
+import steering_models as tiny
 import torch
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import StoreError
@@ -15,10 +15,6 @@ from palate.adapters.finetune.protocol import STOP, STOPPED, Event, Finished, Pr
 from palate.ui.cli import main
 from palate.ui.training import Lines
 from PIL import Image
-
-_spec = importlib.util.spec_from_file_location("steering_models", Path(__file__).with_name("steering_models.py"))
-tiny = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tiny)
 
 
 @pytest.fixture

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
 
 import pytest
+import steering_models as tiny
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.files.ppd_file import load_ppd
 from palate.adapters.finetune.protocol import STOP, STOPPED, Failed, Finished, Prepared, Sampled, Stepped, read_line
 from palate.adapters.ppd import training as loop
 from palate.ui.cli import main, parser
 from PIL import Image
-
-_spec = importlib.util.spec_from_file_location("steering_models", Path(__file__).with_name("steering_models.py"))
-tiny = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tiny)
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
-import sys
 from pathlib import Path
 
 import pytest
+import steering_models as tiny
 import torch
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import PPDError
@@ -25,10 +24,6 @@ from palate.adapters.ppd.pairs_encoder import PairsEncoder
 from palate.adapters.ppd.profiles import Profile
 from palate.ui.cli import main
 from PIL import Image
-
-_spec = importlib.util.spec_from_file_location("steering_models", Path(__file__).with_name("steering_models.py"))
-tiny = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tiny)
 
 STATES, WIDE = 3, 8
 

@@ -1,11 +1,9 @@
-"""A user in the web UIs, with stand-ins of their objects: who is chosen, what the denoiser gets, what it says."""
+"""A user in the web UIs, with stand-ins of their objects: who is chosen, what is done in a run, what it says."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
-import runpy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,191 +15,19 @@ from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.encoders import load_encoder
 from palate.adapters.errors import PPDError
 from palate.adapters.files import save_ppd, save_user
-from palate.adapters.ppd.attention import UserAttention, attend
-from palate.adapters.ppd.host_layers import host_layers
-from palate.adapters.ppd.layers import LayerShape, standard_layers
+from palate.adapters.ppd.attention import UserAttention
 from palate.adapters.ppd.model import PPD
 from palate.adapters.ppd.pairs_encoder import PairsEncoder
-from palate.adapters.ppd.user import User
 from palate.ui.webui import accordion, extension, infotext
-from palate.ui.webui.user_patches import ReadyUser, layers_of_host, with_user
 from palate.ui.webui.users import ANY_PPD, NOBODY, ReadyUsers, WantedUser, ppd_names, user_names
 from PIL import Image
 from torch import Tensor
-
-ldm = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ldm_files.py"))))
-PREFIX = "model.diffusion_model."
-
-
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-class Tree(torch.nn.Module):
-    """A denoiser's tree of modules as checkpoints name it, with nothing to compute."""
-
-    def __init__(self, shapes: dict[str, tuple[int, ...]], heads: int) -> None:
-        super().__init__()
-        for name, shape in shapes.items():
-            place: torch.nn.Module = self
-            for part in name.split(".")[:-1]:
-                if part not in dict(place.named_children()):
-                    place.add_module(part, torch.nn.Sequential())
-                place = place.get_submodule(part)
-            if name.endswith("weight"):
-                place.in_features, place.out_features = shape[-1], shape[0]
-        for name, module in self.named_modules():
-            if name.endswith("attn2"):
-                module.heads, module.dim_head = heads, module.to_q.out_features // heads
-
-
-@pytest.mark.parametrize("family", ["sd15", "sdxl"])
-def test_a_hosts_layers_are_found_under_diffusers_names_in_diffusers_order(family: str) -> None:
-    shapes = {name.removeprefix(PREFIX): shape for name, shape in ldm.shapes(family).items() if name.startswith(PREFIX)}
-    found, width = host_layers(Tree(shapes, heads=4))
-    depth = 1 + max(layer.block[2] for layer in found)
-    assert [layer.shape.name for layer in found] == [
-        layer.name for layer in standard_layers(family) if int(layer.name.split(".")[-2]) < depth
-    ]
-    assert {layer.block[:2] for layer in found if layer.block[0] == "middle"} == {("middle", 0)}
-    assert len({layer.block for layer in found}) == len(found) and width == shapes[f"{found[0].path}.to_k.weight"][1]
-    sizes = [(layer.shape.query, layer.shape.inner, layer.shape.out) for layer in found]
-    assert sizes == [3 * (shapes[f"{layer.path}.to_q.weight"][0],) for layer in found]
-
-
-def test_a_model_without_a_cross_attention_is_named() -> None:
-    with pytest.raises(PPDError, match="in a denoiser of class Linear; expected a UNet"):
-        host_layers(torch.nn.Linear(1, 1))
-
-
-SHAPE = LayerShape("mid_block.attentions.0.transformer_blocks.0.attn2", 12, 8, 2, 12)
-
-
-class Attention(torch.nn.Module):
-    heads, dim_head = 2, 4
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.to_q, self.to_k = torch.nn.Linear(12, 8, bias=False), torch.nn.Linear(6, 8, bias=False)
-        self.to_out = torch.nn.Sequential(torch.nn.Linear(8, 12))
-        for seed, weight in enumerate(self.parameters()):
-            weight.requires_grad_(False).copy_(drawn(*weight.shape, seed=seed))
-
-
-class Denoiser(torch.nn.Module):
-    """One cross-attention between two lists of patches, as the hosts have it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        block = torch.nn.Module()
-        block.attn2 = Attention()
-        spatial = torch.nn.Module()
-        spatial.transformer_blocks = torch.nn.ModuleList([block])
-        self.middle_block = torch.nn.ModuleList([spatial])
-
-    def forward(self, n: Tensor, options: dict[str, Any], conds: list[int], sigma: float) -> Tensor:
-        extra = {"block": ("middle", 0), "block_index": 0, "cond_or_uncond": conds, "sigmas": torch.tensor([sigma])}
-        patches = options.get("patches", {})
-        context = value = None
-        for patch in patches.get("attn2_patch", []):
-            n, context, value = patch(n, context, value, extra)
-        attention = self.middle_block[0].transformer_blocks[0].attn2
-        n = attention.to_out(attention.to_q(n).sin())
-        for patch in patches.get("attn2_output_patch", []):
-            n = patch(n, extra)
-        return n
-
-
-class Patcher:
-    """What a host's UNet patcher is to the extension."""
-
-    def __init__(self, model: Any = None, options: Any = None) -> None:
-        schedule = SimpleNamespace(percent_to_sigma=lambda percent: 14.0 * (1 - percent))
-        self.model = model or SimpleNamespace(diffusion_model=Denoiser(), predictor=schedule)
-        self.model_options = options or {"transformer_options": {}}
-        self.preserved = 0
-
-    def clone(self) -> Patcher:
-        return Patcher(self.model, copy.deepcopy(self.model_options))
-
-    def add_extra_preserved_memory_during_sampling(self, count: int) -> None:
-        self.preserved += count
-
-    def run(self, n: Tensor, conds: list[int], sigma: float = 7.0) -> Tensor:
-        return self.model.diffusion_model(n, self.model_options["transformer_options"], conds, sigma)
+from webui_denoiser import SHAPE, Patcher, drawn, small_ppd, small_user, wanted
 
 
 @pytest.fixture
 def small() -> PPD:
-    attention = UserAttention([SHAPE], 6)
-    attention.values[0].weight.data += drawn(8, 6, seed=1)
-    return PPD(attention, None, "custom", "small")
-
-
-def small_user(small: PPD, tokens: Tensor | None = None, **more: Any) -> User:
-    return User(drawn(3, 6, seed=7) if tokens is None else tokens, small.identity, person="mara", **more)
-
-
-def wanted(patcher: Patcher, ppd: PPD, user: User, n: Tensor) -> Tensor:
-    """What the user adds, by the formula and not folded."""
-    attention = patcher.model.diffusion_model.middle_block[0].transformer_blocks[0].attn2
-    answer = attend(attention.to_q(n), *ppd.attention.project(0, user.tokens[None]), 2)
-    return (answer @ attention.to_out[0].weight.T).detach()
-
-
-@pytest.mark.parametrize("conds", [[0], [1, 0], [0, 1], [0, 0, 1]])
-def test_only_the_prompts_half_is_for_the_person(small: PPD, conds: list[int]) -> None:
-    patcher, user, n = Patcher(), small_user(small), drawn(2 * len(conds), 5, 12)
-    patched, _ = with_user(patcher, ReadyUser.of(small, user, *layers_of_host(patcher)), 0.5)
-    there = torch.tensor([cond == 0 for cond in conds]).repeat_interleave(2)[:, None, None]
-    plain, found = patcher.run(n, conds), patched.run(n, conds)
-    torch.testing.assert_close(found, plain + 0.5 * there * wanted(patcher, small, user, n), atol=1e-5, rtol=1e-5)
-    assert torch.equal(found[~there[:, 0, 0]], plain[~there[:, 0, 0]])
-    assert patched.preserved == 4 * 3 * 2 * 24  # numbers of four bytes: tokens, heads, query and output
-
-
-def test_the_person_is_around_what_others_have_there(small: PPD) -> None:
-    patcher, user, n = Patcher(), small_user(small), drawn(1, 5, 12)
-    patcher.model_options["transformer_options"]["patches"] = {
-        "attn2_patch": [lambda n, context, value, extra: (n.repeat(2, 1, 1), context, value)],
-        "attn2_output_patch": [lambda n, extra: n.chunk(2)[0] + 1],
-    }
-    patched, _ = with_user(patcher, ReadyUser.of(small, user, *layers_of_host(patcher)), 1.0)
-    found = patched.run(n, [0])
-    torch.testing.assert_close(found, patcher.run(n, [0]) + wanted(patcher, small, user, n), atol=1e-5, rtol=1e-5)
-
-
-def test_strength_zero_and_nobody_are_the_hosts_own_patcher(small: PPD) -> None:
-    patcher = Patcher()
-    layers = layers_of_host(patcher)
-    assert with_user(patcher, ReadyUser.of(small, small_user(small), *layers), 0.0) == (patcher, None)
-    nobody = ReadyUser.of(small, small_user(small, torch.zeros(3, 6)), *layers)
-    assert with_user(patcher, nobody, 1.0) == (patcher, None)
-
-
-@pytest.mark.parametrize(("sigma", "there"), [(10.6, False), (10.5, True), (3.5, True), (3.4, False)])
-def test_the_window_is_of_noise(small: PPD, sigma: float, there: bool) -> None:
-    patcher, n = Patcher(), drawn(1, 5, 12)
-    user = ReadyUser.of(small, small_user(small), *layers_of_host(patcher))
-    patched, _ = with_user(patcher, user, 1.0, 0.25, 0.75)
-    assert torch.equal(patched.run(n, [0], sigma), patcher.run(n, [0], sigma)) != there
-
-
-def test_what_does_not_belong_together_is_refused(small: PPD) -> None:
-    patcher = Patcher()
-    layers, width = layers_of_host(patcher)
-    with pytest.raises(PPDError, match="strength 6"):
-        with_user(patcher, ReadyUser.of(small, small_user(small), layers, width), 6.0)
-    with pytest.raises(PPDError, match="has 2 cross-attentions"):
-        ReadyUser.of(small, small_user(small), layers * 2, width)
-    with pytest.raises(PPDError, match="was made by the PPD ffff"):
-        ReadyUser.of(small, User(drawn(3, 6), "f" * 64), layers, width)
-    ready_user = ReadyUser(layers * 2, width, None, None)
-    with pytest.raises(PPDError, match="the model has changed"):
-        with_user(patcher, ready_user, 1.0)
-
-
-# -- the script
+    return small_ppd()
 
 
 @pytest.fixture
@@ -403,6 +229,9 @@ def test_without_names_an_infotext_says_which_taste_and_user_and_comes_back_by_p
     script.process(p, "none", 1.0, "auto", "mara.safetensors")
     said = p.extra_generation_params
     assert said["Palate user"] == "#" + hashlib.sha256(user.read_bytes()).hexdigest()[:12]
+    with monkeypatch.context() as unread:
+        unread.setattr(Path, "open", lambda file, *_: pytest.fail(f"{file.name} was read again"))
+        assert infotext.told("mara.safetensors", home / "users", options) == said["Palate user"]
     (home / "tastes" / "mara.safetensors").write_bytes(b"a taste")
     with PreferenceStore(home / "store") as store:
         ids = [store.add_image(Image.new("RGB", (16, 16), (60 * n, 9, 9))) for n in range(3)]

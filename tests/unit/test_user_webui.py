@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import runpy
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
+import ldm_files as ldm
 import pytest
 import torch
 from palate.adapters.ppd.attention import UserAttention
@@ -31,7 +31,6 @@ from palate.ui.webui.user_patches import ReadyUser, layers_of_host, with_user
 from safetensors.torch import load_file
 from torch import Tensor
 
-ldm = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("ldm_files.py"))))
 PREFIX = "model.diffusion_model."
 CONFIG = {
     "in_channels": 4,

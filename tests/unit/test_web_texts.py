@@ -65,6 +65,8 @@ def test_what_comfyui_shows_before_it_has_translations_is_the_english_translatio
     english = ROOT / "locales" / "en"
     commands = json.loads((english / "commands.json").read_text(encoding="utf-8"))
     rows = re.findall(r'\["(\w+)", "\w+", "\w+", "([^"]+)"\]', code)
+    anywhere = (ROOT / "ui" / "web" / "palate" / "anywhere.js").read_text(encoding="utf-8")
+    rows += [("Compare", label) for label in re.findall(r'"(Palate: [^"]+)"', anywhere)]
     assert {f"Palate_{name}": {"label": label} for name, label in rows} == commands
     settings = json.loads((english / "settings.json").read_text(encoding="utf-8"))
     ids = dict(re.findall(r'const (\w+) = "(Palate\.\w+)"', code))

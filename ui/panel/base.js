@@ -40,6 +40,7 @@
   kit.follow = async (id, seen) => {
     for (let pause = 120; ; pause = Math.min(pause * 1.1, 500)) {
       const state = await kit.ask(`jobs/${id}`);
+      if (state.state === "unknown") return { state: "failed", error: "The panel was closed and opened again meanwhile, which ended this. Begin it once more." };
       seen(state);
       if (state.state !== "working") return state;
       await new Promise((go) => setTimeout(go, pause));
@@ -77,9 +78,9 @@
       return {};
     }
   };
-  kit.keep = (name, value) => {
+  kit.keep = (name, value, person = kit.person()) => {
     try {
-      localStorage.setItem(`palate-${name}:${kit.person()}`, JSON.stringify(value));
+      localStorage.setItem(`palate-${name}:${person}`, JSON.stringify(value));
     } catch {
       // A full or forbidden storage only means that a reload forgets.
     }
@@ -104,6 +105,11 @@
   kit.picture = (id) => `palate/api/gallery/${encodeURIComponent(id)}.png`;
   kit.nameOf = (source) => source.slice(source.indexOf(":") + 1).replace(/\.safetensors$/, "");
   kit.number = (value) => String(Math.round(value * 100) / 100).replace("-", "−");
+
+  // The row below moves up under the pointer: the second click of a double click was not meant for that one.
+  document.addEventListener("click", (event) => {
+    if (event.detail > 1 && event.target.closest?.("[data-delete], [data-file] .pl-remove")) event.stopImmediatePropagation();
+  }, true);
 
   let dragging = false; // something of this page: no file that is brought in
   document.addEventListener("dragstart", () => (dragging = true), true);

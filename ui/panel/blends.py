@@ -108,7 +108,8 @@ class Blends:
             return ""
         if encoder in {one.identity for one in encoders}:
             return ""
-        known = " or ".join(f"{one.name} ({one.identity[:12]})" for one in encoders)
+        alike = any(one.name == name for one in encoders)  # only then the identities tell more than the names
+        known = " or ".join(f"{one.name} ({one.identity[:12]})" if alike else one.name for one in encoders)
         whose = f"{person}'s taste" if person else "this taste"
         others = [
             entry.name
@@ -119,8 +120,9 @@ class Blends:
         ]
         file = f"Use {others[0]!r}" if others else f"Ask for {whose} learned with {encoders[0].name}"
         return (
-            f"It was learned with {name or 'another encoder'} ({encoder[:12]}); this model is steered with {known}. "
-            f"{file}, or open the panel with --encoder {_spec(name)}; SDXL takes both: "
+            f"It was learned with {name or 'another encoder'}{f' ({encoder[:12]})' if alike else ''}; this model is "
+            f"steered with {known}. {file}, or open the panel with the model that it is for: "
+            f"--model ITS-MODEL --encoder {_spec(name)}; SDXL takes both: "
             f"--encoder {_spec(encoders[0].name)} --encoder {_spec(name)}."
         )
 
@@ -143,11 +145,11 @@ class Blends:
     def _person(self, person: str, encoder: Any) -> Taste:
         if encoder is self._studio.encoder():
             return self._studio.taste(person)
-        revision, key = self._studio.store.revision(person), (person, encoder.identity)
+        revision, key = self._studio.learned_of(person), (person, encoder.identity)
         with self._lock:
             kept = self._fitted.get(key)
         if kept is None or kept[0] != revision:
-            kept = revision, self._studio.tools.fit(self._studio.store, encoder, person)
+            kept = revision, self._studio.tools.fit(self._studio.store, encoder, person, **self._studio.faded(person))
             with self._lock:
                 self._fitted[key] = kept
         return kept[1]

@@ -14,7 +14,7 @@ from ...adapters.taste import diversity
 from .brush import Brush
 from .gallery import Gallery
 from .jobs import Job
-from .shot import Shot, Used
+from .shot import Shot, Used, in_one
 from .users import DENOISER
 from .variety import beside_plain, most_different
 from .wish import Wish
@@ -87,7 +87,8 @@ class Brushwork:
         self._studio, self._gallery, self._painter = studio, gallery, painter
         self._wish, self._person, self._followed, self._job = wish, person, followed, job
         self._facts = studio.tools.facts(painter.painter)
-        self._painted_ahead: dict[int, tuple[Image.Image, float]] = {}  # plainly, by seed, with the seconds it took
+        # By seed and strength, with the seconds that each took.
+        self._painted_ahead: dict[tuple[int, float], tuple[Image.Image, float]] = {}
         self._asked: dict[tuple[int, float], Image.Image] = {}
         self._degrees: list[float] | None = None  # of the prompt's turn; None: not worked out yet
 
@@ -106,12 +107,24 @@ class Brushwork:
             encoder = None
         if encoder is None:
             return self._wish
-        for number, seed in enumerate(candidates):
-            self._job.tell(number / len(candidates), f"Painting {len(candidates)} pictures to choose from…")
-            self._painted_ahead[seed] = self._timed(seed, 0.0, True, number, len(candidates))
-        vectors = encoder.encode_images([image for image, _ in self._painted_ahead.values()])
+        vectors = encoder.encode_images(self._ahead(candidates, 0.0))
         self._wish = replace(self._wish, seeds=tuple(candidates[index] for index in most_different(vectors, count)))
         return self._wish
+
+    def best(self, taste: Taste, encoder: Any) -> Wish:
+        """Return the wish with the seeds that a taste likes best, of each picture's draws."""
+        draws, strength = self._wish.draws(), self._wish.settings.strength
+        images = self._ahead([seed for draw in draws for seed in draw], strength)
+        liked = taste.utility(encoder.encode_images(images)).reshape(len(draws), -1).argmax(dim=1).tolist()
+        self._wish = replace(self._wish, seeds=tuple(draw[at] for draw, at in zip(draws, liked, strict=True)))
+        return self._wish
+
+    def _ahead(self, seeds: Sequence[int], strength: float) -> list[Image.Image]:
+        """Paint pictures to choose from."""
+        for number, seed in enumerate(seeds):
+            self._job.tell(number / len(seeds), f"Painting {len(seeds)} pictures to choose from…")
+            self._painted_ahead[seed, strength] = self._timed(seed, strength, True, number, len(seeds))
+        return [self._painted_ahead[seed, strength][0] for seed in seeds]
 
     def variety(self) -> str:
         """Return in words how varied the pictures with the tastes are, beside those without; "" where nobody knows."""
@@ -147,7 +160,7 @@ class Brushwork:
             weights: Of the parts, where they are others than those that the page asked for.
         """
         self._job.tell(number / count, text)
-        ready = self._painted_ahead.get(seed) if strength == 0 else None
+        ready = self._painted_ahead.get((seed, strength))
         image, seconds = ready or self._timed(seed, strength, not between, number, count)
         if not between:
             self._asked[seed, strength] = image
@@ -165,6 +178,7 @@ class Brushwork:
 
     def _painted(self, seed: int, strength: float, urgent: bool, on_step: Callable[[int, int], None]) -> Image.Image:
         wish, user = self._wish, self._followed.user
+        prompt = wish.prompt if strength == 0 else in_one(wish.prompt, wish.added)
         options: dict[str, Any] = {"settings": wish.settings, "strength": strength, "on_step": on_step}
         options["taste"] = None if strength == 0 else self._followed.taste
         if user is not None and strength != 0:
@@ -173,7 +187,7 @@ class Brushwork:
         options |= {name: value for name, value in (given | {"size": wish.size}).items() if value is not None}
         while True:
             try:
-                (image,) = self._painter.images(wish.prompt, [seed], self._job.cancelled, urgent, **options)
+                (image,) = self._painter.images(prompt, [seed], self._job.cancelled, urgent, **options)
                 return image
             except CancelledError:
                 if urgent or self._job.cancelled():
@@ -193,8 +207,9 @@ class Brushwork:
         """Degrees at strengths 0, 0.05, ... 2; none where the model doesn't say."""
         strengths = [round(i * READ_OUT, 2) for i in range(round(STRONGEST / READ_OUT) + 1)]
         wish, taste, moved = self._wish, self._followed.taste, self._studio.tools.moved
+        prompt = in_one(wish.prompt, wish.added)
         with self._painter.turn(self._job.cancelled) as model:
-            turns = [moved(model, wish.prompt, taste, one, replace(wish.settings, strength=one)) for one in strengths]
+            turns = [moved(model, prompt, taste, one, replace(wish.settings, strength=one)) for one in strengths]
         return [] if None in turns else [round(float(degrees), 1) for degrees in turns if degrees is not None]
 
     def _used(self, seed: int, strength: float, image: Image.Image) -> Used:
@@ -219,6 +234,7 @@ class Brushwork:
             width=image.width,
             height=image.height,
             degrees=degrees[at] if steered and at < len(degrees) else None,
+            words=wish.added if steered else (),
         )
 
 

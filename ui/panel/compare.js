@@ -1,7 +1,7 @@
 // Compare in the browser. The next pairs, or sets of four, lie here already, loaded: a click shows the next one at once,
 // and the answer goes to the panel behind it. An answer stays in the outbox until the panel says that it is on disk.
 (() => {
-  const KEYS = { ArrowLeft: "left", a: "left", ArrowRight: "right", d: "right", b: "right", t: "tie", x: "both_bad", s: "skip", u: "undo", Backspace: "undo" };
+  const KEYS = { ArrowLeft: "left", a: "left", ArrowRight: "right", d: "right", t: "tie", b: "both_bad", x: "both_bad", s: "skip", z: "undo", u: "undo", Backspace: "undo" };
   const SIDES = ["left", "right"];
   const OUTBOX = "palate-outbox";
   const RETRY = 1500; // ms until a panel that doesn't answer is asked again
@@ -10,18 +10,37 @@
   const picture = (id) => `palate/pictures/${encodeURIComponent(id)}`;
   const find = (selector) => document.querySelector(`#palate-stage ${selector}`);
   const pause = (time) => new Promise((go) => setTimeout(go, time));
+  /** Whether a pair that wasn't seen yet must not be: the panel won't know it any more when its answer comes. */
+  const holding = () => turning > 0 || window.palate.changing;
 
   let hand = []; // pairs that the panel handed out and nobody answered, the one on the screen first
-  let outbox = JSON.parse(sessionStorage.getItem(OUTBOX) ?? "[]");
+  let outbox = []; // answers that the panel doesn't have yet
   let seen = null; // the pair on the screen
   let since = 0; // when it could be seen, ms
-  let asking = null; // the requests that are going on
+  let asking = null; // the loop that sends answers and asks for pairs
+  let lane = Promise.resolve(); // the request that is going on, and those that wait for it
+  let turning = 0; // requests for something else to compare: what lies here is dropped by the panel
   let later = 0;
   let era = 0; // rises when somebody else chooses: what was asked for before is not for them
   let wanted = { prompt: "", folder: "", way: "pairs", surprise: 0 };
   const loaded = new Map(); // ticket -> {pictures, ready}
 
-  const keep = () => sessionStorage.setItem(OUTBOX, JSON.stringify(outbox));
+  // An outbox outlives its page: answers that were given while the panel was away are sent by whichever page opens next.
+  const own = () => `${OUTBOX}:${window.palate.tab}`;
+  const keep = () => (outbox.length ? localStorage.setItem(own(), JSON.stringify(outbox)) : localStorage.removeItem(own()));
+  const inherit = () => {
+    const names = Object.keys(localStorage).filter((name) => name.startsWith(`${OUTBOX}:`));
+    const found = names.flatMap((name) => {
+      try {
+        return JSON.parse(localStorage.getItem(name));
+      } catch {
+        return []; // no answers of ours
+      }
+    });
+    outbox = [...new Map(found.filter((answer) => answer?.ticket).map((answer) => [answer.ticket, answer])).values()]; // twice is once: the panel knows tickets
+    names.forEach((name) => localStorage.removeItem(name));
+    keep();
+  };
 
   // Pictures of a pair are loaded and decoded once, before it is shown.
   const load = (pair) => {
@@ -71,11 +90,12 @@
     if (window.palateLook?.open()) return; // answers are looked at again
     if (!pair) return wait(doing);
     if (seen?.ticket === pair.ticket) return;
+    if (holding()) return wait(""); // it is shown when that is over
     const entry = load(pair);
     if (!entry.ready) {
       if (seen) wait("One moment…");
       await entry.done;
-      if (hand[0] !== pair || window.palateLook?.open()) return;
+      if (hand[0] !== pair || holding() || window.palateLook?.open()) return;
     }
     const stage = document.getElementById("palate-stage");
     if (!stage) return;
@@ -97,10 +117,11 @@
     }));
   };
 
-  const flash = (chosen) => {
+  const flash = (chosen, much) => {
+    const [width, duration] = much ? ["12px", 900] : ["4px", 420]; // what Shift said is seen
     for (const card of document.querySelectorAll("#palate-stage [data-choose]")) {
       card.getAnimations().forEach((one) => one.cancel());
-      if (card.dataset.choose === chosen) card.animate([{ outline: "4px solid var(--pl-accent)" }, { outline: "4px solid transparent" }], { duration: 420, easing: "ease-in" });
+      if (card.dataset.choose === chosen) card.animate([{ outline: `${width} solid var(--pl-accent)` }, { outline: `${width} solid transparent` }], { duration, easing: "ease-in" });
     }
   };
 
@@ -112,7 +133,7 @@
     outbox.push({ ticket: seen.ticket, outcome, seconds, tiers, much });
     keep();
     hand = hand.filter((pair) => pair.ticket !== seen.ticket);
-    flash(side);
+    flash(side, much);
     show(clicked);
     talk();
   };
@@ -142,17 +163,27 @@
     return told;
   };
 
-  // One request at a time; while it runs, answers gather for the next one.
+  // One request at a time: what the panel says of the pairs is true after this one, and an answer to an earlier request
+  // can never bring back a pair that was answered since. What somebody wanted who no longer chooses here isn't asked.
+  const ask = (path, body, from = era) => {
+    const asked = lane.then(async () => {
+      if (from !== era) return null;
+      const told = await window.palate.ask(path, body());
+      return from === era ? take(told) : null; // null: it was about somebody who no longer chooses here
+    });
+    lane = asked.catch(() => {});
+    return asked;
+  };
+
+  // While one request runs, answers gather for the next one.
   const talk = () => {
     if (window.palate.changing || window.palate.looking()) return Promise.resolve(); // a panel for looking only asks nothing
     asking ??= (async () => {
       for (let first = true; first || outbox.length || !hand.length; first = false) {
         let told;
-        const asked = era;
         try {
-          const answer = await window.palate.ask("compare", { answers: outbox, waiting: !hand.length });
-          if (asked !== era) continue;
-          told = take(answer);
+          told = await ask("compare", () => ({ answers: outbox, waiting: !hand.length }));
+          if (!told) continue;
         } catch (error) {
           const waiting = outbox.length ? ` ${outbox.length} answer${outbox.length === 1 ? " waits" : "s wait"} here and will be stored.` : "";
           write("#palate-status", `${error.message}${waiting}`);
@@ -170,17 +201,21 @@
     return asking;
   };
 
-  /** Wait until all answers are stored: what comes next is about a state that the panel must know. */
+  /** Wait until all answers are stored and all requests over: what comes next is about a state that the panel must know. */
   const settled = async () => {
-    while (asking || outbox.length) await (asking ?? talk());
+    const unsent = () => outbox.length > 0 && !window.palate.looking(); // a panel for looking only takes none
+    for (let before = null; asking || unsent() || before !== lane; ) {
+      before = lane;
+      await (asking ?? (!unsent() ? before : window.palate.changing ? pause(SOON) : talk()));
+    }
   };
 
   const undo = async () => {
+    const from = era;
     await settled();
     try {
-      const told = await window.palate.ask("undo", {});
-      if (!told.undone) window.palateKit.say("There is no answer to take back.");
-      take(told);
+      const told = await ask("undo", () => ({}), from);
+      if (told && !told.undone) window.palateKit.say("There is no answer to take back.");
       await show();
     } catch (error) {
       window.palateKit.say(error.message);
@@ -194,20 +229,29 @@
     else if (!seen || seen.images.length === 2 || !["left", "right", "tie"].includes(name)) choose(name);
   };
 
-  /** Ask the panel for other pictures, or for another way of asking. */
+  /** Ask the panel for other pictures, or for another way of asking. Gives what it told, null when it is for nobody. */
   const want = async (wish) => {
+    const from = era;
     await settled();
-    take(await window.palate.ask("wanted", wish));
-    await show();
-    talk();
+    const other = Number(Object.keys(wish).some((name) => name !== "surprise")); // only then are these pairs dropped
+    turning += other;
+    if (other) wait("");
+    try {
+      return await ask("wanted", () => wish, from);
+    } finally {
+      turning -= other;
+      await show();
+      talk();
+    }
   };
 
   document.addEventListener("click", (event) => {
     const target = event.target instanceof Element ? event.target : document.body;
     const card = target.closest("#palate-stage [data-choose]");
     if (card && (event.detail === 0 || !window.palateHands.held())) {
-      if (seen?.images.length > 2 && !window.palateLook?.open()) window.palateSet.pick(card.dataset.choose);
-      else act(card.dataset.choose, event.pointerType === "touch" ? undefined : event.shiftKey); // a finger can't hold Shift
+      const much = event.pointerType === "touch" ? undefined : event.shiftKey; // a finger can't hold Shift
+      if (seen?.images.length > 2 && !window.palateLook?.open()) window.palateSet.pick(card.dataset.choose, much);
+      else act(card.dataset.choose, much);
     }
     const answer = target.closest("#palate-stage [data-answer]");
     if (answer) act(answer.dataset.answer);
@@ -228,6 +272,14 @@
     }
   });
 
+  // Whoever closes the page right after a click has answered all the same; after a reload the outbox is sent once more,
+  // and each answer is stored once.
+  addEventListener("pagehide", () => {
+    if (!outbox.length || window.palate.looking()) return;
+    const body = JSON.stringify({ tab: window.palate.tab, person: window.palate.person(), answers: outbox });
+    fetch("palate/api/leaving", { method: "POST", headers: { "Content-Type": "application/json" }, body, keepalive: true }).catch(() => {});
+  });
+  inherit();
   document.addEventListener("palate:person", () => {
     era += 1;
     hand = [];
@@ -247,5 +299,5 @@
     await show();
     talk();
   };
-  window.palateCompare = { choose, act, want, settled, ready, leave, again, go, told: take, way: () => wanted.way, wanted: () => wanted };
+  window.palateCompare = { choose, act, want, settled, ready, leave, again, go, ask, way: () => wanted.way, wanted: () => wanted };
 })();

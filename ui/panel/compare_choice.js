@@ -24,10 +24,8 @@
     const prompt = kind() === "folder" ? "" : byId("palate-wanted-prompt").value;
     try {
       if (kind() === "folder" && !folder.trim()) throw new Error("Give the path of a folder.");
-      await window.palateCompare.settled();
-      const told = await window.palate.ask("wanted", { prompt, folder });
-      if (told.found !== null) window.palateKit.say(`Found ${told.found} pictures.`);
-      window.palateCompare.told(told);
+      const told = await window.palateCompare.want({ prompt, folder });
+      if (told && told.found !== null) window.palateKit.say(`Found ${told.found} pictures.`);
     } catch (error) {
       wrong.textContent = error.message;
       wrong.hidden = false;
@@ -35,7 +33,6 @@
     }
     dialog().close();
     document.activeElement?.blur();
-    await window.palateCompare.go();
   };
 
   document.addEventListener("click", (event) => {

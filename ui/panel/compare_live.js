@@ -21,7 +21,7 @@
     if (live.left !== null) {
       const told = live.leans ? `You lean to the ${live.leans}: look at both.` : "No leaning to one side.";
       const dot = Object.assign(kit.make("i"), { style: `--at:${percent(live.left).replace("\u00a0", "")}` });
-      rows.push(kit.make("div", { className: `pl-leaning${live.leans ? " pl-own" : ""}`, role: "img", title: told, "aria-label": `Left chosen in ${percent(live.left)}. ${told}` }, kit.make("span", { textContent: `left ${percent(live.left)}` }), dot, kit.make("span", { textContent: percent(1 - live.left) + " right" })));
+      rows.push(kit.make("div", { className: `pl-leaning${live.leans ? " pl-own" : ""}`, role: "img", title: told, "aria-label": `Left chosen in ${percent(live.left)}. ${told}` }, kit.make("small", { textContent: "you chose, so far" }), kit.make("span", { textContent: `left ${percent(live.left)}` }), dot, kit.make("span", { textContent: percent(1 - live.left) + " right" })));
       if (live.leans) rows.push(kit.make("p", { textContent: told }));
     }
     return rows;

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...adapters.comparisons import Comparison
-from ...adapters.errors import ComparisonError
-from ...adapters.taste.ceiling import SECOND_LOOK
+from ...adapters.taste.second_look import FIRST_SLIPS, MOST_SLIPS, look_again, unsettled
 from .fresh import Fresh
 from .progress import FIRST_LOOK
 from .variety import in_words, variety
 
 if TYPE_CHECKING:
+    from ...adapters.comparisons import Comparison
     from ...adapters.taste import LearningReport, Suspect
     from .studio import Studio
 
@@ -26,8 +25,6 @@ __all__ = ["Live"]
 SHOWN = 30  # answers whose pictures are what was shown lately
 EVER = 300  # answers whose pictures are what was shown at all
 FEW = 4  # answers that a PPD makes a person's pictures from
-FIRST_SLIPS = 30  # answers before any of them is called a slip
-MOST_SLIPS = 10
 
 
 class Live:
@@ -39,12 +36,13 @@ class Live:
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
-        revision = studio.store.revision
-        self._variety: Fresh[float] = Fresh(revision, self._measure)
-        self._slips: Fresh[tuple[Suspect, ...]] = Fresh(
-            revision, lambda person: studio.tools.second_look(studio.store, studio.encoder(), person, MOST_SLIPS)
-        )
+        self._variety: Fresh[float] = Fresh(studio.store.revision, self._measure)
+        self._slips: Fresh[tuple[Suspect, ...]] = Fresh(studio.learned_of, self._suspected)
         self._lock = threading.Lock()
+
+    def _suspected(self, person: str) -> tuple[Suspect, ...]:
+        studio = self._studio
+        return studio.tools.second_look(studio.store, studio.encoder(), person, MOST_SLIPS, **studio.faded(person))
 
     def view(self, person: str, answers: int, report: LearningReport | None) -> dict[str, Any]:
         """Return what is known at this moment, without waiting for more.
@@ -71,60 +69,16 @@ class Live:
     def slips(self, person: str) -> list[Comparison]:
         """Return answers that may be slips, likeliest first, as they are now; none while that is being worked out."""
         suspects = self._slips.latest(person)
-        if not suspects:
-            return []
-        seen = self._looked_at(person)
-        found = [(one, self._own(person, one.comparison.id)) for one in suspects]
-        return [
-            now
-            for one, now in found
-            if now is not None
-            and now.outcome == one.comparison.outcome
-            and frozenset((now.left, now.right)) not in seen
-            and all(map(self._studio.store.has_image, (now.left, now.right)))
-        ]
+        return unsettled(self._studio.store, person, suspects) if suspects else []
 
     def look_again(self, person: str, number: int, before: str, outcome: str) -> None:
-        """Keep an answer, or change it.
-
-        What is kept is one more answer to the same pair: it was meant. What is changed was a slip, and is replaced.
+        """Keep an answer, or change it, as `look_again` of the taste does; two clicks come one after the other.
 
         Raises:
-            ComparisonError: the person has no such answer, or no longer this one; or there is no such outcome.
+            ComparisonError: as there.
         """
         with self._lock:
-            found = self._own(person, number)
-            if found is None or found.outcome not in (before, outcome):
-                raise ComparisonError(
-                    f"Cannot look at answer {number} again: it was changed or deleted since; expected {before!r}. Go "
-                    "on with the next one."
-                )
-            store = self._studio.store
-            if outcome != before:
-                store.change(number, outcome)
-            elif frozenset((found.left, found.right)) not in self._looked_at(person):
-                store.add(
-                    Comparison(
-                        person,
-                        found.left,
-                        found.right,
-                        outcome,
-                        found.prompt,
-                        found.left_seed,
-                        found.right_seed,
-                        found.model,
-                        SECOND_LOOK,
-                    )
-                )
-
-    def _own(self, person: str, number: int | None) -> Comparison | None:
-        found = next(iter(self._studio.store.newest(person, 1, (number or 0) + 1)), None)
-        return found if found is not None and found.id == number else None
-
-    def _looked_at(self, person: str) -> set[frozenset[str]]:
-        """Pairs that the person looked at again."""
-        newer = self._studio.store.newest(person, EVER)
-        return {frozenset((one.left, one.right)) for one in newer if one.source == SECOND_LOOK}
+            look_again(self._studio.store, person, number, before, outcome)
 
     def _measure(self, person: str) -> float:
         """How varied the pictures of the latest answers are, compared with all."""

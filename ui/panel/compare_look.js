@@ -58,8 +58,8 @@
     busy = true;
     try {
       const slip = slips[at];
-      window.palateCompare.told(await window.palate.ask("second-look/answer", { id: slip.id, before: slip.outcome, outcome }));
-      next();
+      await window.palateCompare.ask("second-look/answer", () => ({ id: slip.id, before: slip.outcome, outcome }));
+      if (opened && slips[at] === slip) next(); // else somebody went on, or back to the pairs
     } finally {
       busy = false;
     }
@@ -76,7 +76,9 @@
 
   const begin = kit.trying(async () => {
     await window.palateCompare.settled();
+    const who = window.palate.person();
     const told = await window.palate.ask("second-look", {});
+    if (opened || who !== window.palate.person()) return undefined;
     if (!told.slips.length) return kit.say("There is nothing to look at again now.");
     [slips, at, opened] = [told.slips, 0, true];
     window.palateCompare.leave();

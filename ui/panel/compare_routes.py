@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from .sources import FolderSource
 from .studio import Studio
 from .wanted import Wanted
 
-__all__ = ["compare_routes", "tab_of"]
+__all__ = ["asker", "compare_routes", "tab_of"]
 
 WAIT = 0.4  # s that a request waits for a pair before it says what is being done
 LONGEST_KEY = 80  # characters of a browser tab's key
@@ -36,13 +37,13 @@ def compare_routes(studio: Studio) -> APIRouter:
 def _comparing(api: APIRouter, studio: Studio, live: Live) -> None:
     @api.post("/hello")
     def hello(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        session = tab_of(studio, body)
-        names = [session.person, *studio.store.people()]
-        return {"person": session.person, "people": list(dict.fromkeys(names)), **_count(studio, session)}
+        _, person = _choosing(studio, body)
+        names = [person, *studio.store.people()]
+        return {"person": person, "people": list(dict.fromkeys(names)), **_count(studio, person)}
 
     @api.post("/compare")
     def compare(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        session, done, problem = tab_of(studio, body), [], ""
+        (session, person), done, problem = _choosing(studio, body), [], ""
         for given in _answers(body):
             try:
                 session.answer(given.ticket, given.outcome, given.seconds, given.tiers, given.much)
@@ -52,33 +53,40 @@ def _comparing(api: APIRouter, studio: Studio, live: Live) -> None:
                 problem = f"Your answer was not stored. {in_words(error)}"
                 break
             done.append(given.ticket)
-        return {"done": done, "problem": problem, **_state(studio, live, session, bool(body.get("waiting")))}
+        return {"done": done, "problem": problem, **_state(studio, live, session, person, bool(body.get("waiting")))}
+
+    @api.post("/leaving")
+    def leaving(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        nowhere = Session(studio, person_of(body, studio.person))  # the page is gone: its tab needs no pairs
+        for given in _answers(body):
+            with contextlib.suppress(ComparisonError):
+                nowhere.answer(given.ticket, given.outcome, given.seconds, given.tiers, given.much)
+        return {}
 
     @api.post("/undo")
     def undo(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        session = tab_of(studio, body)
-        undone = session.undo() is not None
-        return {"undone": undone, **_state(studio, live, session)}
+        session, person = _choosing(studio, body)
+        undone = session.undo(person) is not None
+        return {"undone": undone, **_state(studio, live, session, person)}
 
     @api.post("/wanted")
     def wanted(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        session = tab_of(studio, body)
-        now = session.wished()
-        session.use(
-            Wanted(
-                str(body.get("prompt", now.prompt) or "").strip(),
-                str(body.get("folder", now.folder) or "").strip(),
-                body.get("way", now.way),
-                body.get("surprise", now.surprise),
-            )
+        session, person = _choosing(studio, body)
+        now = session.wished(person)
+        wish = Wanted(
+            str(body.get("prompt", now.prompt) or "").strip(),
+            str(body.get("folder", now.folder) or "").strip(),
+            body.get("way", now.way),
+            body.get("surprise", now.surprise),
         )
-        return _state(studio, live, session)
+        session.use(wish, person)
+        return _state(studio, live, session, person)
 
 
 def _second_look(api: APIRouter, studio: Studio, live: Live) -> None:
     @api.post("/second-look")
     def slips(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        found = live.slips(tab_of(studio, body).person)
+        found = live.slips(asker(studio, body))
         return {
             "slips": [
                 {"id": one.id, "images": [one.left, one.right], "prompt": one.prompt, "outcome": one.outcome}
@@ -88,24 +96,41 @@ def _second_look(api: APIRouter, studio: Studio, live: Live) -> None:
 
     @api.post("/second-look/answer")
     def look_again(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        session, number = tab_of(studio, body), body.get("id")
+        (session, person), number = _choosing(studio, body), body.get("id")
         whole = isinstance(number, int) and not isinstance(number, bool)
-        live.look_again(
-            session.person, int(number or 0) if whole else 0, str(body.get("before")), str(body.get("outcome"))
-        )
-        return _state(studio, live, session)
+        live.look_again(person, int(number or 0) if whole else 0, str(body.get("before")), str(body.get("outcome")))
+        return _state(studio, live, session, person)
 
 
 def tab_of(studio: Studio, body: dict[str, Any]) -> Session:
-    """Return the session of the browser tab that asks, with the person that it names.
+    """Return the session of the browser tab that asks; it goes on as whoever answers there.
 
     Raises:
-        ComparisonError: nobody can have this name, or the request names no tab.
+        ComparisonError: the request names no tab.
     """
     key = str(body.get("tab") or "")
     if not key or len(key) > LONGEST_KEY:
         raise ComparisonError("Cannot tell which tab is asking; expected the page's own requests. Reload the page.")
-    return studio.session(f"tab:{key}", person_of(body, studio.person) if body.get("person") else None)
+    return studio.session(f"tab:{key}")
+
+
+def asker(studio: Studio, body: dict[str, Any]) -> str:
+    """Return who asks: as the request says, else whoever answers in its tab.
+
+    Raises:
+        ComparisonError: nobody can have this name, or the request names no tab.
+    """
+    return person_of(body, tab_of(studio, body).person)
+
+
+def _choosing(studio: Studio, body: dict[str, Any]) -> tuple[Session, str]:
+    """Return the session of the tab that asks, and who asks: whoever answers there from now on.
+
+    Another request may name somebody else a moment later, so that what is done next is done for this person by name.
+    """
+    session, person = tab_of(studio, body), asker(studio, body)
+    session.use_person(person)
+    return session, person
 
 
 @dataclass(frozen=True)
@@ -138,11 +163,11 @@ def _given(one: dict[str, Any]) -> _Given:
     )
 
 
-def _state(studio: Studio, live: Live, session: Session, waiting: bool = False) -> dict[str, Any]:
+def _state(studio: Studio, live: Live, session: Session, person: str, waiting: bool = False) -> dict[str, Any]:
     """Return the pairs that the browser holds from now on, and what is written around them."""
     stopped, pairs = "", ()
     try:
-        pairs = session.pairs(HAND, 0.0 if studio.closing.is_set() or not waiting else WAIT)
+        pairs = session.pairs(HAND, 0.0 if studio.closing.is_set() or not waiting else WAIT, person)
     except Exception as error:
         stopped = in_words(error)
     source = session.source
@@ -154,11 +179,11 @@ def _state(studio: Studio, live: Live, session: Session, waiting: bool = False) 
         "broken": broken,
         "found": source.count if isinstance(source, FolderSource) else None,
         "wanted": asdict(session.wanted),
-        **_count(studio, session),
-        "live": live.view(session.person, studio.store.count(session.person), studio.reports.latest(session.person)),
+        **_count(studio, person),
+        "live": live.view(person, studio.store.count(person), studio.reports.latest(person)),
     }
 
 
-def _count(studio: Studio, session: Session) -> dict[str, Any]:
-    progress = progress_of(studio.store.count(session.person), studio.reports.latest(session.person))
+def _count(studio: Studio, person: str) -> dict[str, Any]:
+    progress = progress_of(studio.store.count(person), studio.reports.latest(person))
     return {"answers": progress.answers, "progress": progress.text, "share": round(progress.share, 3)}

@@ -61,13 +61,13 @@
 
   const keep = () => sessionStorage.setItem(STEPS, JSON.stringify({ ticket: set.ticket, placed }));
 
-  /** Choose the picture at this place: as the best, or as the next in the order; one that has its turn gives it up. */
-  const pick = (place) => {
+  /** Choose the picture at this place: as the best, maybe a much better one, or as the next in the order. */
+  const pick = (place, much = undefined) => {
     const index = PLACES.indexOf(place);
     if (!set || index < 0 || index >= set.images.length) return;
     if (way === "best") {
       const others = set.images.filter((_, other) => other !== index);
-      window.palateCompare.choose("ranked", [[set.images[index]], others], place);
+      window.palateCompare.choose("ranked", [[set.images[index]], others], place, much);
       return;
     }
     placed = placed.includes(index) ? placed.slice(0, placed.indexOf(index)) : [...placed, index];
@@ -97,10 +97,13 @@
 
   /** What a key does to a set; gives whether it was for it. */
   const key = (name, event) => {
-    if (event.shiftKey) return false;
+    const digit = /^Digit([1-4])$/.exec(event.code)?.[1]; // whatever sign it makes, with Shift or on a French keyboard
+    const much = event.shiftKey && !/^\d$/.test(event.key); // that one makes digits with Shift, which says nothing more
+    if (event.shiftKey && !(digit && (way === "best" || !much))) return false;
     if (name === "w") return Boolean(turn());
     if (!set || window.palateLook?.open() || !document.getElementById("palate-zoom").hidden) return false;
-    if (PLACES[Number(name) - 1] && Number(name) <= set.images.length) return pick(PLACES[Number(name) - 1]), true;
+    const number = Number(digit ?? name);
+    if (PLACES[number - 1] && number <= set.images.length) return pick(PLACES[number - 1], much), true;
     if (name === "Backspace") return back();
     if (!NEXT[name] || event.target.closest?.("[role=tab]")) return false;
     const all = cards();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["compare_page"]
 
-ANSWERS = (("tie", "Tie", "T"), ("both_bad", "Both bad", "X"), ("skip", "Skip", "S"), ("undo", "Undo", "U"))
+ANSWERS = (("tie", "Tie", "T"), ("both_bad", "Both bad", "B"), ("skip", "Skip", "S"), ("undo", "Undo", "Z"))
 PLACES = (("left", "←", "ArrowLeft"), ("right", "→", "ArrowRight"), ("third", "3", "3"), ("fourth", "4", "4"))
 PENCIL = (
     '<svg viewBox="0 0 20 20" aria-hidden="true"><path d="M4 16l.8-3.6L13 4.2a1.6 1.6 0 0 1 2.3 0l.5.5a1.6 1.6 0 0 1 '

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 from fastapi import APIRouter, Body, HTTPException
 from fastapi.responses import FileResponse
 
-from ...adapters.errors import PreferenceError
+from ...adapters.errors import PreferenceError, StoreError
 
 __all__ = ["ANY_FILE", "file_named", "found", "shelf_routes"]
 
@@ -62,8 +62,14 @@ def file_named(path: Callable[[str], Path], name: str, what: str, media: str = A
 
 
 def found(find: Callable[[], Found], what: str) -> Found:
-    """Return what is looked for, or answer that there is no such thing."""
+    """Return what is looked for, or answer that there is no such thing.
+
+    Raises:
+        HTTPException: 404; or 500 with the reason where nobody can tell, because the disk or its index fails.
+    """
     try:
         return find()
+    except StoreError as error:
+        raise HTTPException(500, str(error)) from error
     except PreferenceError as error:
         raise HTTPException(404, f"no such {what}") from error

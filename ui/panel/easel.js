@@ -37,8 +37,8 @@
       const degrees = shown.degrees?.[Math.round(value / 0.05)];
       const limit = shown.wish?.limit ?? 60;
       const other = !held && strength !== null && Math.abs(strength - value) > 0.001 && strengths().length > 1;
-      on("turned").textContent =
-        degrees === undefined ? "\u00a0" : `turns the prompt by ${Math.round(degrees)}°${degrees >= limit - 0.1 ? ", the limit" : ` of ${limit}° at most`}${other ? `; Paint makes ${kit.number(value)} exactly` : ""}`;
+      const turns = degrees === undefined ? "" : `turns the prompt by ${Math.round(degrees)}°${degrees >= limit - 0.1 ? ", the limit" : ` of ${limit}° at most`}${other ? `; Paint makes ${kit.number(value)} exactly` : ""}`;
+      on("turned").textContent = [shown.given, shown.given && turns ? `It ${turns}` : turns].filter(Boolean).join(" ") || "\u00a0";
       document.dispatchEvent(new CustomEvent("palate:flipped"));
     };
 
@@ -137,7 +137,9 @@
         shown.frames[frame.seed][frame.strength] = picture;
       }
       if (state.degrees?.length) shown.degrees = state.degrees;
+      if (!shown.frames[shown.seed] && state.frames?.length) shown.seed = state.frames[0].seed; // the best of several is another
       if (state.variety) shown.variety = state.variety;
+      if (wish.best === shown.wish?.best) shown.given = state.given ?? ""; // not by what only fills the slider of one seed
       work(state);
       const count = JSON.stringify([shown.frames, shown.variety]);
       if (count !== take.seen) lay();
@@ -182,10 +184,11 @@
       const wish = shown.wish;
       const there = (one) => shown.frames[seed]?.[one] && !shown.frames[seed][one].about;
       if (!wish?.tastes?.length || SLIDER.every(there)) return;
-      run({ ...wish, seeds: [seed] }, false);
+      run({ ...wish, seeds: [seed], best: 1 }, false);
     };
 
-    const keep = () => kit.keep("easel", { ...shown, strength: Number(slider.value) });
+    // Under who wished for it: somebody else may choose by the time it is painted.
+    const keep = () => kit.keep("easel", { ...shown, strength: Number(slider.value) }, shown.wish?.person);
 
     kit.easel = {
       strength: () => Number(slider.value),
@@ -206,12 +209,13 @@
       },
       /** Paint a wish; what is on the easel goes, unless only the strength is another. */
       paint: (wish, blends = []) => {
-        const same = JSON.stringify({ ...shown.wish, strength: 0 }) === JSON.stringify({ ...wish, strength: 0 });
+        const chosen = wish.best > 1; // new answers choose other seeds: the old ones go
+        const same = !chosen && JSON.stringify({ ...shown.wish, strength: 0 }) === JSON.stringify({ ...wish, strength: 0 });
         const before = same ? shown : {};
         const kept = bare(wish) === bare(shown.wish) ? shown.blends : [];
-        shown = { wish, frames: before.frames ?? {}, blends: kept, degrees: before.degrees ?? [], seed: wish.seeds.includes(before.seed) ? before.seed : wish.seeds[0] };
+        shown = { wish, frames: before.frames ?? {}, blends: kept, degrees: before.degrees ?? [], seed: before.seed ?? wish.seeds[0] };
         if (on("canvas").getBoundingClientRect().top > innerHeight / 2) easel.scrollIntoView({ block: "start", behavior: "smooth" }); // on a phone
-        const first = [shown.seed, ...wish.seeds.filter((seed) => seed !== shown.seed)];
+        const first = chosen || !wish.seeds.includes(shown.seed) ? wish.seeds : [shown.seed, ...wish.seeds.filter((seed) => seed !== shown.seed)];
         lay();
         if (!strengths().length) message("", "");
         return run({ ...wish, seeds: first, blends: kit.untried(blends) }, !same);

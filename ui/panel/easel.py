@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ...adapters.errors import CancelledError
+from ...adapters.errors import CancelledError, EncoderMismatchError, NotEnoughAnswersError, PPDError
 from .blends import PERSON
 from .brush import Brush
 from .brushwork import Brushwork, Followed
@@ -17,6 +17,7 @@ from .wish import Wish
 
 if TYPE_CHECKING:
     from .blends import Blends
+    from .liked_words import LikedWords
     from .studio import Studio
     from .tastes import UserFiles
 
@@ -46,11 +47,13 @@ class Easel:
         studio: Gives the model.
         blends: Adds tastes up.
         users: The shelf of user files.
+        words: What tastes say in words, and of pictures.
         gallery: Keeps what was painted.
     """
 
-    def __init__(self, studio: Studio, blends: Blends, users: UserFiles, gallery: Gallery) -> None:
-        self._studio, self._blends, self._users, self._gallery = studio, blends, users, gallery
+    def __init__(self, studio: Studio, blends: Blends, users: UserFiles, words: LikedWords, gallery: Gallery) -> None:
+        self._studio, self._blends, self._users = studio, blends, users
+        self._words, self._gallery = words, gallery
 
     def facts(self) -> Facts:
         """What the model is; loads it on first use."""
@@ -64,22 +67,25 @@ class Easel:
 
         The job's `frames` get one entry a picture: seed, strength, and the id in the gallery, and weights where they
         are others than the wish's own; its `degrees` get the turn of the prompt at strengths 0, 0.05, ... 2, and
-        `variety` what the taste does to how varied they are.
+        `variety` what the taste does to how varied they are; `given` what else the answers gave.
 
         Raises:
             CancelledError: the job was stopped; pictures that are done stay.
             PreferenceError: model, tastes and settings don't fit.
         """
-        job.found.update({"frames": [], "degrees": [], "asked": False, "variety": ""})
+        job.found.update({"frames": [], "degrees": [], "asked": False, "variety": "", "given": ""})
         job.tell(0.0, "Loading the model…")
         painter = self._studio.painter()
         job.tell(0.0, "Reading the tastes…")
         wish = self._without_unknown(wish, person, job)
-        followed = self._followed(wish, painter)
+        wish = replace(wish, added=self._words.liked(wish.prompt, wish.parts, wish.words))
+        wish, followed = self._told(wish, painter)
         if job.cancelled():
             raise CancelledError("Stopped.")
         brushwork = Brushwork(self._studio, self._gallery, painter, wish, person, followed, job)
-        wish = brushwork.surprised()
+        judge = self._words.judge(wish.parts) if wish.best > 1 and followed.any else None
+        wish = brushwork.surprised() if judge is None else brushwork.best(*judge)
+        job.found["given"] = _given(wish, judge is not None)
         asked = list(_asked(wish, followed.any))
         for number, (seed, strength) in enumerate(asked):
             brushwork.frame(seed, strength, False, number, len(asked), f"Painting {_pictures(len(asked))}…")
@@ -109,6 +115,16 @@ class Easel:
             if job.cancelled():
                 raise CancelledError("Stopped.")
 
+    def _told(self, wish: Wish, painter: Brush) -> tuple[Wish, Followed]:
+        """The wish, and what it follows; a PPD may read people by profiles, by name or with another encoder."""
+        try:
+            return wish, self._followed(wish, painter)
+        except (EncoderMismatchError, NotEnoughAnswersError, PPDError):
+            if not (wish.denoiser and wish.fallback):
+                raise
+        wish = replace(wish, denoiser=False)
+        return wish, self._followed(wish, painter)
+
     def _followed(self, wish: Wish, painter: Brush) -> Followed:
         """The tastes that move the prompt, or the user that moves the denoiser."""
         if not wish.denoiser:
@@ -122,6 +138,14 @@ class Easel:
             return wish
         job.found["note"] = "Painted without your taste, which is not known yet: compare some pictures first."
         return replace(wish, parts=tuple(part for part in wish.parts if part.source != own), blends=())
+
+
+def _given(wish: Wish, chosen: bool) -> str:
+    """In words what the answers gave beside what the page shows anyway; "" for nothing."""
+    found = [f"adds “{', '.join(wish.added)}”"] if wish.added else []
+    found += ["tells the denoiser"] if wish.words and wish.denoiser and any(part.weight for part in wish.parts) else []
+    found += [f"takes the best of {wish.best}"] if chosen else []
+    return f"Your taste {' and '.join((', '.join(found[:-1]), found[-1]) if found[1:] else found)}." if found else ""
 
 
 def _asked(wish: Wish, steered: bool) -> Iterator[tuple[int, float]]:

@@ -27,7 +27,9 @@
       pending = true;
       counterparts();
       try {
-        const answer = await kit.ask("prefer", { ...two, person: kit.person() });
+        const who = kit.person();
+        const answer = await kit.ask("prefer", { ...two, person: who });
+        if (who !== kit.person()) return; // it is stored, and not theirs who choose now
         delete answers[`${two.rejected} ${two.chosen}`];
         answers[`${two.chosen} ${two.rejected}`] = answer.comparison;
         window.palate.count(answer.answers);
@@ -40,7 +42,9 @@
       const two = hands.pair();
       const key = two && `${two.chosen} ${two.rejected}`;
       if (!key || !answers[key]) return;
-      const told = await kit.ask("prefer/undo", { comparison: answers[key], person: kit.person() });
+      const who = kit.person();
+      const told = await kit.ask("prefer/undo", { comparison: answers[key], person: who });
+      if (who !== kit.person()) return;
       window.palate.count(told.answers);
       delete answers[key];
       counterparts();
@@ -79,7 +83,7 @@
       if (key === "b" && act("hold").disabled === false) hands.hold(true);
       else if (event.repeat) return;
       else if (key === "p") prefer();
-      else if (key === "u") takeBack();
+      else if (key === "z" || key === "u") takeBack();
       else if (key === "f" || (key === "enter" && target === canvas)) hands.full();
     });
     document.addEventListener("keyup", (event) => event.key.toLowerCase() === "b" && hands.held() && hands.hold(false));

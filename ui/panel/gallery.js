@@ -9,6 +9,7 @@
     const whose = part(gallery, "whose");
     let shots = [];
     let person = null; // whose choice `whose` shows
+    let latest = 0; // number of the request whose answer is the one to show
 
     /** Offer one's own pictures first, then everybody's, then those of the others who have some. */
     const offer = (people) => {
@@ -36,11 +37,12 @@
 
     const load = async (before) => {
       if (!kit.person()) return; // it comes with palate:person
+      const number = (latest += 1);
       if (person !== kit.person()) offer([]);
       const asked = new URLSearchParams({ between: part(gallery, "between").checked, person: whose.value });
       if (before !== undefined) asked.set("before", before);
       const found = await kit.ask(`gallery?${asked}`);
-      if (asked.get("person") !== whose.value) return; // somebody else's were chosen meanwhile
+      if (number !== latest) return; // others were chosen meanwhile, or the same once more
       offer(found.people);
       shots = before === undefined ? found.shots : [...shots, ...found.shots];
       part(gallery, "grid").replaceChildren(...shots.map(tile));

@@ -197,10 +197,14 @@ def _alone(index: sqlite3.Connection) -> None:
 
 
 def _text(used: Used) -> str:
-    return json.dumps(asdict(used), ensure_ascii=False, sort_keys=True)
+    values = asdict(used)
+    if not used.words:  # what was kept before there were any is the same picture
+        del values["words"]
+    return json.dumps(values, ensure_ascii=False, sort_keys=True)
 
 
 def _shot(row: Any) -> Shot:
     values = json.loads(row[1])
     values["tastes"] = tuple((str(source), float(weight)) for source, weight in values["tastes"])
+    values["words"] = tuple(values.get("words", ()))
     return Shot(row[0], Used(**values), row[2], row[3], row[4], bool(row[5]), bool(row[6]))

@@ -142,17 +142,25 @@
       tastes.add(source);
     };
 
-    /** Paint what is asked for with the person's few answers, by the way that needs fewest. */
-    kit.tryNow = kit.trying(async () => {
+    /** Paint with all that the person's answers give at once, as `palate generate --for` does. */
+    const paintForMe = kit.trying(async () => {
+      if (!model) kit.say("One moment: the model is being loaded.");
+      const who = kit.person();
+      await refresh(); // it is the model that says what it can be told
+      if (who !== kit.person()) return undefined; // loading it takes a while
+      const { strength, ...more } = model?.everything ?? { strength: 1 };
+      const user = model?.methods.includes("user");
+      kit.easel.setStrength(user ? strength : 1);
+      keep();
+      return kit.easel.paint({ ...kit.wish(), tastes: [{ source: `person:${kit.person()}`, weight: 1 }], method: user ? "user" : "auto", fallback: true, surprise: 0, ...more });
+    });
+
+    /** The same, from another tab. */
+    kit.tryNow = () => {
       window.palate.show("generate");
       arrive();
-      await refresh();
-      const own = `person:${kit.person()}`;
-      if (!tastes.parts().some((one) => one.source === own)) tastes.add(own);
-      if (model?.methods.includes("user")) field("method").value = "user";
-      described();
-      form.requestSubmit();
-    });
+      return paintForMe();
+    };
 
     form.addEventListener("input", keep);
     form.addEventListener("submit", (event) => {
@@ -166,6 +174,7 @@
       form.requestSubmit();
     });
     field("method").addEventListener("change", described);
+    page.querySelector('[data-act="for-me"]').addEventListener("click", paintForMe);
     page.querySelector('[data-act="dice"]').addEventListener("click", () => {
       field("seed").value = Math.floor(Math.random() * 1e6);
       keep();

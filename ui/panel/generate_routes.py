@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, HTTPException
 from fastapi.responses import FileResponse, Response
 
 from ...adapters.comparisons.images import read_image
+from ...adapters.errors import ImageError
+from ..whose import BEST, USER_STRENGTH, WORDS
 from .answers import PlainRoute, person_of
 from .downloads import found
 from .png_text import parameters, png_with_settings
@@ -42,6 +44,7 @@ def _painting(api: APIRouter, rooms: Rooms) -> None:
             "steps": facts.steps,
             "guidance": facts.guidance,
             "size": [facts.width, facts.height],
+            "everything": {"words": WORDS, "best": BEST, "strength": USER_STRENGTH},
         }
 
     @api.post("/paint")
@@ -125,7 +128,11 @@ def _pictures(api: APIRouter, rooms: Rooms) -> None:
     @api.get("/gallery/{shot_id}/download")
     def download(shot_id: str) -> Response:
         shot = found(lambda: gallery.get(shot_id), "picture")
-        image = found(lambda: read_image(gallery.path(shot)), "picture")
+        path = found(lambda: gallery.path(shot), "picture")
+        try:
+            image = read_image(path)
+        except ImageError as error:  # an error with status 200, as elsewhere, a browser would save as the picture
+            raise HTTPException(500, str(error)) from error
         data = png_with_settings(image, shot.used)
         name = f"palate-{shot.used.seed}-{shot.used.strength:g}.png"
         return Response(data, media_type="image/png", headers={"Content-Disposition": f'attachment; filename="{name}"'})
@@ -139,7 +146,7 @@ def _shown(shot: Shot) -> dict[str, Any]:
         "created": shot.created,
         "seconds": shot.seconds,
         "starred": shot.starred,
-        "prompt": used.prompt,
+        "prompt": used.worded,
         "negative": used.negative,
         "seed": str(used.seed),
         "strength": used.strength,

@@ -21,7 +21,9 @@
       if (source === own()) return "Your taste";
       if (source.startsWith("person:")) return kit.nameOf(source);
       const name = file(source)?.name ?? kit.nameOf(source);
-      return `${name} (${source.startsWith("user:") ? "user file" : "file"})`;
+      const kind = source.startsWith("user:") ? "user file" : "file";
+      const alike = known.files.filter((one) => one.name === name && one.source.split(":")[0] === source.split(":")[0]);
+      return `${name} (${kind}${alike.length > 1 ? ` ${kit.nameOf(source)}` : ""})`;
     };
     const trouble = (source) => {
       const byUser = method() === "user";

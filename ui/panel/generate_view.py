@@ -27,7 +27,10 @@ _WISH = """
   <div class="pl-offered" data-part="words" role="group" aria-label="Words that your tastes like" hidden></div>
   <label class="pl-label">Without
     <input class="pl-input" data-part="negative" spellcheck="false" placeholder="what it shall not show"></label>
-  <div class="pl-actions"><button type="submit" class="pl-button pl-strong pl-big" data-act="paint">Paint</button></div>
+  <div class="pl-actions"><button type="submit" class="pl-button pl-strong pl-big" data-act="paint">Paint</button>
+    <button type="button" class="pl-button pl-big" data-act="for-me"
+      title="All that your answers give: words that you like, the denoiser where it can be told, and the best of three"
+      >Paint for me</button></div>
   <fieldset class="pl-tastes"><legend class="pl-label">Tastes</legend>
     <div class="pl-shapes" data-part="shapes" role="group" aria-label="Blend by" hidden>
       <button type="button" data-shape="triangle">Triangle</button>

@@ -112,8 +112,9 @@ class Jobs:
             if before is not None:
                 before.stop()
             self._current[owner] = self._jobs[job.id] = job
-            while len(self._jobs) > KEPT:
-                self._jobs.popitem(last=False)
+            over = [one.id for one in self._jobs.values() if one.wait(0)]
+            for one in over[: max(len(self._jobs) - KEPT, 0)]:  # one that goes on is still asked about
+                del self._jobs[one]
         threading.Thread(target=job.run, args=(work,), name="palate-job", daemon=True).start()
         return job
 

@@ -1,4 +1,4 @@
-"""The words that tastes would add to a prompt, offered under Generate one by one."""
+"""The words that tastes would add to a prompt: offered under Generate one by one, or added."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ...adapters.taste import prompt_in_words
 from .blends import USER, Part
 
 if TYPE_CHECKING:
+    from ...adapters.taste import Taste, Worded
     from .blends import Blends
     from .studio import Studio
 
@@ -39,17 +40,38 @@ class LikedWords:
         Raises:
             SteeringError: too many tastes.
         """
-        nothing: dict[str, Any] = {"liked": [], "disliked": []}
+        found = self._found(prompt, parts, LIKED, DISLIKED)
+        return {
+            "liked": [one.word.text for one in found.added] if found else [],
+            "disliked": [one.word.text for one in found.avoided] if found else [],
+        }
+
+    def liked(self, prompt: str, parts: Sequence[Part], most: int) -> tuple[str, ...]:
+        """Return words to add to a prompt, the surest first; none where nobody knows.
+
+        Args:
+            prompt, parts: As above.
+            most: Words, 0 to MOST_WORDS.
+        """
+        found = self._found(prompt, parts, most, 0) if most else None
+        return tuple(one.word.text for one in found.added) if found else ()
+
+    def judge(self, parts: Sequence[Part]) -> tuple[Taste, Any] | None:
+        """Return what the parts' answers say of any picture, and the encoder that sees it; None where nobody knows.
+
+        Raises:
+            SteeringError: too many tastes.
+        """
         try:
             encoder = self._studio.encoder()
             tastes = self._blends.of([part for part in parts if not part.source.startswith(USER)])
         except (EncoderError, EncoderMismatchError, NotEnoughAnswersError):
-            return nothing
+            return None
         taste = next((one for one in tastes if one.encoder == encoder.identity), None)
-        if taste is None or not getattr(encoder, "has_text", False):
-            return nothing
-        found = prompt_in_words(prompt, taste, encoder, self._studio.tools.words(), LIKED, DISLIKED)
-        return {
-            "liked": [one.word.text for one in found.added],
-            "disliked": [one.word.text for one in found.avoided],
-        }
+        return None if taste is None else (taste, encoder)
+
+    def _found(self, prompt: str, parts: Sequence[Part], most: int, avoid: int) -> Worded | None:
+        judge = self.judge(parts)
+        if judge is None or not getattr(judge[1], "has_text", False):
+            return None
+        return prompt_in_words(prompt, *judge, self._studio.tools.words(), most, avoid)

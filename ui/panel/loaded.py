@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...adapters.errors import EncoderError
+from ..devices import best_device
 from ..users import use_fitting_ppd
 from .preflight import fitting_encoders
 from .prompts import example_prompts
@@ -18,18 +19,9 @@ from .sources import Painter
 if TYPE_CHECKING:
     from ...adapters.taste import Word
 
-__all__ = ["Loaded", "best_device"]
+__all__ = ["Loaded"]
 
 logger = logging.getLogger(__name__)
-
-
-def best_device() -> str:
-    """Return "cuda", "mps" or "cpu", the first that this machine has."""
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 class Loaded:

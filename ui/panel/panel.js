@@ -2,7 +2,7 @@
 // window.palate, and on window.palateKit of base.js.
 (() => {
   const TABS = ["compare", "taste", "generate", "train", "share", "people"];
-  const THEME = "palate-theme", TAB = "palate-tab", PERSON = "palate-person", GIVEN = "palate-given";
+  const THEME = "palate-theme", TAB = "palate-tab", PERSON = "palate-person", GIVEN = "palate-given", OPEN = "palate-open";
   const ELSE = "\u0000else"; // the choice "Someone else…"; nobody can have that name
   const button = (name) => document.getElementById(`palate-tab-${name}`);
   const shown = () => document.body.dataset.tab;
@@ -25,6 +25,13 @@
   /** Whether nothing can be changed here: the panel is for looking only. */
   const looking = () => document.querySelector(".pl-head")?.dataset.looking !== undefined;
   const palate = (window.palate = { typing, shown, ask, looking });
+
+  // A tab that was duplicated begins with a copy of what the first one keeps, which is still open; it needs a key of its own.
+  if (sessionStorage.getItem(OPEN)) sessionStorage.removeItem(TAB);
+  const opened = () => sessionStorage.setItem(OPEN, "1");
+  opened();
+  addEventListener("pagehide", () => sessionStorage.removeItem(OPEN));
+  addEventListener("pageshow", opened);
 
   // A browser tab keeps its key over a reload, so that the same pair comes back.
   const kept = (name, made) => {
@@ -66,24 +73,30 @@
     if (place) place.textContent = `${answers} answer${answers === 1 ? "" : "s"}`;
   };
 
+  let chosen = null; // {person} that was chosen last; what the panel says of one before is late
   /** Answer as this person from now on. Gives whether it went well. */
   palate.use = async (person) => {
     const before = palate.person();
+    const mine = (chosen = { person });
     try {
       await window.palateCompare.settled(); // answers go to whoever gave them
-      palate.changing = true;
+      if (mine !== chosen) return false;
+      palate.changing = mine;
       const told = await ask("hello", { person });
-      if (!whole()) return false; // it is asked again when the page is there
+      if (mine !== chosen || !whole()) return false; // without a page it is asked again once that is there
       remember(told.person);
       listed(told.people, told.person);
       palate.count(told.answers);
     } catch (error) {
+      if (mine !== chosen) return false;
       const select = document.getElementById("palate-person");
       if (select) select.value = before;
+      chosen = palate.changing = null;
       window.palateKit.say(error.message);
+      window.palateCompare.go();
       return false;
     } finally {
-      palate.changing = false;
+      if (palate.changing === mine) palate.changing = null; // also when overtaken: who comes next waits for it
     }
     document.dispatchEvent(new CustomEvent("palate:person", { detail: palate.person() }));
     palate.refresh();
@@ -173,7 +186,7 @@
       document.body.toggleAttribute("data-looking", looking());
       theme();
       front();
-      palate.use(palate.person());
+      palate.use(chosen?.person ?? palate.person());
     });
     watch.observe(document.body, { childList: true, subtree: true });
   };

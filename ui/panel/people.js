@@ -23,17 +23,21 @@
 
   const LATER = 2000; // ms until those whose accuracy is being worked out are asked about again
   let later = 0;
+  let latest = 0; // number of the request whose answer is the one to show
 
   const refresh = async (again = true) => {
     clearTimeout(later);
+    const number = (latest += 1);
     try {
       const told = await ask("people", {});
+      if (number !== latest) return; // of before somebody was chosen, renamed or forgotten
       byId("palate-people-rows").innerHTML = told.rows; // escaped by the panel
       window.palate.times(byId("palate-people-rows"));
       if (window.palate.looking()) for (const here of byId("palate-people-rows").querySelectorAll(".pl-here")) here.textContent = "shown now";
       const look = () => window.palate.shown() === "people" && !document.activeElement?.closest("#palate-people") && refresh(false);
       if (told.more && again) later = setTimeout(look, LATER);
-      byId("palate-alike").innerHTML = (await ask("people/alike", {})).html;
+      const { html } = await ask("people/alike", {});
+      if (number === latest) byId("palate-alike").innerHTML = html;
     } catch (error) {
       window.palateKit.say(error.message);
     }
@@ -65,12 +69,14 @@
 
   const submitted = {
     "palate-rename": async () => {
-      const { name } = await ask("people/rename", { before: about, name: byId("palate-new-name").value });
-      return about === window.palate.person() ? window.palate.use(name) : refresh();
+      const who = about; // the dialog may be about somebody else by then
+      const { name } = await ask("people/rename", { before: who, name: byId("palate-new-name").value });
+      return who === window.palate.person() ? window.palate.use(name) : refresh();
     },
     "palate-forget": async () => {
-      await ask("people/forget", { name: about, typed: byId("palate-forget-name").value });
-      window.palateKit.say(`The answers of ${about} are deleted.`);
+      const who = about;
+      await ask("people/forget", { name: who, typed: byId("palate-forget-name").value });
+      window.palateKit.say(`The answers of ${who} are deleted.`);
       return window.palate.use(window.palate.person());
     },
   };

@@ -40,14 +40,18 @@ def people_routes(studio: Studio) -> APIRouter:
     @api.post("/people/rename")
     def rename(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
         before, name = str(body.get("before") or ""), str(body.get("name") or "").strip()
-        return {"name": name, "answers": studio.store.rename(before, name)}
+        answers = studio.store.rename(before, name)
+        studio.half_lives.move(before, name)
+        return {"name": name, "answers": answers}
 
     @api.post("/people/forget")
     def forget(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
         name = str(body.get("name") or "")
         if body.get("typed") != name:
             raise ComparisonError("Cannot delete the answers: the name was not typed; expected it letter by letter.")
-        return {"answers": studio.store.forget(name)}
+        answers = studio.store.forget(name)
+        studio.half_lives.move(name)
+        return {"answers": answers}
 
     return api
 

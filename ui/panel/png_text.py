@@ -33,7 +33,7 @@ def parameters(used: Used) -> str:
             ("Palate method", used.method),
             ("Palate objective", used.objective),
         ]
-    return as_parameters(used.prompt, used.negative, settings)
+    return as_parameters(used.worded, used.negative, settings)
 
 
 def png_with_settings(image: Image.Image, used: Used) -> bytes:

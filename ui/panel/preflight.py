@@ -76,6 +76,8 @@ def _family(model: str) -> str | None:
 
 
 def _family_of_folder(folder: Path) -> str | None:
+    from ...adapters.steering.joint import is_joint
+
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
         kind = str(index["_class_name"])
@@ -84,6 +86,12 @@ def _family_of_folder(folder: Path) -> str | None:
             f"Cannot open the panel with the model {folder.name!r}: the folder has no readable model_index.json; "
             "expected a diffusers pipeline. Give the folder that holds unet, vae and text_encoder."
         ) from error
+    if is_joint(kind):
+        raise SteeringError(
+            f"Cannot open the panel with the model {folder.name!r}: found a {kind}, which it can't paint with yet; "
+            "expected Stable Diffusion 1.5, 2.1 or XL. Open it with one of these, or with 'playground', to compare "
+            f"pictures; a LoRA for this one is trained on the same answers by `palate train lora --model {folder}`."
+        )
     return "sdxl" if "XL" in kind else "sd15" if kind.startswith("StableDiffusion") else None
 
 

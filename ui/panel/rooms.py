@@ -46,7 +46,7 @@ class Rooms:
         self.blends = Blends(studio, self.files)
         self.words = LikedWords(studio, self.blends)
         self.gallery = Gallery(palate_home() / "gallery")
-        self.easel = Easel(studio, self.blends, self.users, self.gallery)
+        self.easel = Easel(studio, self.blends, self.users, self.words, self.gallery)
         self.embeddings = Embeddings(studio, self.blends)
         self.choices = Choices(studio, self.gallery)
         self.jobs = Jobs(studio.closing)

@@ -63,19 +63,30 @@ class Session:
 
     # -- what to compare
 
-    def wished(self) -> Wanted:
+    def wished(self, person: str | None = None) -> Wanted:
         """Return what is compared, and how: as chosen here, else as this person chose it last."""
         with self._lock:
+            if person not in (None, self.person):
+                return self.studio.wishes.of(person) or Wanted()
             self._begin()
             return self.wanted
 
-    def use(self, wanted: Wanted) -> None:
+    def use(self, wanted: Wanted, person: str | None = None) -> None:
         """Compare these pictures in this way from now on, and again after a restart; pairs of other ones are dropped.
+
+        Args:
+            wanted: The pictures and the way.
+            person: Who wants it; when somebody else answers here by then, it is kept for the next time. None: whoever
+                answers here.
 
         Raises:
             ImageError: there is no such folder, or no pictures in it.
         """
         with self._lock:
+            person = self.person if person is None else person
+            if self.person != person:
+                self.studio.wishes.keep(person, wanted)
+                return
             self._begin()
             if replace(wanted, surprise=self.wanted.surprise) == self.wanted:
                 self.wanted = wanted  # what lies on the screen stays
@@ -85,9 +96,11 @@ class Session:
             source = self._source if same else None
         source = source or self._made(wanted)
         with self._lock:
+            self.studio.wishes.keep(person, wanted)
+            if self.person != person:  # a large folder takes its time, and meanwhile somebody else chose
+                return
             self._drop(self._own_offers())
             self._hand, self.wanted, self._epoch = [], wanted, self._epoch + 1
-            self.studio.wishes.keep(self.person, wanted)
             self._go_on(source)
 
     def use_person(self, person: str) -> None:
@@ -108,13 +121,19 @@ class Session:
 
     # -- pairs and answers
 
-    def pairs(self, count: int = HAND, timeout: float = 0.0) -> tuple[Pair, ...]:
+    def pairs(self, count: int = HAND, timeout: float = 0.0, person: str | None = None) -> tuple[Pair, ...]:
         """Return up to `count` pairs, the one on the screen first; wait up to `timeout` seconds for the first.
+
+        Args:
+            person: Whom they are for; none, when somebody else answers here by then. None: for whoever answers here.
 
         Raises:
             PreferenceError: no pair can be made; the message says what to do.
         """
         with self._lock:
+            person = self.person if person is None else person
+            if self.person != person:
+                return ()
             self._begin()
             ahead, epoch = self._ahead, self._epoch
         while ahead is not None and len(self._hand or ()) < count and (ahead.ready or not self._hand):
@@ -123,7 +142,8 @@ class Session:
                 if pair is None or epoch != self._epoch:
                     break
                 self._hand = [*(self._hand or ()), offered(self.studio.store, self.person, pair)]
-        return tuple(self._hand or ())[:count]
+        with self._lock:
+            return tuple(self._hand or ())[:count] if self.person == person else ()
 
     def show(self, timeout: float = 0.0) -> Pair | None:
         """Return the pair on the screen, waiting up to `timeout` seconds for it; None when it isn't made."""
@@ -144,7 +164,7 @@ class Session:
             outcome: "left", "right", "tie", "both_bad" or "skip"; of a set "ranked", "both_bad" or "skip".
             seconds: Time to answer as the browser measured it.
             tiers: Of "ranked": the pictures of the set, the best tier first.
-            much: Of "left" and "right": whether it is much better.
+            much: Of "left", "right" and the best of a set: whether it is much better.
 
         Returns:
             What is now on disk, or None when it was answered already, or dropped.
@@ -160,25 +180,33 @@ class Session:
             stored: Comparison | Ranking | None = None
             if offer is not None and offer.open:
                 if offer.others or outcome == "ranked":
-                    stored = store.rank(ticket, tiers, outcome, taken)
+                    stored = store.rank(ticket, tiers, outcome, taken, much if outcome == "ranked" else None)
                 else:
                     stored = store.answer(ticket, outcome, taken, much if outcome in ("left", "right") else None)
             if self._hand:
                 self._hand = [pair for pair in self._hand if pair.ticket != ticket]
             return stored
 
-    def undo(self) -> Pair | None:
-        """Take this person's last answer back and show what it answered again; None when there is none."""
+    def undo(self, person: str | None = None) -> Pair | None:
+        """Take a person's last answer back and show what it answered again; None when there is none.
+
+        Args:
+            person: Whose; when somebody else answers here by then, it waits for its person. None: of whoever
+                answers here.
+        """
         store = self.studio.store
         with self._lock:
             self._begin()
-            undone = store.undo(self.person)  # it decides which one: another tab may answer, or undo, at this moment
+            person = self.person if person is None else person
+            undone = store.undo(person)  # it decides which one: another tab may answer, or undo, at this moment
             if undone is None:
                 return None
             offer = opened_again(store, undone, self.studio.held(but=self) | self.tickets)
             pair = pair_of(undone if offer is None else offer)
-            self._hand = [pair if offer is not None else offered(store, self.person, pair), *(self._hand or ())]
-            return self._hand[0]
+            pair = pair if offer is not None else offered(store, person, pair)
+            if self.person == person:
+                self._hand = [pair, *(self._hand or ())]
+            return pair
 
     def close(self) -> None:
         """Stop making pairs; those that the browser holds wait for the next time, or for answers still to come."""
@@ -206,8 +234,8 @@ class Session:
             self._go_on(source)
         if self._hand is None:
             waiting = [offer for offer in self._own_offers() if self._shows(offer)]
+            # The others may lie in the page of a tab that didn't come back yet.
             self._hand = [pair_of(offer) for offer in waiting[:HAND]]
-            self._drop(waiting[HAND:])
 
     def _made(self, wanted: Wanted) -> Source:
         if wanted.folder:

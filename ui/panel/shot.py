@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Shot", "Used"]
+__all__ = ["Shot", "Used", "in_one"]
+
+
+def in_one(prompt: str, words: Sequence[str]) -> str:
+    """Return a prompt and what was added to it."""
+    return ", ".join((prompt, *words))
 
 
 @dataclass(frozen=True)
@@ -16,6 +22,7 @@ class Used:
         fingerprint: Of what the tastes were when they were used; answers change them.
         degrees: How far the prompt was turned; None when the model doesn't say.
         strength: 0 for a plain picture.
+        words: That the tastes added to the prompt, which is as it was typed.
     """
 
     person: str
@@ -35,6 +42,12 @@ class Used:
     width: int
     height: int
     degrees: float | None = None
+    words: tuple[str, ...] = ()
+
+    @property
+    def worded(self) -> str:
+        """The prompt as the model got it."""
+        return in_one(self.prompt, self.words)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ...adapters.places import palate_home, safe_name, tastes_folder
 from ...adapters.taste import agreement
 from .brush import Brush
 from .fresh import Fresh
+from .half_lives import HalfLives
 from .loading import Loading
 from .progress import FIRST_LOOK
 from .session import Session
@@ -56,13 +57,14 @@ class Studio:
         self.person_given = person is not None
         self.closing = threading.Event()
         self.wishes = Wishes(palate_home() / "panel")
+        self.half_lives = HalfLives(palate_home() / "panel" / "half_life")
         self.reports: Fresh[LearningReport] = Fresh(
-            self.store.revision, lambda person: self.tools.report(self.store, self.encoder(), person)
+            self.learned_of, lambda person: self.tools.report(self.store, self.encoder(), person, **self.faded(person))
         )
         self._sessions: dict[str, Session] = {}
         self._tabs: dict[str, str] = {}  # key of a browser tab by what Gradio calls its page
         self._tastes: Fresh[Taste] = Fresh(
-            self.store.revision, lambda person: self.tools.fit(self.store, self.encoder(), person)
+            self.learned_of, lambda person: self.tools.fit(self.store, self.encoder(), person, **self.faded(person))
         )
         self._painter: Brush | None = None
         self._encoder: Any = None
@@ -117,8 +119,12 @@ class Studio:
     def close(self) -> None:
         """End all sessions and close the store."""
         self.shut()
-        for key in list(self._sessions):
-            self.leave(key)
+        with self._lock:  # open pages, too
+            sessions = list(self._sessions.values())
+            self._sessions.clear()
+            self._tabs.clear()
+        for session in sessions:
+            session.close()
         self.store.close()
 
     # -- model and encoder
@@ -178,6 +184,15 @@ class Studio:
             NotEnoughAnswersError: nothing to learn from yet.
         """
         return self._tastes.of(person)
+
+    def learned_of(self, person: str) -> object:
+        """Return what a taste hangs on: it differs after each answer, and with another half-life."""
+        return self.store.revision(person), self.half_lives.of(person)
+
+    def faded(self, person: str) -> dict[str, float]:
+        """Return the half-life for the functions that learn; nothing where all answers count alike."""
+        days = self.half_lives.of(person)
+        return {} if days is None else {"half_life": days}
 
     def alike(self) -> tuple[list[str], Any]:
         """Return who was here lately and has answered enough, and how often each two would choose the same picture.

@@ -7,6 +7,8 @@
   let before = null; // id of the last answer that is listed, null: the list ends there
   let soon = 0;
   let latest = 0; // number of the request whose answer is the one to show
+  let listing = 0; // and of the one for the list of answers
+  let lane = Promise.resolve(); // changes of answers, one after the other: the last one is what counts
   let subject = ""; // the prompt that it is about, "": everything
   let shown = ""; // the one that is on the page
   let accuracy = null; // as told last
@@ -81,6 +83,7 @@
         place.innerHTML = page = told.html; // escaped by the panel
         if (kept === "palate-subject") byId(kept)?.focus();
         for (const map of place.querySelectorAll("[data-map]")) window.palateMap(map);
+        if (window.palate.looking()) byId("palate-half-life")?.setAttribute("disabled", "");
       }
       window.palate.count(told.answers);
       document.querySelector(".pl-answered").hidden = !byId("palate-answers").firstElementChild;
@@ -107,6 +110,12 @@
     learned();
   };
 
+  const halve = window.palateKit.trying(async (field) => {
+    if (!field.reportValidity()) return;
+    await ask("taste/half-life", { days: field.value === "" ? null : Number(field.value) });
+    await learned();
+  });
+
   const paint = window.palateKit.trying(async () => {
     const place = part("painting");
     const number = latest;
@@ -116,7 +125,9 @@
   });
 
   const list = async (more) => {
+    const number = (listing += 1);
     const told = await ask("answers", { before: more ? before : null });
+    if (number !== listing) return; // asked again meanwhile, or for somebody else
     const rows = byId("palate-answers");
     if (more) rows.insertAdjacentHTML("beforeend", told.rows);
     else rows.innerHTML = told.rows;
@@ -132,20 +143,37 @@
     await list(false);
   });
 
+  /** Ask for a change of an answer, of who wants it now. */
+  const changed = (path, body) => {
+    const person = window.palate.person();
+    const done = lane.then(() => ask(path, { person, ...body }));
+    lane = done.catch(() => {});
+    return done;
+  };
+  const rowOf = (id) => document.querySelector(`#palate-answers [data-answer-id="${id}"]`); // it may have been listed anew
+
   const change = window.palateKit.trying(async (row, outcome) => {
     const focus = document.activeElement?.dataset.change;
-    const told = await ask("answers/change", { id: Number(row.dataset.answerId), outcome });
-    row.outerHTML = told.row;
-    const now = document.querySelector(`[data-answer-id="${row.dataset.answerId}"]`);
+    const id = row.dataset.answerId;
+    for (const one of row.querySelectorAll("[data-change]")) one.setAttribute("aria-pressed", String(one.dataset.change === outcome));
+    const told = await changed("answers/change", { id: Number(id), outcome }).catch(async (error) => {
+      await list(false); // as it is
+      throw error;
+    });
+    learnSoon();
+    if (!rowOf(id)) return;
+    rowOf(id).outerHTML = told.row;
+    const now = rowOf(id);
     window.palate.times(now);
     if (focus) now.querySelector(`[data-change="${focus}"]`)?.focus();
-    learnSoon();
   });
 
   const remove = window.palateKit.trying(async (row) => {
-    await ask("answers/delete", { id: Number(row.dataset.answerId) });
-    const next = row.nextElementSibling ?? row.previousElementSibling;
-    row.remove();
+    const id = row.dataset.answerId;
+    await changed("answers/delete", { id: Number(id) });
+    const there = rowOf(id);
+    const next = there?.nextElementSibling ?? there?.previousElementSibling;
+    there?.remove();
     next?.querySelector("[data-delete]").focus();
     learnSoon();
     window.palateKit.say("Answer deleted.", "Undo", window.palateKit.trying(async () => {
@@ -171,10 +199,12 @@
   });
   const asked = (event) => event.target instanceof Element && event.target.closest('#palate-page-taste [data-part="about"]');
   document.addEventListener("submit", (event) => {
+    if (event.target.matches?.('[data-part="half-life"]')) event.preventDefault();
     if (!asked(event)) return;
     event.preventDefault();
     about(byId("palate-subject").value.trim());
   });
+  document.addEventListener("change", (event) => event.target.id === "palate-half-life" && halve(event.target));
   document.addEventListener("change", (event) => asked(event) && about(byId("palate-subject").value.trim()));
   document.addEventListener("input", (event) => {
     if (asked(event) && event.inputType === "insertReplacementText") about(event.target.value.trim()); // picked from the list
@@ -182,6 +212,7 @@
   addEventListener("resize", curve);
   document.addEventListener("palate:person", () => {
     latest += 1; // what is on its way was asked for somebody else
+    listing += 1;
     [subject, shown, accuracy] = ["", "", null];
     for (const job of running.values()) ask(`jobs/${job}/stop`, {}).catch(() => {});
     byId("palate-learned").replaceChildren();

@@ -139,7 +139,7 @@ class Looks:
 
     def _revision(self, key: str) -> object:
         person, _, subject = key.partition(BETWEEN)
-        return self._studio.store.revision(person), tuple(self._painted(subject))
+        return self._studio.learned_of(person), tuple(self._painted(subject))
 
     def _look(self, key: str) -> Learned:
         person, _, subject = key.partition(BETWEEN)

@@ -128,7 +128,7 @@ def _most(report: LearningReport) -> str:
 def _line(report: LearningReport) -> str:
     # What the browser draws: points that say something; `VAGUE` in taste_curve.js.
     drawn = sum(high - low < VAGUE for *_, low, high in report.curve)
-    return " · the line is over the latest half of them" if drawn > 1 else ""
+    return " · the line is that share as it grew" if drawn > 1 else ""
 
 
 def row_of(title: str, images: Sequence[str], pictures: Pictures) -> str:

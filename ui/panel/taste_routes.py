@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, Response
 from ...adapters.comparisons import Comparison, Ranking
 from ...adapters.errors import CancelledError, ComparisonError, EncoderError, NotEnoughAnswersError, PreferenceError
 from .answers import PlainRoute
-from .compare_routes import tab_of
+from .compare_routes import asker, tab_of
 from .downloads import file_named, found
 from .jobs import Job
 from .rooms import Rooms
@@ -44,14 +44,14 @@ def _learned(api: APIRouter, rooms: Rooms) -> None:
 
     @api.post("/taste")
     def taste(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        person, subject = tab_of(studio, body).person, _subject(body)
+        person, subject = asker(studio, body), _subject(body)
         answers = studio.store.count(person)
         if answers and looks.kept(person, subject) is None:
             job = _begun(rooms, f"look {body.get('tab')}", lambda job: _look(rooms, person, subject, job))
             if job is not None:
                 return job
         try:
-            html = taste_shown(looks.of(person, subject), looks.subjects(person))
+            html = taste_shown(looks.of(person, subject), looks.subjects(person), studio.half_lives.of(person))
         except NotEnoughAnswersError as error:
             text = str(error) if answers else "Choose between some pictures, and your taste shows up here."
             html = nothing_yet("Nothing learned yet", text)
@@ -59,9 +59,15 @@ def _learned(api: APIRouter, rooms: Rooms) -> None:
             html = nothing_yet("Your taste can't be worked out", str(error))
         return {"html": html, "answers": answers}
 
+    @api.post("/taste/half-life")
+    def half_life(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
+        person = asker(studio, body)
+        studio.half_lives.keep(person, body.get("days"))
+        return {"half_life": studio.half_lives.of(person)}
+
     @api.post("/taste/accuracy")
     def accuracy(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        person = tab_of(studio, body).person
+        person = asker(studio, body)
         if studio.reports.current(person) is None:
             job = _begun(rooms, f"test {body.get('tab')}", lambda job: _test(rooms, person, job))
             if job is not None:
@@ -76,13 +82,13 @@ def _made(api: APIRouter, rooms: Rooms) -> None:
 
     @api.post("/taste/paint")
     def paint(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        person, subject = tab_of(studio, body).person, _subject(body)
+        person, subject = asker(studio, body), _subject(body)
         work: Callable[[Job], None] = lambda job: rooms.painted.more(subject, person, job)  # noqa: E731
         return rooms.jobs.start(f"strip {body.get('tab')}", work).state()
 
     @api.post("/taste/page")
     def page(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
-        person, subject = tab_of(studio, body).person, _subject(body)
+        person, subject = asker(studio, body), _subject(body)
         named, prompts = bool(body.get("named")), bool(body.get("prompts"))
         work: Callable[[Job], None] = lambda job: rooms.pages.save(person, subject, named, prompts, job)  # noqa: E731
         return rooms.jobs.start(f"page {body.get('tab')}", work).state()
@@ -147,7 +153,7 @@ def _answers(api: APIRouter, studio: Studio) -> None:
     @api.post("/answers")
     def answers(body: dict[str, Any] = Body(...)) -> dict[str, Any]:  # noqa: B008
         before = body.get("before")
-        person = tab_of(studio, body).person
+        person = asker(studio, body)
         found = studio.store.newest(person, PAGE + 1, int(before) if before is not None else None)
         return {
             "rows": answer_rows(found[:PAGE], _rankings(studio, found)),
@@ -182,7 +188,7 @@ def _answers(api: APIRouter, studio: Studio) -> None:
 
 def _own(studio: Studio, body: dict[str, Any]) -> Comparison:
     """Return the answer that a request is about; it must be of the person who asks."""
-    person, number = tab_of(studio, body).person, int(body.get("id") or 0)
+    person, number = asker(studio, body), int(body.get("id") or 0)
     found = next(iter(studio.store.newest(person, 1, number + 1)), None)
     if found is None or found.id != number:
         raise ComparisonError(f"Cannot find answer {number}: {person[:60]!r} has none of this number. Reload the list.")

@@ -7,6 +7,7 @@ from html import escape
 from types import MappingProxyType
 
 from ...adapters.comparisons import Comparison, Ranking
+from .half_lives import LONGEST
 from .taste_learned import Learned, Subject
 from .taste_parts import Pictures, map_of, row_of, strip_of, words_of_taste
 
@@ -37,8 +38,12 @@ def nothing_yet(title: str, text: str) -> str:
     )
 
 
-def taste_shown(data: Learned, subjects: Sequence[Subject] = ()) -> str:
-    """Return what was learned of a person, of everything or of one prompt; the accuracy comes in later."""
+def taste_shown(data: Learned, subjects: Sequence[Subject] = (), half_life: float | None = None) -> str:
+    """Return what was learned of a person, of everything or of one prompt; the accuracy comes in later.
+
+    Args:
+        half_life: Days after which an answer counts half; None for never.
+    """
     title = "What you like" if data.person == "me" else f"What {escape(data.person)} likes"
     pictures = Pictures(THUMB.__add__, PICTURE.__add__, data.prompts)
     return (
@@ -46,9 +51,21 @@ def taste_shown(data: Learned, subjects: Sequence[Subject] = ()) -> str:
         f'<div class="pl-known-by">{words_of_taste(data)}<div data-part="accuracy"></div></div>'
         f"{_strip(data, pictures)}"
         f"{row_of('Most to your taste', data.best, pictures)}{row_of('Least to your taste', data.worst, pictures)}"
-        f"{_map(data, pictures)}"
+        f"{_map(data, pictures)}{_half_life(half_life)}"
         '<p class="pl-soft pl-show-it">All of this can be saved as one file and shown to others: '
         '<button type="button" class="pl-inline" data-show="share">a page to show</button>.</p>'
+    )
+
+
+def _half_life(days: float | None) -> str:
+    """Return the field for a taste that changes, in the words of Fit Taste and of `palate fit --half-life`."""
+    value = "" if days is None else f"{days:g}"
+    return (
+        f'<details class="pl-half-life"{"" if days is None else " open"}><summary>A taste that changes</summary>'
+        '<form data-part="half-life"><label for="palate-half-life">Half-life, in days</label>'
+        f'<input class="pl-input" id="palate-half-life" type="number" min="0" max="{LONGEST:.0f}" step="any" '
+        f'inputmode="decimal" placeholder="none" value="{value}"></form>'
+        '<p class="pl-soft">After so many days an answer counts half. Empty counts all alike.</p></details>'
     )
 
 
@@ -109,7 +126,8 @@ def _said_of(ranking: Ranking, ordered: bool) -> str:
         return "None is good" if ranking.outcome == "both_bad" else "Skipped"
     if len(ranking.tiers) == 1:
         return "All alike"
-    return "In this order" if ordered else f"Best of {len(ranking.images)}"
+    much = ", much better" if ranking.much else ""
+    return f"In this order{much}" if ordered else f"Best of {len(ranking.images)}{much}"
 
 
 def _of_what(one: Comparison, what: str = "") -> str:
@@ -139,7 +157,8 @@ def answer_row(one: Comparison) -> str:
         for name, text in OTHERS
     )
     return (
-        f'<li data-answer-id="{one.id}"><div class="pl-sides">{sides}</div>{_of_what(one)}'
+        f'<li data-answer-id="{one.id}"><div class="pl-sides">{sides}</div>'
+        f"{_of_what(one, 'Much better' if one.much else '')}"
         f'<div class="pl-others" role="group" aria-label="Or">{others}</div>{_delete()}</li>'
     )
 

@@ -35,7 +35,7 @@ class Tools:
         choose: (fitted model, (M, D) vectors) -> the two worth asking about.
         choose_set: (fitted model, (M, D) vectors, size, diversity in [0, 1]) -> the set worth asking about.
         repeat: (store, person) -> an answer whose pair is worth asking again now, or None.
-        second_look: (store, encoder, person, most) -> answers that look like mistakes.
+        second_look: (store, encoder, person, most, half_life=None) -> answers that look like mistakes.
         save: (taste, path) -> path.
         load: (path, encoder) -> Taste.
         moved: (painter, prompt, taste, strength, settings) -> how far the prompt moves, degrees; None when unknown.
@@ -61,7 +61,7 @@ class Tools:
     choose: Callable[[Any, Any], tuple[int, int]]
     choose_set: Callable[[Any, Any, int, float], Sequence[int]]
     repeat: Callable[[Any, str], Any]
-    second_look: Callable[[Any, Any, str, int], Any]
+    second_look: Callable[..., Any]
     save: Callable[[Any, Path], Path]
     load: Callable[[Path, Any], Any]
     moved: Callable[[Any, str, Any, float, Any], float | None]

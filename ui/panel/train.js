@@ -4,6 +4,7 @@
   const kit = window.palateKit;
   const { make, part } = kit;
   const SLOW = 4000, QUICK = 700; // ms between two looks, with the tab behind and in front
+  const BELOW_TABS = 72; // px from where a page isn't behind the tabs
   const FIELDS = { steps: "train-steps", rank: "train-rank", learning_rate: "train-rate", seed: "train-seed" };
   const percent = (share) => `${Math.round(100 * share)} %`;
   const round = (value) => (Math.abs(value) >= 100 ? String(Math.round(value)) : Number(value.toPrecision(2)).toString()).replace("-", "−");
@@ -184,10 +185,13 @@
       clearTimeout(timer);
       const before = working();
       const since = before ? training.step : 0;
+      const who = kit.person();
       const state = async (from) => (await kit.ask(`train?person=${encodeURIComponent(kit.person())}&since=${from}`)).training;
       try {
         const found = await state(since);
-        training = found && training?.began !== found.began && since ? await state(0) : merged(found);
+        const now = found && training?.began !== found.began && since ? await state(0) : merged(found);
+        if (who !== kit.person()) return; // asked again for who chooses now
+        training = now;
         show();
         if (before && !working()) await look();
       } catch (error) {
@@ -204,7 +208,8 @@
       try {
         ({ training } = await kit.ask("train", body));
         show();
-        if (innerWidth <= 860) on("train-head").scrollIntoView({ behavior: "smooth", block: "center" });
+        const { top, bottom } = on("train-head").getBoundingClientRect();
+        if (top < BELOW_TABS || bottom > innerHeight) on("train-head").scrollIntoView({ behavior: "smooth", block: "center" });
         timer = setTimeout(ask, QUICK);
       } finally {
         buttons();

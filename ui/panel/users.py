@@ -58,7 +58,7 @@ def own_user(studio: Studio, person: str) -> User:
     """
     ppd = studio.tools.ppd(studio.painter().painter)
     _require(ppd)
-    return studio.tools.user(studio.store, studio.encoder(), person, ppd)  # type: ignore[no-any-return]
+    return studio.tools.user(studio.store, _encoder(studio, ppd), person, ppd)  # type: ignore[no-any-return]
 
 
 def fits_ppd(studio: Studio, said: UserFile) -> str:
@@ -79,10 +79,19 @@ def fits_ppd(studio: Studio, said: UserFile) -> str:
 
 def _one(studio: Studio, files: UserFiles, part: Part, ppd: Any) -> User:
     if not part.source.startswith(USER):
-        return studio.tools.user(studio.store, studio.encoder(), part.name, ppd)  # type: ignore[no-any-return]
+        return studio.tools.user(studio.store, _encoder(studio, ppd), part.name, ppd)  # type: ignore[no-any-return]
     user = files.load(part.name)
     ppd.takes(user)
     return user
+
+
+def _encoder(studio: Studio, ppd: Any) -> Any:
+    """The encoder that the PPD was trained with, where it is one of those in use, else the first, which is refused."""
+    first = studio.encoder()
+    wanted = ppd.image_encoder
+    if wanted in ("", first.identity):
+        return first
+    return next((one for one in studio.tools.more_encoders() if one.identity == wanted), first)
 
 
 def _require(ppd: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...adapters.errors import SteeringError
 from ...adapters.steering import SteeringSettings
+from ...adapters.taste import MOST_WORDS
 from .blends import Part
 from .users import DENOISER
 
@@ -17,6 +18,7 @@ __all__ = ["LONGEST_PROMPT", "Wish", "parts_of"]
 
 MOST_SEEDS = 8
 MOST_BLENDS = 16
+MOST_BEST = 8
 LARGEST_SEED = 2**64 - 1
 LONGEST_PROMPT = 100_000  # characters, as the store takes
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)  # that the slider has pictures of
@@ -34,8 +36,12 @@ class Wish:
         parts: Tastes with weights; none paints plainly.
         settings: How to steer; its strength is the one asked for.
         denoiser: The parts are users of a PPD, and the prompt stays as it is.
+        fallback: Where the PPD can make no users of the parts, the prompt is moved after all.
         plain: Paint the seeds without the tastes, too; a page may have these pictures already.
         blends: Other weights of the parts, in their order, to paint the first seed with.
+        words: Liked ones to add to the prompt where the tastes have a say, at most.
+        added: Those that were found.
+        best: So many are painted for each picture, and the one that the tastes like best is taken.
         steps, guidance, size: None takes the model's own; size is (width, height) in pixels.
         surprise: 0 paints these seeds; above, more are painted plainly, up to three times as many at 1, and those that
             differ most are taken, the first seed among them.
@@ -54,8 +60,12 @@ class Wish:
     size: tuple[int, int] | None = None
     surprise: float = 0.0
     denoiser: bool = False
+    fallback: bool = False
     plain: bool = True
     blends: tuple[tuple[float, ...], ...] = ()
+    words: int = 0
+    added: tuple[str, ...] = ()
+    best: int = 1
 
     def __post_init__(self) -> None:
         faults = []
@@ -66,7 +76,8 @@ class Wish:
         if not 1 <= len(self.seeds) <= MOST_SEEDS:
             faults.append(f"{len(self.seeds)} seeds; expected 1 to {MOST_SEEDS}")
         if any(not 0 <= seed <= LARGEST_SEED for seed in self.seeds):
-            faults.append(f"seeds {', '.join(map(str, self.seeds))}; expected 0 to 2^64 - 1")
+            wrong = next(seed for seed in self.seeds if not 0 <= seed <= LARGEST_SEED)
+            faults.append(f"seed {wrong}; expected 0 to {LARGEST_SEED:,}")
         if self.steps is not None and not 1 <= self.steps <= MOST_STEPS:
             faults.append(f"{self.steps} steps; expected 1 to {MOST_STEPS}")
         if self.guidance is not None and not 0 <= self.guidance <= MOST_GUIDANCE:
@@ -75,6 +86,10 @@ class Wish:
             faults.append(f"{self.size[0]}x{self.size[1]} pixels; expected multiples of 8 up to {LARGEST_SIDE}")
         if not 0 <= self.surprise <= 1:
             faults.append(f"surprise {self.surprise:g}; expected 0 to 1")
+        if not 0 <= self.words <= MOST_WORDS:
+            faults.append(f"{self.words} words; expected 0 to {MOST_WORDS}")
+        if not 1 <= self.best <= MOST_BEST:
+            faults.append(f"the best of {self.best}; expected 1 to {MOST_BEST}")
         if len(self.blends) > MOST_BLENDS or any(len(weights) != len(self.parts) for weights in self.blends):
             faults.append(f"{len(self.blends)} blends; expected at most {MOST_BLENDS}, a weight for each taste")
         if faults:
@@ -107,8 +122,11 @@ class Wish:
             size=None if size is None else _size(size),
             surprise=_number(body, "surprise", 0.0) or 0.0,
             denoiser=method == DENOISER,
+            fallback=body.get("fallback") is True,
             plain=body.get("plain") is not False,
             blends=tuple(_weights(one) for one in _list(body, "blends")),
+            words=_whole({"words": body.get("words", 0)}, "words"),
+            best=_whole({"best": body.get("best", 1)}, "best"),
         )
 
     def candidates(self) -> tuple[int, ...]:
@@ -116,6 +134,12 @@ class Wish:
         extra = round(EXTRA * self.surprise * len(self.seeds)) if len(self.seeds) > 1 else 0
         follow = ((max(self.seeds) + 1 + number) % (LARGEST_SEED + 1) for number in range(extra))
         return tuple(dict.fromkeys((*self.seeds, *follow)))
+
+    def draws(self) -> tuple[tuple[int, ...], ...]:
+        """Seeds that each picture is the best of, one after the other from the first seed on."""
+        first, best = self.seeds[0], self.best
+        starts = range(first, first + best * len(self.seeds), best)
+        return tuple(tuple((start + place) % (LARGEST_SEED + 1) for place in range(best)) for start in starts)
 
     def weighed(self, weights: Sequence[float]) -> Wish:
         """Return the same wish with these weights of its parts."""
@@ -163,7 +187,7 @@ def _number(body: Mapping[str, Any], key: str, default: float | None = None) -> 
 def _whole(body: Mapping[str, Any], key: str) -> int:
     value = body.get(key)
     # Seeds of 64 bits come as text: a browser's numbers are exact up to 2^53 only.
-    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,20}\s*", value):
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,40}\s*", value):
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)

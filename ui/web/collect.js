@@ -51,7 +51,9 @@ class NodeQuestions {
   async show(questions, person) {
     if (!questions?.length) return;
     this.setPerson(person ?? this.who());
+    const who = this.who();
     const now = await this.deck.fetch(questions);
+    if (who !== this.who()) return; // a run for somebody else ended meanwhile
     this.deck.put(now, this.answering.inUse);
     this.deck.refresh();
   }

@@ -8,6 +8,7 @@
  */
 
 import { app } from "/scripts/app.js";
+import { COMPARE, commandOf, compare, imagesOf, menuOf } from "./palate/anywhere.js";
 import { hasField } from "./palate/keys.js";
 import { State } from "./palate/state.js";
 import { Tab } from "./palate/tab.js";
@@ -20,6 +21,7 @@ const BADGE = "Palate.Badge";
 const HINTS = "Palate.KeyHints";
 // Where there is no room for words, keys are what the buttons say.
 const HIDDEN = "@container (min-width: 311px) { .palate-no-keys .palate-key { display: none !important; } }";
+const CLOSED = 300; // milliseconds
 const MOST = 99; // the badge says 99+ beyond
 const MAC = /Mac|iPhone|iPad/.test(navigator.platform); // where Option and Shift with these keys edit text
 const ANSWERS = [
@@ -62,6 +64,13 @@ function drawBadge() {
   if (shown.tooltip !== tooltip) shown.tooltip = tooltip;
 }
 
+/** Ask about what nodes show, here in the sidebar. */
+async function begin(nodes) {
+  if (!(await compare(state, nodes))) return;
+  if (!tab?.root.isConnected) app.extensionManager.command.execute(TOGGLE);
+  setTimeout(() => tab?.turnTo(), CLOSED); // a menu gives the focus back when it has closed
+}
+
 function drawHints() {
   document.body.classList.toggle("palate-no-keys", !setting(HINTS));
 }
@@ -80,7 +89,14 @@ app.registerExtension({
     { id: HINTS, name: "Keys beside the buttons", type: "boolean", defaultValue: true, onChange: () => drawHints() },
   ],
 
-  commands: ANSWERS.map(([name, act, , label]) => ({ id: `Palate.${name}`, label, function: () => press(act) })),
+  commands: [
+    ...ANSWERS.map(([name, act, , label]) => ({ id: `Palate.${name}`, label, function: () => press(act) })),
+    commandOf(begin),
+  ],
+
+  getNodeMenuItems: (node) => menuOf(node, begin),
+
+  getSelectionToolboxCommands: (item) => (imagesOf(item).length ? [COMPARE] : []),
 
   keybindings: MAC
     ? []

@@ -6,6 +6,7 @@ file its content's, of a person's answers the first one's. Where the same file o
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ _LABEL = "Write no names of people into pictures: a short identity of the taste 
 _MARK = "#"
 _LENGTH = 12  # hexadecimal digits
 _ENDING = ".safetensors"
+_PIECE = 1 << 20  # bytes of a file read at once: a PPD's weights can be a gigabyte
 
 
 def add_setting(shared: Any) -> None:
@@ -60,10 +62,21 @@ def meant(said: str, names: Sequence[str], folder: Path) -> str | None:
 
 def _identity(name: str, folder: Path) -> str:
     person, file = person_of(name), folder / name
-    content = b"" if person is None else _first_answer(person)
     if file.is_file():  # "none" and its like are no files
-        content = file.read_bytes()
+        status = file.stat()
+        return _MARK + _digest(file, status.st_mtime_ns, status.st_size)[:_LENGTH] if status.st_size else ""
+    content = b"" if person is None else _first_answer(person)
     return _MARK + hashlib.sha256(content).hexdigest()[:_LENGTH] if content else ""
+
+
+@functools.lru_cache(maxsize=256)
+def _digest(file: Path, modified: int, size: int) -> str:
+    """Of a file as it is now; every picture of a batch asks for it."""
+    found = hashlib.sha256()
+    with file.open("rb") as content:
+        while piece := content.read(_PIECE):
+            found.update(piece)
+    return found.hexdigest()
 
 
 def _first_answer(person: str) -> bytes:

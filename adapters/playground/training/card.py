@@ -149,49 +149,58 @@ def write_card(folder: Path) -> Path:
     """Measure the models and write `card.json` and the model card `README.md` beside them."""
     card = measure_models(folder)
     (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    low, high = card["prompts"]["interval"]
-    found = card["retrieval"]
-    each = ", ".join(f"{name} {100 * share:.0f} %" for name, share in card["prompts"]["each"].items())
-    lines = [
-        "# The playground's models",
-        "",
-        "A Stable Diffusion in small: the same parts in the same files, trained from scratch on drawn postcards of",
-        "128 x 128 pixels (`adapters/playground/world.py`). They show how Palate works, on any laptop, and let every",
-        "claim be tested. They know nothing but postcards.",
-        "",
-        "| | measured on what was never trained on |",
-        "|---|---|",
-        f"| everything the prompt names is right, {card['prompts']['prompts']} prompts, {SAMPLING.steps} steps, "
-        f"guidance {SAMPLING.guidance:g} | {100 * card['prompts']['kept']:.1f} % ({100 * low:.0f} to {100 * high:.0f})"
-        f" |",
-        f"| each property by itself | {each} |",
-        f"| a picture that the caption is true of, found among 100 | {100 * found['caption_to_picture']:.1f} % |",
-        f"| a caption that is true of the picture, found among 100 | {100 * found['picture_to_caption']:.1f} % |",
-        f"| the very picture that a caption was written for, among 100 | {100 * found['the_very_picture']:.1f} %, of "
-        f"{100 * found['at_most']:.1f} % that can be had: a caption is true of others, too |",
-        f"| autoencoder, there and back | {card['round_trip']['decibels']:.1f} dB; all six properties still right in "
-        f"{100 * card['round_trip']['all_six_right']:.0f} % |",
-        f"| four pictures | {card['seconds_for_four']:.1f} s |",
-        f"| same seed, same bytes | {'yes' if card['same_seed_same_bytes'] else 'no'} |",
-        f"| size of all files | {card['megabytes']:.1f} MB |",
-        "",
-        f"Printed by `python -m palate.adapters.playground.training card` ({card['machine']}). Everything is judged",
-        "from pixels by `adapters/playground/measure.py`, which uses no learned model. Held out: one in eight",
-        "combinations of subject, colour and background, in no training picture.",
-        "",
-        "Trained by `python -m palate.adapters.playground.training`, seeds fixed, on a processor. The denoiser of",
-        "these files was stopped and gone on with while its number of steps, its learning rate's course and how often",
-        "patterns are seen were still being chosen: a run from scratch gives models like these, not the same numbers.",
-        "",
-        "`ppd.safetensors` is a PPD for them (`adapters/ppd`), trained on simulated people's answers about drawn",
-        "postcards by `python -m palate.adapters.playground.training ppd`, seeds fixed, about 45 minutes on two cores:",
-        "5 for the encoder on answers alone, 20 in which the user attention is taught what DPO's optimum would",
-        "predict, which is known for drawn cards, 7 of DPO over 4,000 people's pairs, the rest for drawing. The second",
-        "part was stopped once and gone on with while its loss was still being chosen. What it gives people whom it",
-        "never saw is in [the studies](../../studies/README.md#ppd-for-people-who-were-never-trained-on).",
-        "",
-        "Licence: as the rest of Palate.",
-        "",
-    ]
-    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "README.md").write_text(_text(card), encoding="utf-8")
     return folder / "README.md"
+
+
+def _text(card: dict[str, Any]) -> str:
+    """The model card."""
+    return f"""\
+# The playground's models
+
+A Stable Diffusion in small: the same parts in the same files, trained from scratch on drawn postcards of
+128 x 128 pixels (`adapters/playground/world.py`). They show how Palate works, on any laptop, and let every
+claim be tested. They know nothing but postcards.
+
+{_table(card)}
+
+Printed by `python -m palate.adapters.playground.training card` ({card["machine"]}). Everything is judged
+from pixels by `adapters/playground/measure.py`, which uses no learned model. Held out: one in eight
+combinations of subject, colour and background, in no training picture.
+
+Trained by `python -m palate.adapters.playground.training`, seeds fixed, on a processor. The denoiser of
+these files was stopped and gone on with while its number of steps, its learning rate's course and how often
+patterns are seen were still being chosen: a run from scratch gives models like these, not the same numbers.
+
+`ppd.safetensors` is a PPD for them (`adapters/ppd`), trained on simulated people's answers about drawn
+postcards by `python -m palate.adapters.playground.training ppd`, seeds fixed, about 45 minutes on two cores:
+5 for the encoder on answers alone, 20 in which the user attention is taught what DPO's optimum would
+predict, which is known for drawn cards, 7 of DPO over 4,000 people's pairs, the rest for drawing. The second
+part was stopped once and gone on with while its loss was still being chosen. What it gives people whom it
+never saw is in [the studies](../../studies/README.md#ppd-for-people-who-were-never-trained-on).
+
+Licence: as the rest of Palate.
+"""
+
+
+def _table(card: dict[str, Any]) -> str:
+    """What was measured, a row each."""
+    prompts, found, back = card["prompts"], card["retrieval"], card["round_trip"]
+    low, high = prompts["interval"]
+    each = ", ".join(f"{name} {100 * share:.0f} %" for name, share in prompts["each"].items())
+    rows = {
+        f"everything the prompt names is right, {prompts['prompts']} prompts, {SAMPLING.steps} steps, guidance "
+        f"{SAMPLING.guidance:g}": f"{100 * prompts['kept']:.1f} % ({100 * low:.0f} to {100 * high:.0f})",
+        "each property by itself": each,
+        "a picture that the caption is true of, found among 100": f"{100 * found['caption_to_picture']:.1f} %",
+        "a caption that is true of the picture, found among 100": f"{100 * found['picture_to_caption']:.1f} %",
+        "the very picture that a caption was written for, among 100": f"{100 * found['the_very_picture']:.1f} %, of "
+        f"{100 * found['at_most']:.1f} % that can be had: a caption is true of others, too",
+        "autoencoder, there and back": f"{back['decibels']:.1f} dB; all six properties still right in "
+        f"{100 * back['all_six_right']:.0f} %",
+        "four pictures": f"{card['seconds_for_four']:.1f} s",
+        "same seed, same bytes": "yes" if card["same_seed_same_bytes"] else "no",
+        "size of all files": f"{card['megabytes']:.1f} MB",
+    }
+    head = ["| | measured on what was never trained on |", "|---|---|"]
+    return "\n".join([*head, *(f"| {name} | {value} |" for name, value in rows.items())])

@@ -104,32 +104,11 @@ def write_folder(models: Models, folder: Path, dtype: torch.dtype = torch.float1
         dtype: Of the weights in the files.
     """
     from diffusers import EulerDiscreteScheduler
-    from safetensors.torch import save_file
-    from transformers import CLIPTextModel
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, model in (("vae", models.vae), ("unet", models.unet)):
         _save_as(model, folder / name, dtype)
-    state = {name: tensor.detach().to(dtype).contiguous() for name, tensor in models.clip.state_dict().items()}
-    state = {name: tensor for name, tensor in state.items() if not name.endswith("position_ids")}
-
-    text = CLIPTextModel(models.clip.config.text_config)
-    own = {name.removeprefix("text_model."): t for name, t in state.items() if name.startswith("text_model.")}
-    prefixed = all(name.startswith("text_model.") for name in text.state_dict())
-    text.load_state_dict({f"text_model.{n}" if prefixed else n: t for n, t in own.items()}, strict=False)
-    # The files are halves to be small; the config says float32, which is what transformers then loads them as.
-    text.save_pretrained(folder / "text_encoder")
-    # One layout whatever the version of transformers that wrote it: the names that Stable Diffusion's files have.
-    save_file(
-        {f"text_model.{name}": tensor for name, tensor in own.items()},
-        folder / "text_encoder" / "model.safetensors",
-        metadata={"format": "pt"},
-    )
-    (folder / "clip").mkdir(exist_ok=True)
-    rest = {name: tensor for name, tensor in state.items() if not name.startswith("text_model.")}
-    save_file(rest, folder / "clip" / "model.safetensors", metadata={"format": "pt"})
-    models.clip.config.save_pretrained(folder / "clip")
-
+    _save_clip(models.clip, folder, dtype)
     write_tokenizer(folder / "tokenizer")
     EulerDiscreteScheduler(
         beta_start=0.00085,
@@ -153,6 +132,31 @@ def write_folder(models: Models, folder: Path, dtype: torch.dtype = torch.float1
     }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     return folder
+
+
+def _save_clip(clip: Any, folder: Path, dtype: torch.dtype) -> None:
+    """Save a CLIP as a pipeline has it: its text tower as `text_encoder/`, the rest as `clip/`."""
+    from safetensors.torch import save_file
+    from transformers import CLIPTextModel
+
+    state = {name: tensor.detach().to(dtype).contiguous() for name, tensor in clip.state_dict().items()}
+    state = {name: tensor for name, tensor in state.items() if not name.endswith("position_ids")}
+    text = CLIPTextModel(clip.config.text_config)
+    own = {name.removeprefix("text_model."): t for name, t in state.items() if name.startswith("text_model.")}
+    prefixed = all(name.startswith("text_model.") for name in text.state_dict())
+    text.load_state_dict({f"text_model.{n}" if prefixed else n: t for n, t in own.items()}, strict=False)
+    # The files are halves to be small; the config says float32, which is what transformers then loads them as.
+    text.save_pretrained(folder / "text_encoder")
+    # One layout whatever the version of transformers that wrote it: the names that Stable Diffusion's files have.
+    save_file(
+        {f"text_model.{name}": tensor for name, tensor in own.items()},
+        folder / "text_encoder" / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    (folder / "clip").mkdir(exist_ok=True)
+    rest = {name: tensor for name, tensor in state.items() if not name.startswith("text_model.")}
+    save_file(rest, folder / "clip" / "model.safetensors", metadata={"format": "pt"})
+    clip.config.save_pretrained(folder / "clip")
 
 
 def _save_as(model: Any, folder: Path, dtype: torch.dtype) -> None:

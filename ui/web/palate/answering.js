@@ -20,8 +20,8 @@ const PAIR = ["left", "tie", "right", "both_bad", "skip"];
 const BATCH = ["both_bad", "skip", "rest"];
 const SIGNS = { left: "←", right: "→", undo: "↶", full: "⤢" };
 const KEYS = {
-  ArrowLeft: "left", ArrowRight: "right", ArrowDown: "tie", t: "tie", b: "both_bad", s: "skip", Enter: "rest",
-  z: "undo", Backspace: "undo", f: "full", " ": "full",
+  ArrowLeft: "left", ArrowRight: "right", ArrowDown: "tie", t: "tie", b: "both_bad", x: "both_bad", s: "skip", Enter: "rest",
+  z: "undo", u: "undo", Backspace: "undo", f: "full", " ": "full",
 }; // prettier-ignore
 const HINTS = { left: "←", tie: "T", right: "→", both_bad: "B", skip: "S", rest: "⏎", undo: "Z", full: "F" };
 
@@ -99,6 +99,11 @@ export class Answering {
     return ((this.deck.current ?? this.shown)?.images.length ?? 2) > 2;
   }
 
+  /** What was answered before, where that is looked at again. */
+  get given() {
+    return (this.deck.current ?? this.shown)?.given ?? null;
+  }
+
   /** Do what a button or key stands for; `much`: the preferred one is much better, null where that can't be said. */
   act(name, much = null) {
     if (name === "undo") return this.placed.length ? this.stepBack() : this.undo();
@@ -116,7 +121,7 @@ export class Answering {
     if (!this.asking || !images?.[index] || this.entry.broken) return;
     if (!this.isBatch) return this.send({ outcome: index ? "right" : "left", much });
     const id = images[index];
-    if (!this.ordered()) return this.rank([[id], images.filter((other) => other !== id)]);
+    if (!this.ordered()) return this.rank([[id], images.filter((other) => other !== id)], much);
     if (this.placed.includes(id)) return;
     this.placed.push(id);
     const left = this.unplaced();
@@ -138,9 +143,10 @@ export class Answering {
     return this.deck.current.images.filter((id) => !this.placed.includes(id));
   }
 
-  rank(tiers) {
+  /** `much`: the best is much better than all others; null where that couldn't be said. */
+  rank(tiers, much = null) {
     if (!this.isBatch || !tiers[0]?.length || tiers.length < 2) return;
-    this.send({ outcome: "ranked", tiers });
+    this.send({ outcome: "ranked", tiers, much });
   }
 
   send(answer) {
@@ -150,12 +156,13 @@ export class Answering {
   }
 
   /** A key; returns whether it means something here. `much` as in `act`. */
-  press(key, event, much = event.shiftKey) {
+  press(key, event, much = event.shiftKey && !/^\d$/.test(event.key)) {
+    // A French keyboard makes digits with Shift: there it says nothing more.
     const onButton = event.target.matches?.("button:focus-visible");
     if (onButton && [" ", "Enter"].includes(key)) return false; // the button's own
-    const act = KEYS[key];
+    const act = (this.given && { Enter: this.given, Escape: "undo" }[key]) || KEYS[key];
     if (this.isBatch && /^[1-9]$/.test(key)) {
-      if (!event.repeat) this.pick(Number(key) - 1);
+      if (!event.repeat) this.pick(Number(key) - 1, much);
       return true;
     }
     if (!act || !this.names().includes(act)) return false;
@@ -167,6 +174,13 @@ export class Answering {
   names() {
     const answers = this.isBatch ? BATCH.filter((name) => name !== "rest" || this.ordered()) : PAIR;
     return [...answers, "undo", "full"];
+  }
+
+  /** What a button stands for, as the texts have it. */
+  meaning(name) {
+    if (this.isBatch && name === "both_bad") return "none_good";
+    if (!this.given) return name;
+    return { [this.given]: "keep", skip: "later", undo: "back" }[name] ?? name;
   }
 
   draw() {
@@ -201,13 +215,19 @@ export class Answering {
 
   picture(image, index, question) {
     const pair = question.images.length === 2;
-    const name = pair ? say(index ? "answer.right_title" : "answer.left_title") : say("answer.pick", { place: index + 1 });
+    const name = pair ? this.title(index ? "right" : "left") : say(`answer.${this.ordered() ? "pick" : "pick_much"}`, { place: index + 1 });
     image.alt = name;
     const button = element("button", "palate-picture", { type: "button", title: name }, image);
     button.dataset.index = index;
     button.setAttribute("aria-label", name);
     if (!pair) button.append(element("b", "", { textContent: index + 1 }));
+    if (question.given === (index ? "right" : "left")) button.append(element("em", "", { textContent: say("answer.given") }));
     return button;
+  }
+
+  title(name) {
+    const meaning = this.meaning(name);
+    return say(this.given && ["left", "right"].includes(meaning) ? "answer.instead_title" : `answer.${meaning}_title`);
   }
 
   layOut() {
@@ -276,6 +296,7 @@ export class Answering {
   }
 
   question() {
+    if (this.given) return say("answer.still");
     if (!this.isBatch) return say("answer.question");
     return say(this.ordered() ? "answer.question_order" : "answer.question_best");
   }
@@ -286,8 +307,9 @@ export class Answering {
 
   drawButtons() {
     const names = this.names();
-    if (this.buttons.dataset.names !== names.join()) {
-      this.buttons.dataset.names = names.join();
+    const meanings = names.map((name) => this.meaning(name)).join();
+    if (this.buttons.dataset.names !== meanings) {
+      this.buttons.dataset.names = meanings;
       this.buttons.replaceChildren(...names.map((name) => this.button(name)));
     }
     for (const button of this.buttons.children) {
@@ -297,20 +319,20 @@ export class Answering {
   }
 
   button(name) {
-    const text = this.isBatch && name === "both_bad" ? say("answer.none_good") : say(`answer.${name}`);
-    const hint = say(`answer.${this.isBatch && name === "both_bad" ? "none_good" : name}_title`);
+    const key = name === this.given ? HINTS.rest : HINTS[name];
+    const hint = this.title(name);
     const plain = name === "undo" || name === "full";
     const made = element("button", `palate-button${plain ? " palate-plain" : ""}`, { type: "button" });
-    made.title = `${hint} (${HINTS[name]})`;
+    made.title = `${hint} (${key})`;
     made.setAttribute("aria-label", hint);
     made.dataset.act = made.dataset.outcome = name;
     if (plain) made.append(SIGNS[name]);
-    else made.append(element("span", "", { textContent: text }), element("kbd", "palate-key", { textContent: HINTS[name] }));
+    else made.append(element("span", "", { textContent: say(`answer.${this.meaning(name)}`) }), element("kbd", "palate-key", { textContent: key }));
     return made;
   }
 
   can(name) {
-    if (name === "undo") return this.placed.length > 0 || this.deck.answers > 0 || this.deck.questions.some((q) => q.outcome);
+    if (name === "undo") return Boolean(this.given) || this.placed.length > 0 || this.deck.answers > 0 || this.deck.questions.some((q) => q.outcome);
     if (name === "full") return this.shown !== null;
     if (name === "rest") return this.placed.length > 0;
     return this.deck.current !== null;

@@ -32,6 +32,8 @@ export const ANSWERING_STYLE = `
 .palate-picture[data-chosen]::after { border-color: var(--palate-accent); }
 .palate-picture b { position: absolute; top: 5px; left: 5px; min-width: 20px; padding: 0 5px; border-radius: 10px;
   background: rgb(0 0 0 / 55%); color: #fff; font-size: 11px; font-weight: 600; line-height: 20px; text-align: center; }
+.palate-picture em { position: absolute; inset: auto 6px 6px; width: fit-content; padding: 0 7px; border-radius: 10px;
+  background: var(--palate-accent); color: #fff; font-size: 11px; font-style: normal; line-height: 20px; }
 .palate-picture[data-place] b { background: var(--palate-accent); }
 .palate-images:not(.palate-asking) .palate-picture { opacity: 0.45; cursor: default; }
 .palate-images:not(.palate-asking) .palate-picture[data-chosen] { opacity: 0.8; }

@@ -133,15 +133,17 @@ export class Deck {
 
   /** Take the person's latest answer back, wherever it was given; its question is the current one then. */
   undo() {
+    const person = this.who(); // by the time it is this one's turn, somebody else may be shown
     return this.next(async () => {
       try {
-        const told = await post("/palate/undo", { person: this.who() });
+        const told = await post("/palate/undo", { person });
+        if (person !== this.who()) return;
         this.wrong = told.undone ? null : say("answer.nothing");
         if (told.undone && !told.pairs.length) this.wrong = say("answer.elsewhere");
         this.take(told);
         this.put(told.pairs);
       } catch (error) {
-        this.wrong = error.message;
+        if (person === this.who()) this.wrong = error.message;
       }
     });
   }
@@ -155,6 +157,7 @@ export class Deck {
         const order = await this.order(told.pairs);
         if (person !== this.who()) return;
         await this.sync();
+        if (person !== this.who()) return;
         this.take(told);
         if (!this.find(this.oldest)) this.oldest = told.pairs[0]?.offer ?? null;
         this.questions.push(...told.pairs.reverse().filter(({ offer }) => !this.find(offer))); // the newest first
@@ -224,11 +227,12 @@ export class Deck {
   /** One request after the other. */
   next(work) {
     this.underway += 1;
-    this.last = this.last.then(work).finally(() => {
+    const done = this.last.then(work).finally(() => {
       this.underway -= 1;
       this.changed();
     });
-    return this.last;
+    this.last = done.catch((error) => console.error(error)); // those behind it go on
+    return done;
   }
 
   forget() {

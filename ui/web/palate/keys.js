@@ -2,7 +2,7 @@
  * Keys of a part of the page, while the pointer or the focus is on it, and only then.
  *
  * A key that is taken here reaches nobody else: Backspace would delete the selected node. Keys with Ctrl, Alt or
- * Cmd, with Shift but for the arrows to the sides, and whatever is typed into a field, are left alone.
+ * Cmd, with Shift but for the arrows to the sides and the digits, and whatever is typed into a field, are left alone.
  */
 
 const MARK = "palate-keys"; // class of such parts
@@ -17,9 +17,10 @@ export function listen(root, press) {
   root.classList.add(MARK);
   const hear = (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
-    if (event.shiftKey && !["ArrowLeft", "ArrowRight"].includes(event.key)) return;
+    const digit = /^Digit([1-9])$/.exec(event.code)?.[1]; // whatever sign it makes, with Shift or on a French keyboard
+    if (event.shiftKey && !digit && !["ArrowLeft", "ArrowRight"].includes(event.key)) return;
     if (!isOn(root) || isTyping(event)) return;
-    if (!press(event.key.length === 1 ? event.key.toLowerCase() : event.key, event)) return;
+    if (!press(digit || (event.key.length === 1 ? event.key.toLowerCase() : event.key), event)) return;
     event.preventDefault();
     event.stopImmediatePropagation();
   };

@@ -71,9 +71,10 @@ export class State extends EventTarget {
     await this.guard(async () => {
       await this.findPeople();
       this.person ??= (this.people.find(({ waiting }) => waiting) ?? this.people[0])?.person ?? SOMEBODY;
+      const { person } = this;
       await this.deck.refresh();
       await this.count();
-      this.ready = true;
+      if (person === this.person) this.ready = true; // else it goes on for who was chosen meanwhile
     });
     this.learn();
   }
@@ -131,6 +132,7 @@ export class State extends EventTarget {
       return; // nobody asked for it; whoever answers is told
     }
     if (this.waiting !== before) await this.refresh();
+    else if (!this.learned?.likes) this.learn(); // a run of Fit Taste says more
     this.changed();
   }
 
@@ -233,14 +235,17 @@ export class State extends EventTarget {
     if (known) Object.assign(known, { waiting, answers });
   }
 
+  /** Do it; what goes wrong is in `wrong`, and undefined comes back. */
   async guard(work) {
     this.wrong = null;
+    let done;
     try {
-      await work();
+      done = await work();
     } catch (error) {
       this.wrong = error.message;
     }
     this.changed();
+    return done;
   }
 
   soon(name, work, wait = CALM) {

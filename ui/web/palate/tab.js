@@ -5,6 +5,7 @@ import { Answering } from "./answering.js";
 import { element } from "./dom.js";
 import { hasField } from "./keys.js";
 import { Learned } from "./learned.js";
+import { Look } from "./look.js";
 import { addStyle } from "./style.js";
 import { say } from "./texts.js";
 
@@ -68,6 +69,7 @@ export class Tab {
       state.changed();
     };
     this.learned = new Learned();
+    this.look = new Look(state, { begun: () => this.ask.replaceWith(this.look.root), ended: () => this.askAgain() });
     this.root = element("div", "palate palate-tab");
     this.build();
     state.addEventListener("change", () => this.draw());
@@ -90,8 +92,9 @@ export class Tab {
     this.foot = element("footer", "", {}, this.dismiss);
     this.nothing = element("div", "palate-nothing");
     const { root } = this.answering;
-    const ask = element("section", "palate-ask", {}, this.progress, root, this.foot, this.nothing, this.wrong);
-    const taste = element("section", "", {}, this.heading("tab.taste"), this.learned.root);
+    this.ask = element("section", "palate-ask", {}, this.progress, root, this.foot, this.nothing, this.wrong);
+    const { button, told } = this.look;
+    const taste = element("section", "", {}, this.heading("tab.taste"), this.learned.root, button, told);
     this.list = element("div", "palate-people");
     this.people = element("section", "", {}, this.heading("tab.people"), this.list);
     this.told = element("p", "palate-quiet");
@@ -99,7 +102,7 @@ export class Tab {
     const save = (format) => this.button(say(`tab.save_${format}`), () => this.export(format));
     this.saves = [save("taste"), save("answers")];
     this.files = element("section", "palate-files", {}, this.heading("tab.keep"), ...this.saves, this.told);
-    const body = element("div", "palate-body", {}, ask, taste, this.people, this.files);
+    const body = element("div", "palate-body", {}, this.ask, taste, this.people, this.files);
     this.root.replaceChildren(header, this.notice, body);
     this.draw();
   }
@@ -113,6 +116,11 @@ export class Tab {
     this.draw();
     if (!this.state.ready) this.state.refresh(); // the server was away before
     requestAnimationFrame(() => this.draw()); // now it is on the page, and can have the focus
+  }
+
+  /** Somebody comes to answer: keys are for the question from now on. */
+  turnTo() {
+    return this.turn(() => {});
   }
 
   draw() {
@@ -131,6 +139,7 @@ export class Tab {
     this.wrong.textContent = (state.wrong === own ? null : state.wrong) ?? (own ? null : wrong) ?? "";
     this.wrong.classList.toggle("palate-hidden", !this.wrong.textContent);
     this.learned.draw(state.learned, answers);
+    this.look.draw();
     this.drawPeople();
     this.files.classList.toggle("palate-hidden", !answers);
     Object.assign(this.root.dataset, { waiting: state.waiting, answers, person: state.person ?? "" });
@@ -207,8 +216,17 @@ export class Tab {
     return made;
   }
 
+  /** What is asked, after a second look, with the keys. */
+  askAgain() {
+    if (!this.look.root.parentElement) return; // it may lie in a tab that is closed
+    this.look.root.replaceWith(this.ask);
+    this.opened = true;
+    this.draw();
+  }
+
   /** To another question, with the keys. */
   async turn(work) {
+    if (this.look.on) this.look.slips.undo();
     await work();
     this.opened = true;
     this.draw();
@@ -235,6 +253,7 @@ export class Tab {
     delete this.nothing.dataset.for;
     this.answering.translate();
     this.learned.translate();
+    this.look.translate();
     this.build();
   }
 

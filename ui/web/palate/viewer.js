@@ -89,8 +89,9 @@ export class Viewer {
     if (answering.shown && answering.shown !== this.question) this.bring(answering.shown);
     this.dialog.setAttribute("aria-label", answering.question());
     const names = answering.names().filter((name) => name !== "full");
-    if (this.answers.dataset.names !== names.join()) {
-      this.answers.dataset.names = names.join();
+    const meanings = names.map((name) => answering.meaning(name)).join();
+    if (this.answers.dataset.names !== meanings) {
+      this.answers.dataset.names = meanings;
       this.answers.replaceChildren(...names.map((name) => answering.button(name)));
     }
     for (const button of this.answers.children) button.setAttribute("aria-disabled", String(!answering.can(button.dataset.act)));

@@ -1,0 +1,112 @@
+"""The questions of a node or the sidebar while their server answers late: by itself in a page, without ComfyUI."""
+
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+WEB = Path(__file__).parents[2] / "ui" / "web"
+ADDRESS = "http://deck.test"
+# In place of ComfyUI's own scripts. A request waits until the test answers it, the oldest of its path first.
+API = """
+const waiting = [];
+window.answer = async (path, told) => {
+  while (!waiting.some((one) => one.path === path)) await new Promise((go) => setTimeout(go));
+  const [one] = waiting.splice(waiting.findIndex((other) => other.path === path), 1);
+  one.go({ ok: true, json: async () => ({ pairs: [], waits: [], answers: 0, ...told }) });
+  await new Promise((go) => setTimeout(go)); // whoever waited has gone on
+  return one.body;
+};
+export const api = {
+  fetchApi: (path, { body }) => new Promise((go) => waiting.push({ path, body: JSON.parse(body), go })),
+  apiURL: (path) => path,
+  addEventListener: () => {},
+};
+"""
+START = """async () => {
+  const { Deck } = await import("/palate/deck.js");
+  window.person = "Ann";
+  window.deck = new Deck(() => window.person);
+  window.question = (offer) => ({ offer, images: ["a", "b"], prompt: "", outcome: null });
+}"""
+
+
+@pytest.fixture
+def page(browser):
+    """A page with a deck of Ann's."""
+
+    def serve(route):
+        path = route.request.url.removeprefix(ADDRESS)
+        if path == "/":
+            return route.fulfill(content_type="text/html", body="<!doctype html>")
+        body = {"/scripts/api.js": API, "/scripts/app.js": "export const app = {};"}.get(path)
+        return route.fulfill(content_type="text/javascript", body=body or (WEB / path[1:]).read_text())
+
+    with browser.new_context() as context:
+        context.set_default_timeout(60_000)
+        context.route("**/*", serve)
+        page = context.new_page()
+        page.goto(f"{ADDRESS}/")
+        page.evaluate(START)
+        yield page
+
+
+def test_an_undo_that_waits_its_turn_is_of_who_asked_for_it(page):
+    asked, offers = page.evaluate("""async () => {
+      const own = question("own");
+      deck.put([own]);
+      deck.answer(own, { outcome: "left" }, 1);
+      const undone = deck.undo();
+      person = "Bob";
+      deck.clear();
+      await answer("/palate/answer", { person: "Ann", pairs: [{ ...own, outcome: "left" }] });
+      const asked = await answer("/palate/undo", { person: "Ann", undone: { outcome: "left" }, pairs: [own] });
+      await undone;
+      return [asked, deck.questions.map(({ offer }) => offer)];
+    }""")
+    assert asked == {"person": "Ann"}
+    assert offers == []
+
+
+def test_questions_that_arrive_for_somebody_before_are_not_asked_of_the_next(page):
+    offers = page.evaluate("""async () => {
+      const fetched = deck.refresh();
+      await answer("/palate/pairs", { person: "Ann", pairs: [question("hers")] });
+      person = "Bob"; // while it is asked how the questions stand that lie here
+      deck.clear();
+      await answer("/palate/pairs", { person: "Ann" });
+      await fetched;
+      return deck.questions.map(({ offer }) => offer);
+    }""")
+    assert offers == []
+
+
+def test_answers_are_sent_however_badly_one_was_shown(page):
+    told = page.evaluate("""async () => {
+      const [first, second] = [question("first"), question("second")];
+      deck.put([first, second]);
+      const sent = deck.answer(first, { outcome: "left" }, 1).catch((error) => error.message);
+      deck.changed = () => { deck.changed = () => {}; throw new Error("not shown"); };
+      await answer("/palate/answer", { person: "Ann", pairs: [{ ...first, outcome: "left" }] });
+      deck.answer(second, { outcome: "right" }, 1);
+      return [await sent, await answer("/palate/answer", { person: "Ann" })];
+    }""")
+    assert told == ["not shown", {"offer": "second", "outcome": "right", "seconds": 1}]
+
+
+def test_what_was_fetched_for_somebody_before_does_not_make_the_next_ready(page):
+    ready = page.evaluate("""async () => {
+      const { State } = await import("/palate/state.js");
+      localStorage.setItem("Palate.Person", "Ann");
+      const state = new State();
+      const first = state.refresh();
+      await answer("/palate/people", { people: [] });
+      await answer("/palate/pairs", { person: "Ann" });
+      state.choose("Bob");
+      await answer("/palate/pairs", { person: "Ann" }); // how the questions stand that lie here
+      await answer("/palate/pairs", { person: "Bob", open: 5, answers: 50 });
+      await first;
+      return state.ready; // Bob's own questions are on their way
+    }""")
+    assert ready is False
