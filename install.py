@@ -33,13 +33,14 @@ TORCH_INDEX = {"cpu": "https://download.pytorch.org/whl/cpu", "cuda": "https://d
 # What the nodes use of what ComfyUI brings; Pillow's module is PIL.
 HOST_MODULES = ("torch", "safetensors", "PIL", "aiohttp", "transformers")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+ROOMY_BYTES = 30 << 30  # free; below it pip's cache, which is as much again as it downloads, is left out
 WORKERS = 2  # pytest processes; all tests of one file run in one of them
 LOADS = "import torchvision, diffusers, peft"  # which fails where builds of PyTorch were mixed
 
 # A word in pip's complaint, and what to do about it.
 PIP_TROUBLES = (
-    ("No space left", "The disk is full. Free about 8 GB (3 GB with --torch cpu) and run the same command again."),
-    ("Errno 28", "The disk is full. Free about 8 GB (3 GB with --torch cpu) and run the same command again."),
+    ("No space left", "The disk is full. Free about 10 GB (4 GB with --torch cpu) and run the same command again."),
+    ("Errno 28", "The disk is full. Free about 10 GB (4 GB with --torch cpu) and run the same command again."),
     (
         "connection",
         "The package index can't be reached. Check the network or the proxy and run the same command again.",
@@ -205,6 +206,8 @@ def pip(*arguments: str) -> None:
     """Install into the environment; pip's complaints come through, and a line on what to do."""
     # --no-compile: Python compiles what it imports, once, which is a small part of all that is installed.
     options = ["--disable-pip-version-check", "--no-compile"]
+    if shutil.disk_usage(VENV).free < ROOMY_BYTES:
+        options.append("--no-cache-dir")
     command = [str(venv_python()), "-m", "pip", "install", *options, *arguments]
     if not sys.stdout.isatty():
         command.insert(4, "--quiet")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -162,6 +163,16 @@ def test_pips_complaint_becomes_advice(
     recorder.codes["--editable"], recorder.lines = 1, [line]
     assert install.main(["panel"]) == 1
     assert advice in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("free", "cached"), [(29 << 30, False), (31 << 30, True)])
+def test_a_nearly_full_disk_keeps_no_second_copy_of_what_is_downloaded(
+    install: Any, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, free: int, cached: bool
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    install.main(["panel"])
+    (command,) = recorder.holding("--editable")
+    assert ("--no-cache-dir" not in command) is cached
 
 
 def test_a_build_of_torch_comes_first_and_from_its_own_index(install: Any, recorder: Recorder) -> None:
