@@ -6,7 +6,7 @@ Shapes: K prompts, N answers, F features that people may care for.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +19,11 @@ from ._tables import Array
 from ._tuning import Tuned, Workshop
 from ._votes import Outcome, prompt_kept, wins
 
-__all__ = ["Gain", "gain_of", "judged", "kept_of", "planted_utility"]
+__all__ = ["Gain", "furthest", "gain_of", "judged", "kept_of", "planted_utility"]
 
 _CARED = ("sticker", "frame", "shading", "brightness", "colourfulness")  # what no caption names
 _DIVERSE = 3  # seeds that diversity is looked at over
+_KEEPING = 0.9  # of what the base keeps
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,22 @@ def planted_utility(cards: Postcards, pairs: int, seed: int) -> tuple[Person, An
     weights = np.array([rng.gauss(0.0, 1.0) if name in _CARED else 0.0 for name in FEATURES])
     person = calibrated_on(Person(f"utility {seed}", weights), cards)
     return person, answered(person, cards, pairs, rng)
+
+
+def furthest(found: Mapping[float, tuple[float, float]], base: float = 1.0) -> float:
+    """The rate that goes furthest while nine tenths of the base's prompts are kept.
+
+    Args:
+        found: For each rate how far it goes, in any unit, and the share of prompts kept.
+        base: Share of prompts that the base keeps.
+
+    Returns:
+        One of the rates; where none keeps enough, the one that keeps most.
+    """
+    enough = [rate for rate, (_, kept) in found.items() if kept >= _KEEPING * base]
+    if enough:
+        return max(enough, key=lambda rate: found[rate][0])
+    return max(found, key=lambda rate: found[rate][1])
 
 
 def gain_of(workshop: Workshop, tuned: Tuned, person: Person, diverse: int = 0) -> Gain:

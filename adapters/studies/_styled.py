@@ -19,7 +19,7 @@ from ..finetune.gradients import KnownOfPairs
 from ..finetune.losses import LOSSES
 from ..finetune.prepared import Prepared
 from ._bench import cards_of, settings_of, training_options
-from ._gains import kept_of
+from ._gains import furthest, kept_of
 from ._options import positive, rates, some_of
 from ._painter import Seen
 from ._postcards import Answers, Postcards, embeddings_between, pairs_between
@@ -30,7 +30,6 @@ from ._tuning import Workshop
 __all__ = ["Judged", "StyleBench", "kid", "own_rates", "styles_and_arms", "through_autoencoder"]
 
 _THEN = " then "  # between the stages of an arm
-_KEEPING = 0.9  # of the prompts that the base keeps, what a rate must leave
 
 
 @dataclass(frozen=True)
@@ -167,17 +166,14 @@ def own_rates(found: Mapping[float, Sequence[Judged]], base: float) -> list[floa
 
     def chosen(place: int) -> float:
         others = [other for other in range(number) if other != place] or [place]
-        kept, share = (
-            {
-                rate: float(np.mean([getattr(several[other], part) for other in others]))
-                for rate, several in found.items()
-            }
-            for part in ("kept", "share")
-        )
-        enough = [rate for rate in found if kept[rate] >= _KEEPING * base]
-        return max(enough, key=share.__getitem__) if enough else max(found, key=kept.__getitem__)
+        return furthest({rate: _mean([several[other] for other in others]) for rate, several in found.items()}, base)
 
     return [chosen(place) for place in range(number)]
+
+
+def _mean(several: Sequence[Judged]) -> tuple[float, float]:
+    """How far these go, and what they keep."""
+    return float(np.mean([one.share for one in several])), float(np.mean([one.kept for one in several]))
 
 
 def styles_and_arms(

@@ -12,7 +12,7 @@ from palate.adapters.finetune.settings import TrainSettings
 from palate.adapters.playground.people import FEATURES, Person
 from palate.adapters.steering import Generator
 from palate.adapters.studies import _bench, align
-from palate.adapters.studies._gains import gain_of
+from palate.adapters.studies._gains import Gain, furthest, gain_of
 from palate.adapters.studies._painter import Seen
 from palate.adapters.studies._postcards import Answers, Postcards
 from palate.adapters.studies._tuning import Tuned
@@ -54,6 +54,27 @@ def test_each_loss_has_its_row(tmp_path: Path, capsys, monkeypatch: pytest.Monke
     assert rows == ["loss", "---", "rpo", "cdpo, doubted"] and "2 steps of 2 pairs" in printed
 
 
+def test_a_loss_takes_the_rate_that_gains_most_elsewhere_and_keeps_the_prompts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+
+    def learned(workshop, cards, name, seed, rate, options) -> align.Found:
+        seen.append(seed)
+        gain = {1e-3: 0.1, 3e-3: 0.4, 1e-2: 0.9}[rate]
+        return align.Found(Gain(gain, 0.5, 0.85 if rate == 1e-2 else 0.95), Tuned({}), rate)
+
+    monkeypatch.setattr(align, "learned", learned)
+    options = align._options(["--rates", "1e-3,3e-3,1e-2", "--tuning", "2", "--utilities", "7", "--seed", "5"])
+    assert align.own_rate(None, None, "sft", options) == 3e-3
+    assert len(seen) == 6 and not set(seen) & set(range(5, 12))  # never those that are tested
+
+
+def test_where_no_rate_keeps_enough_it_is_the_one_that_keeps_most() -> None:
+    assert furthest({1e-3: (0.1, 0.5), 1e-2: (0.9, 0.2)}) == 1e-3
+    assert furthest({1e-3: (0.1, 0.5), 1e-2: (0.9, 0.46)}, base=0.5) == 1e-2
+
+
 def test_an_unknown_loss_is_named(capsys) -> None:
     with pytest.raises(SystemExit):
         align.run(["--losses", "dop"])
@@ -70,5 +91,5 @@ def test_noise_is_fixed_only_where_a_reference_is_asked(loss: str, draws: int) -
     given: list[TrainSettings] = []
     shop = argparse.Namespace(train=lambda data, settings, which, known: given.append(settings))
     options = align._options(["--fixed-noise", "4"])
-    align.trained(shop, cards, answers, loss, 0, options)
+    align.trained(shop, cards, answers, loss, 0, options, 3e-3)
     assert given[0].fixed_noise == draws and given[0].loss == loss
