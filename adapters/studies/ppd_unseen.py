@@ -6,6 +6,9 @@ with the base model's of the same seed by the person's true utility, measured fr
 - ppd: the user embedding from the first N answers.
 - ppd, asked well: likewise, but from answers to the pairs of a pool that are expected to say most of the person, each
   chosen after the answers so far by who knows how people are made.
+- ppd, two liked words: the prompt also says the words that a taste from the same answers likes, as people have it
+  with `palate prompt`; "all that the answers give" is what `palate generate --for` does: the user at 0.7, two liked
+  words, and of three pictures the one that the taste likes best.
 - a stranger's: of somebody else's answers, as a control.
 - everybody: the average user, known from no answer, which is what Diffusion-DPO on everybody's pairs learns; with
   --dpo and --sft, weights that were trained so.
@@ -25,105 +28,32 @@ import argparse
 import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..files.ppd_file import load_ppd
-from ..playground.captions import caption, named_in
+from ..playground.captions import named_in
 from ..playground.folder import playground_folder
 from ..playground.people import features
 from ..playground.training.ppd_cards import Cards, draw_cards
-from ..playground.world import NAMED, draw, random_card
-from ..ppd.model import PPD, UserEncoder
-from ..steering import Generator, SteeringSettings
-from ..taste import Taste
-from ._options import counts, positive
-from ._painter import Job, Painter, Seen, stronger
-from ._ppd_people import Crowd, Met, crowd, interview, meet, true_utilities
+from ..playground.world import draw, random_card
+from ..ppd.model import PPD
+from ..steering import Generator
+from ._options import counts, positive, some_of
+from ._painter import Painter, Seen, stronger
+from ._ppd_asked import Asked, Properties, tokens_of
+from ._ppd_people import Crowd, Met, crowd, interview, meet
 from ._tables import Array, bootstrap_interval, markdown, provenance
-from ._voters import learned
 
-__all__ = ["Asked", "run"]
+__all__ = ["run"]
 
 _SHARD = 1000  # of cards that nobody is trained on
 _ANEW = 10_000  # between the seeds of two draws of questions
-_WORDS = 2
-_TURN = 18.0  # degrees; what `bt-generation` found best for `direction`
-_STEERING = SteeringSettings(method="encoder", objective="direction", limit=180.0, turn=_TURN)
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """P people, K prompts of each, and one painter for all arms.
-
-    Attributes:
-        met: The people and their answers.
-        prompts: P rows of K prompts.
-    """
-
-    painter: Painter
-    met: Met
-    prompts: list[list[str]]
-
-    def plain(self, said: Callable[[int, str], str] | None = None) -> Seen:
-        """The base model's pictures, of the prompts or of what is said instead, person by person."""
-        text = self.painter.generator.conditioner
-        jobs = [
-            Job(text.plain(said(person, prompt) if said else prompt), self._seed(person, k))
-            for person, row in enumerate(self.prompts)
-            for k, prompt in enumerate(row)
-        ]
-        return self.painter.look(jobs)
-
-    def steered(self, tastes: Sequence[Taste]) -> Seen:
-        """Turned along everybody's taste."""
-        text = self.painter.generator.conditioner
-        jobs = [
-            Job(text.steered(prompt, taste, _STEERING)[0], self._seed(person, k))
-            for person, (row, taste) in enumerate(zip(self.prompts, tastes, strict=True))
-            for k, prompt in enumerate(row)
-        ]
-        return self.painter.look(jobs)
-
-    def personal(self, ppd: PPD, tokens: Tensor) -> Seen:
-        """With everybody's user, tokens (P, K, W)."""
-        text = self.painter.generator.conditioner
-        jobs = [
-            Job(text.plain(prompt), self._seed(person, k), tokens[person], ppd)
-            for person, row in enumerate(self.prompts)
-            for k, prompt in enumerate(row)
-        ]
-        return self.painter.look(jobs)
-
-    def utilities(self, measured: Array) -> Array:
-        """(P, K) of a picture (features (P K, F)) for each person and prompt."""
-        each = len(self.prompts[0])
-        rows = measured.reshape(len(self.prompts), each, -1)
-        found = [true_utilities([person], row)[0] for person, row in zip(self.met.people, rows, strict=True)]
-        return np.array(found)
-
-    def kept(self, seen: Seen) -> Array:
-        """(P,) share of the pictures in which everything that the prompt names is right."""
-        said = [named_in(prompt) for row in self.prompts for prompt in row]
-        right = [wanted.items() <= shown.items() for wanted, shown in zip(said, seen.named, strict=True)]
-        found: Array = np.array(right, dtype=float).reshape(len(self.prompts), -1).mean(1)
-        return found
-
-    def _seed(self, person: int, number: int) -> int:
-        return 9_000_000 + person * len(self.prompts[0]) + number
-
-
-@torch.no_grad()
-def tokens_of(ppd: PPD, met: Met, answers: int) -> Tensor:
-    """(P, K, W) from everybody's first answers; 0 answers: the average user."""
-    assert isinstance(ppd.encoder, UserEncoder)
-    tokens: Tensor = ppd.encoder(*met.first(answers), None)
-    return tokens
+_TOLD = 0.7  # strength of the user in `palate generate --for`
+_ARMS = ("ppd", "given", "stranger", "everybody", "words", "steering")
 
 
 def run(argv: Sequence[str]) -> int:
@@ -131,7 +61,8 @@ def run(argv: Sequence[str]) -> int:
     options, started = _options(argv), time.perf_counter()
     generator = Generator("playground")
     assert generator.encoder is not None
-    ppd = stronger(load_ppd(options.ppd or playground_folder() / "ppd.safetensors"), options.strength)
+    file = options.ppd or playground_folder() / "ppd.safetensors"
+    ppd, mild = (stronger(load_ppd(file), strength) for strength in (options.strength, _TOLD))
     cache = None if options.cache is None else Path(options.cache)
     cards = draw_cards(generator, options.captions, "any", _SHARD + options.seed, cache)
     held = draw_cards(generator, options.prompts, "held", options.seed, cache)
@@ -147,7 +78,7 @@ def run(argv: Sequence[str]) -> int:
     known = [_Known.of(met, cards, others, options, turn) for turn in range(options.draws)]
     arms: dict[tuple[str, int], list[Seen]] = {}
     for turn, told in enumerate(known):
-        for name, seen in _arms(replace(asked, met=told.met), ppd, told.well, options, again=turn > 0):
+        for name, seen in _arms(replace(asked, met=told.met), ppd, mild, told.well, options, again=turn > 0):
             arms.setdefault(name, []).append(seen)
     rows += [_row(name, asked, seen, base, options.seed) for name, seen in arms.items()]
     if options.cards:
@@ -175,60 +106,34 @@ class _Known:
 
 
 def _arms(
-    asked: Asked, ppd: PPD, well: Met | None, options: argparse.Namespace, again: bool
+    asked: Asked, ppd: PPD, mild: PPD, well: Met | None, options: argparse.Namespace, again: bool
 ) -> list[tuple[tuple[str, int], Seen]]:
     """Each arm's name and pairs, and its pictures; `again` leaves out those that no answer changes."""
     met, four = asked.met, min(4, max(options.pairs))
-    found: list[tuple[tuple[str, int], Seen]] = []
-    for pairs in options.pairs:
-        found.append((("**ppd**", pairs), asked.personal(ppd, tokens_of(ppd, met, pairs))))
-    if well is not None:
+    some, found = sorted({four, max(options.pairs)}), []
+    ways = [("**ppd**", met)] + ([("**ppd**, asked well", well)] if well is not None else [])
+    for name, known in ways if "ppd" in options.arms else ():
         for pairs in options.pairs:
-            found.append((("**ppd**, asked well", pairs), asked.personal(ppd, tokens_of(ppd, well, pairs))))
+            found.append(((name, pairs), asked.personal(ppd, tokens_of(ppd, known, pairs))))
+    for pairs in options.pairs if "given" in options.arms else ():
+        tokens, tastes = tokens_of(ppd, met, pairs), asked.tastes(pairs)
+        worded = asked.personal(ppd, tokens, asked.liked_words(tastes))
+        found.append((("**ppd**, two liked words", pairs), worded))
+        found.append((("all that the answers give", pairs), asked.given(mild, tokens, tastes)))
     for name, file in (("Diffusion-DPO on everybody's pairs", options.dpo), ("SFT on everybody's", options.sft)):
         if file is not None and not again:
             other = load_ppd(file)
             found.append(((name, 0), asked.personal(other, tokens_of(other, met, 0))))
-    if options.alone:
-        return found
-    for pairs in sorted({four, max(options.pairs)}):
+    for pairs in some if "stranger" in options.arms else ():
         found.append((("a stranger's", pairs), asked.personal(ppd, tokens_of(ppd, met, pairs).roll(1, 0))))
-    if not again:
+    if "everybody" in options.arms and not again:
         found.append((("everybody, the average user", 0), asked.personal(ppd, tokens_of(ppd, met, 0))))
-    for pairs in sorted({four, max(options.pairs)}):
-        tastes = [_taste(asked, person, pairs) for person in range(len(met.people))]
-        worded = _Worded(asked.painter.generator, tastes)
-        found.append((("in words", pairs), asked.plain(worded)))
-        found.append((("steering", pairs), asked.steered(tastes)))
+    for pairs in some if "words" in options.arms else ():
+        said = Properties(asked.painter.generator, asked.tastes(pairs))
+        found.append((("in words", pairs), asked.plain(said)))
+    for pairs in some if "steering" in options.arms else ():
+        found.append((("steering", pairs), asked.steered(asked.tastes(pairs))))
     return found
-
-
-def _taste(asked: Asked, person: int, pairs: int) -> Taste:
-    encoder = asked.painter.generator.encoder
-    assert encoder is not None
-    chosen, rejected = (side[person].double().numpy() for side in asked.met.first(pairs))
-    return learned(encoder, asked.met.people[person].name, chosen, rejected)
-
-
-class _Worded:
-    """Prompts that say more: the properties that the prompt leaves open and the person's taste likes best."""
-
-    def __init__(self, generator: Generator, tastes: Sequence[Taste]) -> None:
-        assert generator.encoder is not None
-        self._encoder, self._tastes = generator.encoder, tastes
-        self._vectors: dict[str, Tensor] = {}
-
-    def __call__(self, person: int, prompt: str) -> str:
-        for _ in range(_WORDS):
-            said = named_in(prompt)
-            more = [(name, value) for name in NAMED if name not in said for value in NAMED[name]]
-            texts = [prompt, *(caption({**said, name: value}) for name, value in more)]
-            new = [text for text in texts if text not in self._vectors]
-            if new:
-                self._vectors |= dict(zip(new, self._encoder.encode_texts(new), strict=True))
-            utility = self._tastes[person].utility(torch.stack([self._vectors[text] for text in texts]))
-            prompt = texts[int(utility.argmax())]
-        return prompt
 
 
 def _ceiling(
@@ -291,7 +196,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--pool", type=int, default=200, help="pairs to choose from in asking well; 0: don't (200)")
     parser.add_argument("--ppd", default=None, help="a file of PPD weights; the playground's own when left out")
     parser.add_argument("--strength", type=float, default=1.0, help="that users act with (1)")
-    parser.add_argument("--alone", action="store_true", help="only ppd, the base model, and what --dpo and --sft name")
+    parser.add_argument("--arms", type=some_of(_ARMS), default=_ARMS, help=f"only some of {'|'.join(_ARMS)}")
     parser.add_argument("--dpo", default=None, help="weights trained by Diffusion-DPO for everybody at once")
     parser.add_argument("--sft", default=None, help="weights trained by SFT likewise")
     parser.add_argument("--cache", default=None, help="folder to keep drawn cards in between runs")

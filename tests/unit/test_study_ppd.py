@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from palate.adapters.files.ppd_file import save_ppd
+from palate.adapters.files.ppd_file import load_ppd, save_ppd
 from palate.adapters.playground.people import FEATURES
-from palate.adapters.playground.training.ppd_cards import Cards
+from palate.adapters.playground.training.ppd_cards import Cards, draw_cards
 from palate.adapters.ppd.attention import UserAttention
 from palate.adapters.ppd.layers import layers_of, width_of
 from palate.adapters.ppd.model import PPD
 from palate.adapters.ppd.pairs_encoder import PairsEncoder
 from palate.adapters.steering import Generator
 from palate.adapters.studies import ppd_blend, ppd_unseen, ppd_users
+from palate.adapters.studies._painter import Painter, Seen
+from palate.adapters.studies._ppd_asked import Asked
 from palate.adapters.studies._ppd_people import crowd, interview, meet, true_utilities
 
 
@@ -143,6 +146,7 @@ def test_ppd_unseen_runs(quick, capsys):
     arms = [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("|")][2:]
     assert arms.count("**ppd**") == arms.count("**ppd**, asked well") == 2
     assert arms.count("Bayes, best of 2 drawn cards") == arms.count("Bayes, best of 2 drawn cards, asked well") == 2
+    assert arms.count("**ppd**, two liked words") == arms.count("all that the answers give") == 2
     assert {"base model", "a stranger's", "in words", "steering", "SFT on everybody's"} <= set(arms)
     assert "palate study ppd-unseen" in printed
 
@@ -159,10 +163,46 @@ def test_questions_drawn_anew_go_to_the_same_people_and_count_alike():
 
 
 def test_without_strength_every_user_gets_the_base_models_pictures(quick, capsys):
-    few = ["--people", "2", "--share", "1", "--prompts", "2", "--pairs", "2", "--cards", "0", "--pool", "0", "--alone"]
-    assert ppd_unseen.run([*quick, *few, "--strength", "0", "--draws", "2"]) == 0
+    few = ["--people", "2", "--share", "1", "--prompts", "2", "--pairs", "2", "--cards", "0", "--pool", "0"]
+    assert ppd_unseen.run([*quick, *few, "--arms", "ppd", "--strength", "0", "--draws", "2"]) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")][2:]
     assert len(rows) == 2 and "| 50.0 (50 to 50) | +0.00 (+0.00 to +0.00) |" in rows[1]
+
+
+def test_of_three_pictures_each_prompt_keeps_the_one_that_its_persons_taste_likes(monkeypatch):
+    class Likes:
+        """A taste for one of two things that pictures show."""
+
+        def __init__(self, place):
+            self.place = place
+
+        def utility(self, vectors):
+            return vectors[:, self.place]
+
+    # Two people, two prompts each: what the pictures of the first, second and third noise show.
+    shown = np.array(
+        [[[1, 0], [0, 0], [1, 0], [0, 9]], [[2, 0], [0, 0], [2, 0], [0, 8]], [[0, 9], [1, 0], [0, 9], [9, 7]]]
+    )
+    noise = [Seen(np.full((4, 1), again), ({"again": str(again)},) * 4, shown[again]) for again in range(3)]
+    monkeypatch.setattr(Asked, "liked_words", lambda *_: None)
+    monkeypatch.setattr(Asked, "personal", lambda self, ppd, tokens, said, again: noise[again])
+    seen = Asked(None, None, [["a", "b"], ["c", "d"]]).given(None, None, [Likes(0), Likes(1)])
+    assert seen.features[:, 0].tolist() == [1, 2, 2, 0] and seen.vectors.tolist() == [[2, 0], [1, 0], [0, 9], [0, 9]]
+    assert [row["again"] for row in seen.named] == ["1", "2", "2", "0"]
+
+
+def test_the_words_that_a_taste_likes_follow_the_prompt_and_only_the_users_picture_has_the_user(quick):
+    generator = ppd_unseen.Generator("playground")
+    met = meet(2, draw_cards(generator, 2, "any", 1, Path(quick[3])), 8, seed=1)
+    asked = Asked(Painter(generator), met, [["a red star"], ["a red star"]])
+    said = asked.liked_words(asked.tastes(8))
+    found = [said(person, "a red star") for person in range(2)]
+    assert all(text.startswith("a red star, ") for text in found) and found[0] != found[1]
+    ppd = load_ppd(quick[1])
+    tokens = torch.zeros(2, 2, ppd.width)
+    nobody, plain = asked.personal(ppd, tokens, said), asked.plain(said)
+    assert np.allclose(nobody.features, plain.features, atol=1e-4)
+    assert not np.allclose(asked.personal(ppd, tokens, said, again=1).features, plain.features, atol=1e-4)
 
 
 def test_ppd_users_runs(quick, capsys):
