@@ -21,8 +21,9 @@ from ..adapters.finetune.protocol import Event, Finished, LeftOut, Prepared, Sam
 from ..adapters.places import safe_name
 from .learning import answers_mark
 from .sockets import CATEGORY, advanced, person_input, schema
+from .train_models import model_and_files, part_inputs, trainable
 
-_PLAYGROUND, _DEFAULT, _DIFFUSERS = "playground", "default", "diffusers"
+_DEFAULT = "default"
 _PAUSE = 0.2  # seconds between two looks at the process
 _PREVIEW = 512  # px
 _SAMPLES = 1  # pictures that are painted before and after, and shown on the node
@@ -46,10 +47,10 @@ class PalateTrainPreferenceLora(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
-                    options=[_PLAYGROUND, *folder_paths.get_filename_list("checkpoints"), *_pipelines()],
-                    tooltip="What the LoRA is for: an SD1.5 or SDXL checkpoint, Palate's small playground, or a "
-                    "diffusers folder in models/diffusers, which SD3 and Flux need. It works with others of the same "
-                    "family, too.",
+                    options=trainable(),
+                    tooltip="What the LoRA is for: a checkpoint of SD1.5, SDXL, SD3 or Flux, a file of SD3 or Flux in "
+                    "models/diffusion_models, a diffusers folder in models/diffusers, or Palate's small playground. It "
+                    "works with others of the same family, too.",
                 ),
                 person_input(),
                 io.Combo.Input(
@@ -67,6 +68,8 @@ class PalateTrainPreferenceLora(io.ComfyNode):
                 ),
                 *_numbers(),
                 *_switches(),
+                _size(),
+                *part_inputs(),
             ],
             outputs=[
                 # Of any type: a loader's list of names is a type of its own, which none but the same list fits.
@@ -94,12 +97,12 @@ class PalateTrainPreferenceLora(io.ComfyNode):
         seed: int = 0,
         begin_anew: bool = False,
         drop_doubted: bool = True,
+        size: int = 0,
+        **parts: str,
     ) -> io.NodeOutput:
         file = _file(name)
         require_replaceable_lora(file, person)
-        model = _pipelines().get(checkpoint, checkpoint)
-        if model == checkpoint != _PLAYGROUND:
-            model = folder_paths.get_full_path_or_raise("checkpoints", checkpoint)
+        model, files, taken = model_and_files(checkpoint, parts)
         given = {
             "person": person,
             "model": model,
@@ -108,16 +111,18 @@ class PalateTrainPreferenceLora(io.ComfyNode):
             "learning-rate": learning_rate,
             "steps": steps,
             "seed": seed,
+            "size": size,
             "name": f"comfyui {name}",
             "output": file,
             "samples": _SAMPLES,
         }
         words = [f"--{key}={value}" for key, value in given.items() if value]
+        words += [f"--with={file}" for file in files]
         flags = {"--anew": begin_anew, "--no-drop-doubted": not drop_doubted}
         words += [flag for flag, on in flags.items() if on]
         found, left_out = await _train(["lora", *words], cls.hidden.unique_id)
         _made.add(file)
-        said = f"{found.summary}\n{left_out}\n" if left_out else f"{found.summary}\n"
+        said = "".join(f"{text}\n" for text in (found.summary, left_out, taken) if text)
         said += f"Saved as {file.name}." + (f"\nIt ended early: {found.stopped}." * bool(found.stopped))
         return io.NodeOutput(file.name, file.name, said, ui={"text": [said]})
 
@@ -174,15 +179,6 @@ def _left(seconds: float | None) -> str:
     if not seconds:
         return ""
     return f", {seconds:.0f} s left" if seconds < 90 else f", {seconds / 60:.0f} min left"
-
-
-def _pipelines() -> dict[str, str]:
-    """Diffusers' folders in the host's, by the names that they are offered under."""
-    found = {}
-    for place in map(Path, folder_paths.get_folder_paths(_DIFFUSERS)):
-        for index in sorted(place.glob("*/model_index.json")):
-            found.setdefault(f"{_DIFFUSERS}/{index.parent.name}", str(index.parent))
-    return found
 
 
 def _file(name: str) -> Path:
@@ -248,3 +244,16 @@ def _switches() -> list[Any]:
             "vectors are known, as Fit Taste keeps them. Nothing is deleted; found says how many.",
         ),
     ]
+
+
+def _size() -> Any:
+    return advanced(
+        io.Int,
+        "size",
+        default=0,
+        min=0,
+        max=2048,
+        step=16,
+        tooltip="Side of the pictures in pixels that it trains at: smaller ones take less memory and time. 0 takes the "
+        "model's own.",
+    )

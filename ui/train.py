@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..adapters.errors import CancelledError, FineTuneError
 from ..adapters.finetune.protocol import STOPPED, Event, Finished, LeftOut, Prepared, Sampled, Stepped
 from .devices import training_device
-from .train_options import pairs_for, settings_of, whose
+from .train_options import model_of, pairs_for, settings_of, whose
 from .training import Ending, minutes, run_told, stepped
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def _train(
 
     # What can be said at once is said before libraries are imported that take many seconds.
     settings = settings_of(arguments)
+    arguments.model = model_of(arguments)
     if getattr(arguments, "liked", None):
         _require_peft()  # before minutes of sampling
     among = several()

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from ..adapters.finetune.pairs import LabelledPair
     from ..adapters.finetune.settings import TrainSettings
     from ..adapters.finetune.vectors import Vectors
+    from ..adapters.steering.joint_files import JointFiles
 
-__all__ = ["add_train_options", "pairs_for", "settings_of", "whose"]
+__all__ = ["add_train_options", "model_of", "pairs_for", "settings_of", "whose"]
 
 _NAMES = ("steps", "rank", "learning_rate", "batch", "accumulate", "beta", "seed", "size", "warmup", "ema")
 _MORE = ("optimizer", "precision", "checkpointing", "fixed_noise", "save_every", "full", "flip", "drop_doubted")
@@ -33,6 +34,16 @@ def add_train_options(lora: argparse.ArgumentParser) -> None:
         help="pairs from elsewhere: a folder with chosen and rejected, .jsonl, .csv, .parquet",
     )
     source.add_argument("--liked", default=None, metavar="FOLDER", help="liked pictures; rejected ones are sampled")
+    lora.add_argument(
+        "--with",
+        dest="parts",
+        action="extend",
+        nargs="+",
+        default=None,
+        metavar="FILE",
+        help="for single files of SD3 and Flux: text encoders, VAE and T5's tokenizer.json its file lacks, or "
+        "folders of them",
+    )
     lora.add_argument("--prompt", default="", metavar="TEXT", help="of pictures that have none")
     lora.add_argument("--each", type=int, default=1, metavar="N", help="with --liked: samples for each picture")
     lora.add_argument("--limit", type=int, default=None, metavar="N", help="with --data: pairs at most")
@@ -89,6 +100,31 @@ def settings_of(arguments: argparse.Namespace) -> TrainSettings:
     given = {name: getattr(arguments, name, None) for name in (*_NAMES, *_MORE, *_OF_LOSSES)}
     known: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return TrainSettings(loss=loss, stages=tuple(stages), **known)
+
+
+def model_of(arguments: argparse.Namespace) -> str | JointFiles:
+    """What is trained: the model as it was named, or the files of one of SD3 or Flux; says which on the error stream.
+
+    Raises:
+        SteeringError: parts of it are missing, or there are some that fit nothing.
+    """
+    from ..adapters.errors import SteeringError
+
+    given = getattr(arguments, "parts", None) or ()
+    if arguments.model != "playground":
+        from ..adapters.steering.joint_files import joint_files
+
+        found = joint_files(arguments.model, given)
+        if found is not None:
+            if found.said:
+                print(found.said, file=sys.stderr)
+            return found
+    if given:
+        raise SteeringError(
+            f"Cannot train {arguments.model!r} with files beside it: it is no single file of SD3 or Flux. Leave --with "
+            "out."
+        )
+    return str(arguments.model)
 
 
 def whose(arguments: argparse.Namespace) -> str:

@@ -33,7 +33,7 @@ class Paints(Protocol):
         """One picture for each seed."""
 
 
-def paints_of(model: str, device: str) -> Paints:
+def paints_of(model: str | os.PathLike[str], device: str) -> Paints:
     """Load what samples of a model are taken from.
 
     Args:
@@ -46,13 +46,17 @@ def paints_of(model: str, device: str) -> Paints:
 
     from ..steering import Generator
     from ..steering.joint import JointPaints, is_joint, load_joint
+    from ..steering.joint_files import JointFiles
+    from ..steering.joint_single import load_joint_files
     from ..steering.pipelines import pipeline_kind
 
-    kind = pipeline_kind(model)
-    if not is_joint(kind):
-        return Generator(model, device)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    return JointPaints(load_joint(model, kind, dtype), torch.device(device))
+    if isinstance(model, JointFiles):
+        return JointPaints(load_joint_files(model, dtype), torch.device(device))
+    kind = pipeline_kind(str(model))
+    if not is_joint(kind):
+        return Generator(str(model), device)
+    return JointPaints(load_joint(str(model), kind, dtype), torch.device(device))
 
 
 def against_samples(

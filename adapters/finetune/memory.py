@@ -21,6 +21,8 @@ from ..errors import FineTuneError
 from ..places import typed_path
 from ..steering.architecture import write_configuration
 from ..steering.checkpoint_kind import UNET, checkpoint_family, read_shapes
+from ..steering.joint_configuration import transformer_of
+from ..steering.joint_files import JointFiles
 from .activations import UNET_CLASS, class_of, kept_for_backward, without_weights
 from .lora import add_lora
 from .losses import REFERENCE_FREE
@@ -55,7 +57,7 @@ class Need:
         return int(_GROWTH * (self.weights + self.trained + self.activations)) + self.others
 
 
-def denoiser_of(model: str | Path) -> tuple[dict[str, Any], int] | None:
+def denoiser_of(model: str | os.PathLike[str]) -> tuple[dict[str, Any], int] | None:
     """Return the configuration of a model's denoiser and the bytes of its other parts, from headers alone.
 
     Args:
@@ -66,6 +68,10 @@ def denoiser_of(model: str | Path) -> tuple[dict[str, Any], int] | None:
         from ..playground import playground_folder
 
         return denoiser_of(playground_folder())
+    if isinstance(model, JointFiles):  # whose text encoders have gone before the denoiser comes
+        config = transformer_of(model.denoiser)
+        text = 4 * sum(part.count for part in model.parts if part not in (model.denoiser, model.vae))
+        return config, 4 * model.vae.count + max(0, text - 4 * model.denoiser.count)
     path = typed_path(model)
     try:
         if path.is_file():

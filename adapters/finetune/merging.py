@@ -27,12 +27,15 @@ from ..files.writing import write_bytes_atomically
 from ..places import typed_path
 from ..steering.checkpoint_kind import UNET, checkpoint_family, read_shapes
 from ..steering.joint import is_joint, load_joint
+from ..steering.joint_parts import Part, denoiser_in
+from ..steering.joint_reading import places_of
 from ..steering.pipelines import load_pipeline, pipeline_kind
 
 __all__ = ["merge_lora", "require_new", "save_checkpoint"]
 
 Change = Callable[[str, Tensor], Tensor]  # from a denoiser's parameter, by diffusers' name, to what takes its place
-_WIDTHS = {"F16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}  # bytes of a number
+_WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}  # bytes of a number
+_WIDTHS |= {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
 def merge_lora(
@@ -168,6 +171,8 @@ def _loaded(model: str | PathLike[str]) -> tuple[Any, Any, torch.dtype]:
 def _single_file(source: Path, path: Path, change: Change, whole: Callable[[], None]) -> Path:
     from safetensors import safe_open
 
+    if (denoiser := denoiser_in(source)) is not None:
+        return _joint_file(denoiser, path, change, whole)
     shapes = read_shapes(source)
     checkpoint_family(source, shapes)
     diffusers = _diffusers_names(shapes)
@@ -191,6 +196,33 @@ def _single_file(source: Path, path: Path, change: Change, whole: Callable[[], N
         return write_bytes_atomically(path, _with_header(shapes, kinds, metadata, tensors()))
 
 
+def _joint_file(denoiser: Part, path: Path, change: Change, whole: Callable[[], None]) -> Path:
+    """The same of SD3 and Flux: what is beside the denoiser stays to the bit; float8 becomes bfloat16."""
+    from safetensors import safe_open
+
+    shapes = read_shapes(denoiser.path)
+    places = places_of(denoiser)
+    for name, shape in places.shapes.items():
+        change(name, torch.empty(shape, device="meta"))
+    whole()
+    with safe_open(str(denoiser.path), framework="pt") as file:
+        kinds = {key: str(file.get_slice(key).get_dtype()) for key in shapes if key not in places.left_out}
+        kinds |= {key: "F16" if kinds[key] == "F16" else "BF16" for key in places.keys}
+        metadata = {**(file.metadata() or {}), "modelspec.title": path.stem}
+
+        def tensors() -> Iterator[bytes]:
+            for key in kinds:
+                value = file.get_tensor(key)
+                if key in places.keys:
+                    value = places.changed(file, key, change)
+                    value = value.half() if kinds[key] == "F16" else value.bfloat16()
+                yield value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+        return write_bytes_atomically(
+            path, _with_header({key: shapes[key] for key in kinds}, kinds, metadata, tensors())
+        )
+
+
 def _with_header(
     shapes: Mapping[str, tuple[int, ...]], kinds: Mapping[str, str], metadata: Mapping[str, str], data: Iterator[bytes]
 ) -> Iterator[bytes]:
@@ -210,7 +242,7 @@ def _with_header(
 
 def _kind(found: str) -> str:
     """Floats of all kinds become float16; whole numbers stay what they are."""
-    return found if found in _WIDTHS else "F16"
+    return "F16" if found.startswith(("F", "BF")) else found
 
 
 def _diffusers_names(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,8 @@ import torch
 
 from ..steering import TextConditioner
 from ..steering.joint import is_joint, load_joint
+from ..steering.joint_files import JointFiles
+from ..steering.joint_single import load_joint_files
 from ..steering.pipelines import load_pipeline, pipeline_kind, prompt_towers
 from .noising import noising_of
 from .opened_joint import OpenedJoint, trained_of
@@ -56,17 +59,20 @@ class Opened(Protocol):
         """The denoiser on the device, and what is trained of it; nothing is read or told to it any more."""
 
 
-def open_model(model: str | Path, settings: TrainSettings, device: torch.device) -> Opened:
+def open_model(model: str | PathLike[str], settings: TrainSettings, device: torch.device) -> Opened:
     """Load a model onto the CPU.
 
     Args:
-        model: As `Generator` takes it; or a diffusers folder, or a name on the hub, of SD3 or Flux.
+        model: As `Generator` takes it; or of SD3 or Flux a diffusers folder, a name on the hub, or `JointFiles`.
         settings: size and precision. device: Where it will be trained.
 
     Raises:
         FineTuneError: a size that it can't be trained at. SteeringError: there is no such model, or it isn't whole.
     """
     precision = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
+    if isinstance(model, JointFiles):
+        return OpenedJoint(load_joint_files(model, precision), settings.size, device, precision)
+    model = str(model)
     kind = pipeline_kind(model)
     if is_joint(kind):
         return OpenedJoint(load_joint(model, kind, precision), settings.size, device, precision)

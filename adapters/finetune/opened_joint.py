@@ -65,7 +65,7 @@ class OpenedJoint:
 
     @property
     def config(self) -> Any:
-        return self._model.denoiser.config
+        return self._model.config
 
     def plain(self, prompt: str) -> Conditioning:
         """What `prepare` has prompts read by."""

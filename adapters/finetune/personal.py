@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import hashlib
-import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,11 @@ import torch
 
 from ..encoders import ImageTextEncoder
 from ..files.lora_file import save_lora
-from ..places import typed_path
-from ..playground import playground_folder
 from .checkpoint import only_training
 from .doubts import doubts_of
 from .dropping import Dropped, decided
 from .gradients import KnownOfPairs
+from .identity import identity_of, prepared_for
 from .loop import train_lora
 from .losses import pair_embedding
 from .memory import denoiser_of, require_memory, side_of
@@ -57,7 +55,7 @@ class PersonalLora:
 
 
 def train_personal_lora(
-    model: str | Path,
+    model: str | PathLike[str],
     pairs: Sequence[LabelledPair],
     settings: TrainSettings,
     folder: Path,
@@ -77,7 +75,7 @@ def train_personal_lora(
     """Train a LoRA on pairs and save it; or all weights, where the settings say so.
 
     Args:
-        model: As `open_model` takes it: "playground", a diffusers folder, a single file of SD1.5 or SDXL.
+        model: As `open_model` takes it: "playground", a diffusers folder, a single file of SD1.5 or SDXL, `JointFiles`.
         pairs: All of them; some are held out to judge by.
         settings: What is None is chosen.
         folder: Of the checkpoint. A stopped training of the same model, settings and pairs goes on there; one that came
@@ -111,12 +109,14 @@ def train_personal_lora(
     opened = open_model(model, settings, device)
     watching = _Watching(on_prepared, on_step, cancelled, samples if among.first else 0, on_sample)
     with _shelf(folder, model, settings.precision or "", among) as shelf:
-        about = _identity(model, kept, answers.held)
+        about = identity_of(model, kept, answers.held)
         trained = _trained(opened, answers, settings, folder, about, encoder, watching, shelf, among)
         saved = file
         if among.first:
             said = _about(trained, person, len(pairs), opened.name, dropped)
-            saved = _saved(model, trained, file, opened.family, said, merge)
+            family = opened.family
+            del opened  # merging loads a diffusers folder once more
+            saved = _saved(model, trained, file, family, said, merge)
         shelf.forget()
     return PersonalLora(saved, trained, len(kept), len(answers.held), 0 if dropped is None else len(dropped))
 
@@ -144,7 +144,7 @@ class _Watching:
 
 def _answers(
     pairs: Sequence[LabelledPair],
-    model: str | Path,
+    model: str | PathLike[str],
     settings: TrainSettings,
     folder: Path,
     encoder: ImageTextEncoder | None,
@@ -162,7 +162,7 @@ def _answers(
             seen = encoded_vectors(kept, encoder, cancelled)
         return vectors or seen
 
-    whole = f"{_identity(model, kept, held)}/{settings.drop_doubted}"
+    whole = f"{identity_of(model, kept, held)}/{settings.drop_doubted}"
     dropped = decided(kept, known_vectors, settings.drop_doubted, folder, whole, among)
     gone = set() if dropped is None else set(dropped.rows)
     return _Answers([pair for row, pair in enumerate(kept) if row not in gone], held, dropped, seen)
@@ -204,7 +204,7 @@ def _trained(
 
 
 def _saved(
-    model: str | Path, trained: Trained, file: Path, family: str, about: dict[str, str], merge: Path | None
+    model: str | PathLike[str], trained: Trained, file: Path, family: str, about: dict[str, str], merge: Path | None
 ) -> Path:
     if trained.settings.full:
         return save_checkpoint(model, trained.state, file)
@@ -215,26 +215,18 @@ def _saved(
 
 
 @contextlib.contextmanager
-def _shelf(folder: Path, model: str | Path, precision: str, among: Several) -> Iterator[Shelf]:
+def _shelf(folder: Path, model: str | PathLike[str], precision: str, among: Several) -> Iterator[Shelf]:
     """Where latents and prompts lie while it trains: one for each machine, whose first process fills it for all.
 
     The others come once it is full, find everything there and add nothing.
     """
     place = folder / "prepared" / str(among.index - among.local)
-    about = json.dumps([str(model), precision, _files(model)])  # the text side computes in that precision
+    about = prepared_for(model, precision)  # the text side computes in that precision
     if among.local:
         among.wait()
     alone = contextlib.nullcontext() if among.local else only_training(place)
-    with alone, Shelf(place, hashlib.sha256(about.encode()).hexdigest()) as shelf:
+    with alone, Shelf(place, about) as shelf:
         yield shelf
-
-
-def _files(model: str | Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of each of a model's files, so that one that was replaced in its place is another model."""
-    path = playground_folder() if str(model) == "playground" else typed_path(model)
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    known = [(file.name, file.stat()) for file in files if file.is_file()]
-    return [(name, about.st_size, about.st_mtime_ns) for name, about in known]
 
 
 def _on(device: torch.device, settings: TrainSettings) -> TrainSettings:
@@ -247,7 +239,7 @@ def _on(device: torch.device, settings: TrainSettings) -> TrainSettings:
     )
 
 
-def _require_room(model: str | Path, settings: TrainSettings, device: torch.device) -> None:
+def _require_room(model: str | PathLike[str], settings: TrainSettings, device: torch.device) -> None:
     """Refuse what memory won't do, before the model is loaded."""
     found = denoiser_of(model)
     if found is not None:
@@ -255,12 +247,6 @@ def _require_room(model: str | Path, settings: TrainSettings, device: torch.devi
         require_memory(
             config, settings, settings.size or side_of(config), device, others if device.type == "cpu" else 0
         )
-
-
-def _identity(model: str | Path, *parts: Sequence[LabelledPair]) -> str:
-    """What a stopped training is known again by: the model, and the pictures and prompts in their order."""
-    named = [[(pair.chosen.name, pair.rejected.name, pair.prompt) for pair in pairs] for pairs in parts]
-    return hashlib.sha256(json.dumps([str(model), named]).encode()).hexdigest()
 
 
 def _known(

@@ -14,7 +14,7 @@ from typing import Any
 
 from .checkpoint_kind import UNET, Shapes
 
-__all__ = ["write_configuration"]
+__all__ = ["write_configuration", "write_tokenizer"]
 
 _CLIP_L = {
     "sd15": "cond_stage_model.transformer.text_model.",
@@ -51,7 +51,7 @@ def write_configuration(folder: Path, family: str, shapes: Shapes) -> None:
         _write(folder / name / file, config | {"_class_name": kind})
     index: Config = {name: [library, kind] for name, (library, kind, _) in parts.items()}
     for name, padding in (("tokenizer", "<|endoftext|>"), ("tokenizer_2", "!"))[: 1 + large]:
-        _tokenizer(folder / name, padding)
+        write_tokenizer(folder / name, padding)
         index[name] = ["transformers", "CLIPTokenizer"]
     index |= {"feature_extractor": [None, None], "image_encoder": [None, None]}
     if large:
@@ -166,7 +166,8 @@ def _scheduler(shapes: Shapes, large: bool) -> tuple[str, Config]:
     return "EulerDiscreteScheduler", _NOISE | prediction | zero | {"steps_offset": 1, "timestep_spacing": "leading"}
 
 
-def _tokenizer(folder: Path, padding: str) -> None:
+def write_tokenizer(folder: Path, padding: str) -> None:
+    """Write CLIP's tokenizer, which fills up with this token."""
     from ..playground import playground_folder
 
     source = Path(playground_folder()) / "tokenizer"  # CLIP's own, which all these models share

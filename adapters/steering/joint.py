@@ -5,6 +5,7 @@ Shapes: T tokens, H width of the conditioning, D of the pooled vector.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +34,31 @@ class JointModel:
     Attributes:
         pipeline: diffusers' StableDiffusion3Pipeline or FluxPipeline.
         family: "sd3" or "flux". name: For people.
+
+    Args:
+        read: Loads the denoiser when it is first asked for; until then the pipeline has one without weights.
     """
 
-    def __init__(self, pipeline: Any, name: str = "") -> None:
-        self.pipeline, self.name = pipeline, name
+    def __init__(self, pipeline: Any, name: str = "", read: Callable[[], Any] | None = None) -> None:
+        self.pipeline, self.name, self._read = pipeline, name, read
         self.family = "flux" if type(pipeline).__name__.startswith("Flux") else "sd3"
 
     @property
     def denoiser(self) -> Any:
         """diffusers' SD3Transformer2DModel or FluxTransformer2DModel."""
+        if self._read is not None:
+            self.pipeline.transformer, self._read = self._read(), None
         return self.pipeline.transformer
+
+    @property
+    def config(self) -> Any:
+        """Of the denoiser, which isn't loaded for it."""
+        return self.pipeline.transformer.config
 
     @property
     def release(self) -> str:
         """Which of its family it is, as LoRA files say what they are for; see `save_lora`."""
-        config = self.denoiser.config
+        config = self.config
         if self.family == "flux":
             return "flux" if config.guidance_embeds else "flux-schnell"
         if config.get("dual_attention_layers"):
@@ -100,7 +111,7 @@ class JointModel:
         if self.family == "sd3":
             asked |= {"negative_prompt_embeds": nothing.tokens, "negative_pooled_prompt_embeds": nothing.pooled}
         asked = {name: tensor.to(at, self.denoiser.dtype) for name, tensor in asked.items() if tensor is not None}
-        few = self.family == "flux" and not self.denoiser.config.guidance_embeds  # FLUX.1-schnell
+        few = self.family == "flux" and not self.config.guidance_embeds  # FLUX.1-schnell
         home = vae.device
         vae.to(at)  # in full precision, as it has read
         # Older diffusers compute where they find any of their parts, and the text encoders may be elsewhere.

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from comfy_host import Host
+from palate.adapters.comparisons import Comparison, PreferenceStore
+from PIL import Image
+
 Graph = dict[str, Any]
 
 
@@ -81,3 +85,11 @@ def adapt(
         steps=steps,
         **more,
     )
+
+
+def answers(host: Host, person: str) -> None:
+    """Eight answers of somebody who likes it light."""
+    with PreferenceStore(host.home / "store") as store:
+        for k in range(8):
+            light, dark = (store.add_image(Image.new("RGB", (32, 32), (c + k, c, c))) for c in (200, 40))
+            store.add(Comparison(person, light, dark, "left", prompt="a red star"))

@@ -8,19 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from comfy_host import Host, NodeError
-from graphs import Graph, node, playground, probe, sample
-from palate.adapters.comparisons import Comparison, PreferenceStore
-from PIL import Image
+from graphs import Graph, answers, node, playground, probe, sample
 
 QUICK = {"checkpoint": "playground", "loss": "mapo", "rank": 2, "steps": 3, "learning_rate": 0.001}
-
-
-def answers(host: Host, person: str) -> None:
-    """Eight answers of somebody who likes it light."""
-    with PreferenceStore(host.home / "store") as store:
-        for k in range(8):
-            light, dark = (store.add_image(Image.new("RGB", (32, 32), (c + k, c, c))) for c in (200, 40))
-            store.add(Comparison(person, light, dark, "left", prompt="a red star"))
 
 
 def trained(name: str, **settings: object) -> Graph:

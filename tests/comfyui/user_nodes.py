@@ -3,8 +3,11 @@
 import os
 from pathlib import Path
 
+import comfy.model_detection
 import comfy.model_patcher
 import comfy.supported_models
+import comfy.utils
+import folder_paths
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 
@@ -104,6 +107,22 @@ class PalateProbeDenoiser:
         if dtype == torch.float32:
             kept = {name: weight.clone() for name, weight in model.diffusion_model.state_dict().items()}
             torch.save(kept, Path(os.environ["PALATE_PROBES"]) / f"weights of {what}.pt")
+        return (comfy.model_patcher.ModelPatcher(model, load_device=CPU, offload_device=CPU),)
+
+
+class PalateProbeFlux:
+    """A small Flux of one head from a file in its original layout; ComfyUI itself knows Flux with 24 heads alone."""
+
+    INPUT_TYPES = classmethod(lambda s: {"required": {"file": ("STRING", {})}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "load", "test"
+
+    def load(self, file):
+        weights = comfy.utils.load_torch_file(folder_paths.get_full_path_or_raise("diffusion_models", file))
+        found = comfy.model_detection.detect_unet_config(weights, "")
+        config = comfy.supported_models.Flux({**found, "num_heads": 1})
+        config.set_inference_dtype(torch.float32, None)
+        model = config.get_model({}, "", device=CPU)
+        model.diffusion_model.load_state_dict(weights, strict=True)
         return (comfy.model_patcher.ModelPatcher(model, load_device=CPU, offload_device=CPU),)
 
 
@@ -266,6 +285,7 @@ NODE_CLASS_MAPPINGS = {
     each.__name__: each
     for each in (
         PalateProbeDenoiser,
+        PalateProbeFlux,
         PalateProbeText,
         PalateProbeOtherPack,
         PalateProbePicture,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import torch
 from finetune_small import grey_pairs
 from palate.adapters.errors import FileFormatError, FineTuneError, SteeringError
 from palate.adapters.files.lora_file import save_lora
-from palate.adapters.finetune import memory
+from palate.adapters.finetune import memory, opened, personal
 from palate.adapters.finetune.liked import against_samples, paints_of
 from palate.adapters.finetune.lora import add_lora, lora_of
 from palate.adapters.finetune.memory import denoiser_of, need_of
@@ -96,6 +98,28 @@ def test_from_answers_to_a_lora_that_diffusers_loads(model, tmp_path: Path, capl
         said = read.metadata()
         assert said["modelspec.architecture"] == RELEASES[kind] and said["ss_network_dim"] == "2"
         assert said["palate.person"] == "mara" and said["palate.model"] == "model"
+
+
+def test_the_trained_model_is_gone_before_it_is_loaded_once_more_to_be_merged(tmp_path: Path, monkeypatch) -> None:
+    folder, alive = models.write("sd3", tmp_path / "model"), []
+    load, merge = opened.load_joint, personal.merge_lora
+
+    def loaded(*given):
+        found = load(*given)
+        alive.append(weakref.ref(found.denoiser))
+        return found
+
+    def merged(*given):
+        gc.collect()
+        alive.append(alive[0]())
+        return merge(*given)
+
+    monkeypatch.setattr(opened, "load_joint", loaded)
+    monkeypatch.setattr(personal, "merge_lora", merged)
+    train_personal_lora(
+        folder, grey_pairs(tmp_path), QUICK, tmp_path / "run", tmp_path / "mine", merge=tmp_path / "merged"
+    )
+    assert alive[1] is None and (tmp_path / "merged").is_dir()
 
 
 @pytest.mark.parametrize("loss", ["sft", "mapo", "kto", "adaptive_dpo", "rpo"])
