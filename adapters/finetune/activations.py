@@ -6,15 +6,17 @@ Source: of the way to count, torch.autograd.graph.saved_tensors_hooks.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from .predicting import predicted
+from .sparing import ATTENTION, Outcomes
 
 __all__ = ["UNET_CLASS", "class_of", "kept_for_backward", "without_weights"]
 
@@ -35,7 +37,9 @@ def without_weights(config: Mapping[str, Any]) -> Any:
         return getattr(diffusers, class_of(config)).from_config(dict(config))
 
 
-def kept_for_backward(denoiser: Any, images: int, size: int, dtype: torch.dtype, checkpointing: bool) -> int:
+def kept_for_backward(
+    denoiser: Any, images: int, size: int, dtype: torch.dtype, checkpointing: bool, outcomes: bool = False
+) -> int:
     """Return the bytes kept at the most while a batch goes forwards and backwards; weights are not counted.
 
     Args:
@@ -44,16 +48,17 @@ def kept_for_backward(denoiser: Any, images: int, size: int, dtype: torch.dtype,
         images: Of the batch, each of `size` squared pixels.
         dtype: Of forward passes.
         checkpointing: Whether layers are computed again in the backward pass.
+        outcomes: Whether those are not that `Outcomes` names.
     """
     torch.nn.Module.to(denoiser, dtype)
     if type(denoiser).__name__ == UNET_CLASS:
         denoiser.set_attn_processor(_Processor())
     denoiser.train()
-    if checkpointing:
-        denoiser.enable_gradient_checkpointing(_computed_again)
     given = _given(denoiser, images, size // 8, dtype)
     own = {value.untyped_storage()._cdata for value in [*denoiser.parameters(), *denoiser.buffers()]}
     held = _Held(own)
+    if checkpointing:
+        denoiser.enable_gradient_checkpointing(_Again(held if outcomes else None))
     with _JointlyAttended(), torch.autograd.graph.saved_tensors_hooks(held.take, lambda kept: kept.tensor):
         torch.autograd.backward(predicted(denoiser, *given).square().mean())
     return held.most
@@ -95,9 +100,12 @@ class _Held:
         if kept.key not in self.own:
             self._seen[kept.key] = self._seen.get(kept.key, 0) + 1
             if self._seen[kept.key] == 1:
-                self.now += kept.bytes
-                self.most = max(self.most, self.now)
+                self.add(kept.bytes)
         return kept
+
+    def add(self, count: int) -> None:
+        self.now += count
+        self.most = max(self.most, self.now)
 
     def let_go(self, kept: _Kept) -> None:
         if kept.key in self._seen:
@@ -119,29 +127,63 @@ class _Kept:
         self.held.let_go(self)
 
 
-class _Attended(torch.autograd.Function):
-    """Attention as GPUs and newer CPUs compute it: the weights of all places on all others are never in memory."""
+class _Again:
+    """Has a block's layers computed again in the backward pass, as `computed_again` or, without `held`, all of them."""
 
-    @staticmethod
-    def forward(context: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        out = torch.empty_like(query)
-        context.save_for_backward(query, key, value, out)
-        return out
+    def __init__(self, held: _Held | None) -> None:
+        self._held = held
 
-    @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        query, key, value, _ = context.saved_tensors
-        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+    def __call__(self, block: Any, *given: Any) -> Any:
+        return checkpoint(block, *given, use_reentrant=False, context_fn=self._contexts)
+
+    def _contexts(self) -> tuple[Any, Any]:
+        if self._held is None:
+            return contextlib.nullcontext(), _JointlyAttended()
+        contexts: Any = create_selective_checkpoint_contexts
+        first, again = contexts(_Counted(self._held))
+        return first, _jointly(again)
 
 
-def _computed_again(block: Any, *given: Any) -> Any:
-    """A block whose layers are computed again in the backward pass, where torch forgets modes."""
-    both = (contextlib.nullcontext(), _JointlyAttended())
-    return checkpoint(block, *given, use_reentrant=False, context_fn=lambda: both)
+@contextlib.contextmanager
+def _jointly(again: Any) -> Iterator[None]:
+    """The backward pass forgets modes."""
+    with again, _JointlyAttended():
+        yield
+
+
+class _Counted(Outcomes):
+    """Counts what is kept, until it is asked for."""
+
+    def __init__(self, held: _Held) -> None:
+        super().__init__()
+        self._held = held
+
+    def __call__(self, context: Any, operation: Any, *given: Any, **more: Any) -> CheckpointPolicy:
+        found = super().__call__(context, operation, *given, **more)
+        if found is CheckpointPolicy.MUST_SAVE:
+            size = _bytes_of_attention(given[0]) if operation is ATTENTION else _bytes_of_convolution(*given)
+            self._held.add(-size if context.is_recompute else size)
+        return found
+
+
+def _bytes_of_attention(query: Tensor) -> int:
+    """Of its outcome, and of one float32 for each place."""
+    return query.numel() * query.element_size() + 4 * query[..., 0].numel()
+
+
+def _bytes_of_convolution(
+    given: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, *_: Any
+) -> int:
+    sides = zip(given.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
+    places = math.prod(
+        (side + 2 * edge - apart * (kernel - 1) - 1) // step + 1 for side, kernel, step, edge, apart in sides
+    )
+    return int(places) * len(given) * len(weight) * given.element_size()
 
 
 class _JointlyAttended(TorchFunctionMode):
-    """Has what calls torch's attention by its name, as transformers do, attend as `_Attended`."""
+    """Has what calls torch's attention by its name, as transformers do, attend as GPUs and processors do: the weights
+    of all places on all others are never in memory."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -150,7 +192,7 @@ class _JointlyAttended(TorchFunctionMode):
         if func is not torch.nn.functional.scaled_dot_product_attention:
             return func(*args, **given)
         query, key, value = (*args, *(given[name] for name in ("query", "key", "value")[len(args) :]))[:3]
-        return _Attended.apply(query, key, value)
+        return ATTENTION(query, key, value)[0]
 
 
 class _Processor:
@@ -160,6 +202,9 @@ class _Processor:
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, *_: Any, **__: Any
     ) -> Tensor:
         text = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        found: Tensor = _Attended.apply(attn.to_q(hidden_states), attn.to_k(text), attn.to_v(text))
-        out: Tensor = attn.to_out[0](found)
+        heads = [
+            layer(given).unflatten(2, (attn.heads, -1)).transpose(1, 2)
+            for layer, given in ((attn.to_q, hidden_states), (attn.to_k, text), (attn.to_v, text))
+        ]
+        out: Tensor = attn.to_out[0](ATTENTION(*heads)[0].transpose(1, 2).flatten(2))
         return out

@@ -110,7 +110,8 @@ def need_of(config: dict[str, Any], settings: TrainSettings, size: int, device: 
     dtype = torch.bfloat16 if half else torch.float32
     rank = 0 if full else settings.rank or 4
     text = json.dumps(dict(config), sort_keys=True, default=list)
-    count, trained, of_a_pair = _counted(text, rank, size, dtype, bool(settings.checkpointing))
+    again = bool(settings.checkpointing), device == "cpu"  # as `spare_memory` does
+    count, trained, of_a_pair = _counted(text, rank, size, dtype, *again)
     of_each = 4.0 + _MOMENTS[settings.optimizer]
     of_each += 0.0 if full else 4.0  # a LoRA's own weights, in float32
     copies = 0 if settings.ema is None else 1
@@ -126,13 +127,15 @@ def need_of(config: dict[str, Any], settings: TrainSettings, size: int, device: 
 
 
 @lru_cache(maxsize=32)
-def _counted(config: str, rank: int, size: int, dtype: torch.dtype, checkpointing: bool) -> tuple[int, int, int]:
+def _counted(
+    config: str, rank: int, size: int, dtype: torch.dtype, checkpointing: bool, outcomes: bool
+) -> tuple[int, int, int]:
     """Weights, those that are trained, and the bytes that a pair keeps; rank 0 trains all weights."""
     denoiser = without_weights(json.loads(config))
     count = sum(parameter.numel() for parameter in denoiser.parameters())
     parameters = add_lora(denoiser, rank) if rank else list(denoiser.parameters())
     trained = sum(parameter.numel() for parameter in parameters)
-    return count, trained, kept_for_backward(denoiser, 2, size, dtype, checkpointing)
+    return count, trained, kept_for_backward(denoiser, 2, size, dtype, checkpointing, outcomes)
 
 
 def require_memory(

@@ -18,6 +18,7 @@ from .prepared import Prepared, prepare
 from .samples import Painter, Painting, Sheets
 from .settings import TrainSettings
 from .shelf import Shelf
+from .sparing import spare_memory
 from .step import Denoiser
 from .weights import all_parameters
 
@@ -31,7 +32,7 @@ def trained_of(denoiser: Any, settings: TrainSettings, pairs: int) -> list[torch
     else:
         parameters = add_lora(denoiser, settings.settled(pairs).rank or 4, settings.seed)
     if settings.checkpointing:
-        denoiser.enable_gradient_checkpointing()
+        spare_memory(denoiser)
     return parameters
 
 

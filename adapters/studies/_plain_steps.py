@@ -7,6 +7,7 @@ measured in a process of its own, which holds what that step needs and nothing e
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import multiprocessing
 import re
@@ -27,6 +28,7 @@ from ..finetune.losses import BETAS, LOSSES, REFERENCE_FREE, PairErrors
 from ..finetune.noising import noising_of
 from ..finetune.predicting import predicted
 from ..finetune.prepared import Batch
+from ..finetune.sparing import spare_memory
 from ..finetune.step import Denoiser
 from ._models import models_of
 
@@ -39,7 +41,7 @@ _PACKAGES = (  # 300 MB, which are no step's
     "transformers.models.clip.modeling_clip",
     "peft",
 )
-_STATUS = Path("/proc/self/status")
+_STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Setup:
         model: As `models_of` takes it. pixels: Side of the pictures.
         pairs: Of a step, >= 1. rank: Of the LoRA.
         device: Where. bfloat16: What isn't trained is held and computed in 16 bits.
-        checkpointing: Between the blocks nothing is kept for the backward pass; it is computed again.
+        checkpointing: All kinds of steps compute again what others keep for the backward pass, Palate's in its own way.
         threads: Of the processor.
     """
 
@@ -71,7 +73,7 @@ class Measured:
 
     Attributes:
         seconds: Of each step, of the processor where it computes and of the clock on a GPU.
-        peak: Bytes at most, beside what Python and its packages hold; 0 where the system doesn't say.
+        peak: Bytes at most during the steps, beside what Python and its packages hold; 0 where the system doesn't say.
     """
 
     seconds: tuple[float, ...]
@@ -98,6 +100,7 @@ def measure(name: str, setup: Setup, repeats: int) -> Measured:
         importlib.import_module(package)
     before = _peak(device)
     bench = _Bench(STEPS[name], setup)
+    _forget_peak(device)
     seconds = [_clocked(bench.step, device) for _ in range(repeats + 1)]
     return Measured(tuple(seconds[1:]), max(0, _peak(device) - before))
 
@@ -109,6 +112,7 @@ class _Kind:
     loss: str
     ours: bool
     fixed: bool = False
+    sparing: bool = False
 
     @property
     def asks_reference(self) -> bool:
@@ -118,6 +122,7 @@ class _Kind:
 
 STEPS = {
     "Palate, mapo": _Kind("mapo", ours=True),
+    "Palate, mapo, checkpointing": _Kind("mapo", ours=True, sparing=True),
     "Palate, dpo, fixed noise": _Kind("dpo", ours=True, fixed=True),
     "Palate, dpo": _Kind("dpo", ours=True),
     "as MaPO's script": _Kind("mapo", ours=False),
@@ -139,7 +144,9 @@ class _Bench:
         self.words, self.side = words.to(self.device), setup.pixels
         self.batch = self._read()
         unet = self.models.unet
-        if setup.checkpointing:
+        if kind.ours and (setup.checkpointing or kind.sparing):
+            spare_memory(unet)
+        elif setup.checkpointing:
             unet.enable_gradient_checkpointing()
         self.optimizer = torch.optim.AdamW(add_lora(unet, setup.rank, setup.seed))
         unet.train()
@@ -210,6 +217,15 @@ def _clocked(step: Callable[[], None], device: torch.device) -> float:
     step()
     torch.cuda.synchronize(device)
     return time.perf_counter() - started
+
+
+def _forget_peak(device: torch.device) -> None:
+    """What was held at most from now on; pictures and prompts that Palate reads once are not a step's."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):  # no Linux: with what came before
+        _FORGET.write_text("5", encoding="ascii")
 
 
 def _peak(device: torch.device) -> int:

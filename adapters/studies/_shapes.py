@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from ..finetune.activations import kept_for_backward
 from ..finetune.lora import add_lora
 
 __all__ = ["SHAPES", "Passes", "Shape", "count_passes", "parts_of"]
@@ -74,18 +74,22 @@ class Passes:
 
     Attributes:
         forward: The denoiser's forward pass on both. backward: With a LoRA. full_backward: With all weights.
+        again: Of the forward pass what `spare_memory` computes once more on a processor, for a LoRA's backward pass.
         images: Both pictures through the autoencoder. text: The prompt through the text encoders.
-        held: Bytes that wait for the backward pass. full_held: The same with all weights trained.
+        held: Bytes that wait for the backward pass. full_held: The same with all weights trained. spared: With a LoRA
+            and `spare_memory`.
         unet, vae, texts: Weights. lora: Trained ones.
     """
 
     forward: float
     backward: float
     full_backward: float
+    again: float
     images: float
     text: float
     held: float
     full_held: float
+    spared: float
     unet: int
     vae: int
     texts: int
@@ -103,18 +107,22 @@ def count_passes(shape: Shape, rank: int) -> Passes:
         text = sum(_operations(lambda tower=tower: tower(ids).last_hidden_state) for tower in texts)
         full = _trained(whole, shape)
         unet = _count(whole)
-        adapted = parts_of(shape)[0].bfloat16()
-    lora = sum(parameter.numel() for parameter in add_lora(adapted, rank))
+        adapted, other = (parts_of(shape)[0].bfloat16() for _ in range(2))
+    lora = sum(parameter.numel() for parameter in [*add_lora(adapted, rank), *add_lora(other, rank)]) // 2
     with torch.device("meta"):
         adapted_passes = _trained(adapted, shape)
+    held, once = _held(adapted, shape)
+    spared, twice = _held(other, shape, True, True)
     return Passes(
         forward=full[0],
         backward=adapted_passes[1],
         full_backward=full[1],
+        again=twice - once,
         images=images,
         text=text,
-        held=adapted_passes[2],
-        full_held=full[2],
+        held=held,
+        full_held=_held(whole, shape)[0],
+        spared=spared,
         unet=unet,
         vae=_count(vae.encoder),
         texts=sum(_count(tower) for tower in texts),
@@ -122,8 +130,17 @@ def count_passes(shape: Shape, rank: int) -> Passes:
     )
 
 
-def _trained(unet: Any, shape: Shape) -> tuple[float, float, float]:
-    """Operations of a forward and of a backward pass on two pictures, and bytes that wait in between."""
+def _held(unet: Any, shape: Shape, *how: bool) -> tuple[float, float]:
+    """Bytes that wait for the backward pass of two pictures, and operations of both passes; the UNet is changed."""
+    found: list[int] = []
+    work = _operations(
+        lambda: found.append(kept_for_backward(unet, 2, shape.size, torch.bfloat16, *(how or (False,)))), gradient=True
+    )
+    return float(found[0]), work
+
+
+def _trained(unet: Any, shape: Shape) -> tuple[float, float]:
+    """Operations of a forward and of a backward pass on two pictures."""
     side = shape.size // 8
     latents = torch.empty(2, 4, side, side, dtype=torch.bfloat16)
     tokens = torch.empty(2, 77, unet.config.cross_attention_dim, dtype=torch.bfloat16)
@@ -131,28 +148,15 @@ def _trained(unet: Any, shape: Shape) -> tuple[float, float, float]:
     if unet.config.addition_embed_type == "text_time":
         pooled, times = torch.empty(2, 1280, dtype=torch.bfloat16), torch.empty(2, 6, dtype=torch.bfloat16)
         more["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": times}
-    own = {parameter.untyped_storage()._cdata for parameter in unet.parameters()}
-    held: dict[int, int] = {}
-    alive: list[Tensor] = []  # or another tensor would take its number
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            held[storage._cdata] = storage.nbytes()
-            alive.append(tensor)
-        return tensor
-
-    found: list[Tensor] = []
+    found: list[Any] = []
 
     def forward() -> None:
         steps = torch.empty(2, dtype=torch.long)
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            found.append(unet(latents, steps, encoder_hidden_states=tokens, **more).sample)
+        found.append(unet(latents, steps, encoder_hidden_states=tokens, **more).sample)
 
     first = _operations(forward, gradient=True)
     loss: Any = found[0].float().square().mean()
-    second = _operations(loss.backward, gradient=True)
-    return first, second, float(sum(held.values()))
+    return first, _operations(loss.backward, gradient=True)
 
 
 def _operations(run: Any, gradient: bool = False) -> float:

@@ -42,7 +42,7 @@ def costs(passes: Passes) -> dict[str, tuple[float, float]]:
     """Operations and bytes of a step with one pair, by what it trains with.
 
     Bytes are weights in 16 bits, what is trained in 32 bits with its gradient and AdamW's two averages, and what waits
-    for the backward pass; nothing is computed again (gradient checkpointing), nothing is offloaded.
+    for the backward pass; nothing is computed again, but where it says checkpointing, and nothing is offloaded.
     """
     p = passes
     step, full = p.forward + p.backward, p.forward + p.full_backward
@@ -52,6 +52,7 @@ def costs(passes: Passes) -> dict[str, tuple[float, float]]:
     every_step, with_encoders = p.images + p.text, 2.0 * (p.vae + p.texts)
     return {
         "Palate: sft, mapo": (step, at_work),
+        "Palate: sft, mapo, checkpointing": (step + p.again, 2.0 * p.unet + 16.0 * p.lora + p.spared),
         "Palate: dpo, cdpo, rdpo, ipo, kto, rpo": (step + p.forward, at_work),
         "Palate: the same with fixed noise": (step, at_work),
         "Palate: adaptive_dpo": (step + 3.0 * p.forward, at_work + 8.0 * p.lora),
@@ -65,12 +66,26 @@ def costs(passes: Passes) -> dict[str, tuple[float, float]]:
 
 def _counted(name: str, passes: Passes) -> str:
     found = costs(passes)
-    mapo, dpo = (found[rival][0] for rival in _RIVALS)
+    mapo, dpo = (found[rival] for rival in _RIVALS)
     rows = [
-        [what, f"{work / 1e12:.2f}", f"{100 * work / mapo:.0f} %", f"{100 * work / dpo:.0f} %", f"{size / 1e9:.1f}"]
+        [
+            what,
+            f"{work / 1e12:.2f}",
+            f"{100 * work / mapo[0]:.0f} %",
+            f"{100 * work / dpo[0]:.0f} %",
+            f"{size / 1e9:.1f}",
+            f"{100 * size / dpo[1]:.0f} %",
+        ]
         for what, (work, size) in found.items()
     ]
-    header = [f"{name}, {SHAPES[name].size} pixels", "TFLOP a pair", "of MaPO's script", "of DPO's script", "GB"]
+    header = [
+        f"{name}, {SHAPES[name].size} pixels",
+        "TFLOP a pair",
+        "of MaPO's script",
+        "of DPO's script",
+        "GB",
+        "of DPO's",
+    ]
     return markdown(header, rows) + "\n"
 
 
@@ -89,13 +104,14 @@ def _timed(options: argparse.Namespace) -> str:
             torch.get_num_threads(),
             options.seed,
         )
-        rounds = [{name: measure_alone(name, setup, 1) for name in STEPS} for _ in range(options.repeats)]
+        arms = [name for name in STEPS if name in (*options.arms, _TIMED_RIVAL)]
+        rounds = [{name: measure_alone(name, setup, 1) for name in arms} for _ in range(options.repeats)]
         found += _clock_table(setup, rounds)
     return found
 
 
 def _clock_table(setup: Setup, rounds: Sequence[Mapping[str, Measured]]) -> str:
-    times = {name: [one[name].seconds[0] for one in rounds] for name in STEPS}
+    times = {name: [one[name].seconds[0] for one in rounds] for name in rounds[0]}
     first = np.array(times[_TIMED_RIVAL])
     rows = []
     for name, seconds in times.items():
@@ -136,6 +152,10 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--bfloat16", action="store_true", help="what isn't trained in 16 bits; on a GPU always")
     parser.add_argument("--checkpointing", action="store_true", help="compute again instead of keeping")
+    parser.add_argument(
+        "--arms", nargs="+", choices=tuple(STEPS), default=tuple(STEPS), metavar="STEP",
+        help="kinds of steps to time beside Diffusion-DPO's script's",
+    )  # fmt: skip
     parser.add_argument("--pairs", type=positive, default=8, help="of a step that is timed")
     parser.add_argument("--repeats", type=int, default=9, help="rounds of one step of each kind; 0 times none")
     parser.add_argument("--seed", type=int, default=0)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from palate.adapters.finetune import sparing
 from palate.adapters.studies import _models, _plain_steps, _shapes, train_cost
 from palate.adapters.studies._plain_steps import Measured, Setup
 from palate.adapters.studies._shapes import Passes, Shape, count_passes
@@ -25,31 +26,45 @@ TINY = Shape(
 )
 
 
+@pytest.fixture(autouse=True)
+def the_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparing, "_let_go", lambda: None)
+
+
 def test_a_tiny_shape_is_counted_without_memory() -> None:
     found = count_passes(TINY, rank=2)
     # Backward through all weights is about twice the forward pass, through a LoRA about once.
     assert 1.6 * found.forward < found.full_backward < 2.2 * found.forward
     assert 0.8 * found.forward < found.backward < 1.5 * found.forward
-    assert found.held > 0 and 0 < found.lora < found.unet
+    assert 0 < found.spared < found.held < found.full_held and 0 < found.again < found.forward
+    assert 0 < found.lora < found.unet
 
 
 def test_costs_by_hand() -> None:
     """Forward 2, backward 3, all weights 4, pictures 5, text 1: our dpo 2 + 2 + 3, its script's 2 + 2 + 3 + 6."""
-    found = train_cost.costs(Passes(2, 3, 4, 5, 1, held=100, full_held=90, unet=10, vae=2, texts=3, lora=1))
+    found = train_cost.costs(
+        Passes(2, 3, 4, again=0.5, images=5, text=1, held=100, full_held=90, spared=7, unet=10, vae=2, texts=3, lora=1)
+    )
     assert found["Palate: sft, mapo"] == (5, 136)  # 2 * 10 + 16 + 100
+    assert found["Palate: sft, mapo, checkpointing"] == (5.5, 43)
     assert found["Palate: dpo, cdpo, rdpo, ipo, kto, rpo"][0] == 7
     assert found["script: Diffusion-DPO, LoRA"] == (13, 146)
     assert found["script: Diffusion-DPO, all weights"] == (14, 280)  # 160 + 90 + 20 + 10
 
 
 def test_it_prints_both_tables(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_cost, "count_passes", lambda shape, rank: Passes(*[1.0] * 7, 1, 1, 1, 1))
+    monkeypatch.setattr(train_cost, "count_passes", lambda shape, rank: Passes(*[1.0] * 9, 1, 1, 1, 1))
     monkeypatch.setattr(train_cost, "measure_alone", lambda name, setup, repeats: Measured((len(name),), len(name)))
     assert train_cost.run(["--shapes", "sd15", "--pairs", "1", "--repeats", "1", "--rank", "2"]) == 0
     printed = capsys.readouterr().out
-    assert "| Palate: sft, mapo | 0.00 | 50 % | 40 % |" in printed
+    assert "| Palate: sft, mapo | 0.00 | 50 % | 40 % | 0.0 | 83 % |" in printed  # 19 bytes of 23
     assert "| playground, 128 pixels, 1 pair a step, float32 |" in printed
     assert "| Palate, mapo | 12.00 | 0.48 (0.48 to 0.48) | 0.0 |" in printed and "Medians of 1" in printed
+    assert train_cost.run(["--shapes", "", "--repeats", "1", "--arms", "Palate, mapo, checkpointing"]) == 0
+    timed = [
+        line.split(" | ")[0] for line in capsys.readouterr().out.splitlines() if line.startswith(("| Pal", "| as"))
+    ]
+    assert timed == ["| Palate, mapo, checkpointing", "| as Diffusion-DPO's script"]
     assert set(_shapes.SHAPES) == {"sd15", "sdxl"}
 
 
@@ -107,6 +122,15 @@ def test_what_a_process_holds_is_not_what_its_parent_held(tmp_path: Path, monkey
     assert _plain_steps._peak(torch.device("cpu")) == 1000 * 1024
     (tmp_path / "status").write_text("Name:\tpython\n")  # as some containers have it
     assert _plain_steps._peak(torch.device("cpu")) != 1000 * 1024
+
+
+def test_what_was_held_before_the_steps_is_no_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (file := tmp_path / "clear_refs").touch()
+    monkeypatch.setattr(_plain_steps, "_FORGET", file)
+    _plain_steps._forget_peak(torch.device("cpu"))
+    assert file.read_text() == "5"  # man 5 proc: resets the peak resident set size
+    monkeypatch.setattr(_plain_steps, "_FORGET", tmp_path / "no" / "such")
+    _plain_steps._forget_peak(torch.device("cpu"))
 
 
 def test_a_step_is_timed_and_its_memory_told(monkeypatch: pytest.MonkeyPatch) -> None:
