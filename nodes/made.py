@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ..adapters.errors import ComparisonError
@@ -20,22 +21,28 @@ Picture = tuple[str, str, str]  # file name, subfolder, and which of ComfyUI's f
 Graph = Mapping[str, Mapping[str, Any]]  # as its API takes it: nodes by id, with class_type and inputs
 
 _TEXTS = ("text", "text_g", "clip_l", "t5xxl", "prompt", "positive_prompt", "value", "string")
+_SHOWN = ("images", "a_images", "b_images")  # the last two where two pictures are laid over each other
 _LEADS = ("positive", "conditioning", "conditioning_1", "cond", "guider")  # inputs towards what the picture is of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Made:
     """What one node showed in one run.
 
     Attributes:
         node: Its id, with those of the subgraphs around it, and its class.
         pictures: In the order in which it shows them.
+        graph: What ran.
         prompt: What they were made from, as far as the graph tells.
     """
 
     node: tuple[str, str]
     pictures: tuple[Picture, ...]
-    prompt: str
+    graph: Graph
+
+    @cached_property
+    def prompt(self) -> str:
+        return prompt_of(self.graph, self.node[0])
 
 
 def together(
@@ -109,9 +116,10 @@ def _made(history: Mapping[str, Mapping[str, Any]]) -> Iterator[Made]:
         for node, told in run.get("outputs", {}).items():
             if not isinstance(told, Mapping) or any(told.get("animated") or ()):
                 continue
-            pictures = tuple(filter(None, map(_picture, told.get("images") or ())))
+            shown = (one for name in _SHOWN for one in told.get(name) or ())
+            pictures = tuple(filter(None, map(_picture, shown)))
             if pictures:
-                yield Made((node, str(graph.get(node, {}).get("class_type"))), pictures, prompt_of(graph, node))
+                yield Made((node, str(graph.get(node, {}).get("class_type"))), pictures, graph)
 
 
 def _picture(told: Any) -> Picture | None:

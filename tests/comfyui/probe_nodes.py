@@ -191,7 +191,23 @@ class PalateProbeModels(TakesAnything, RunsEachTime):
         return ()
 
 
+class PalateProbeComparer:
+    """Shows an image and its negative over each other, as comparers of images do: under names of their own."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"image": ("IMAGE",)}})
+    RETURN_TYPES, FUNCTION, OUTPUT_NODE, CATEGORY = (), "show", True, "test"
+
+    def show(self, image):
+        from nodes import PreviewImage
+
+        shown = {
+            side: PreviewImage().save_images(one)["ui"]["images"] for side, one in (("a", image), ("b", 1 - image))
+        }
+        return {"ui": {f"{side}_images": images for side, images in shown.items()}}
+
+
 NODE_CLASS_MAPPINGS = {
+    "PalateProbeComparer": PalateProbeComparer,
     "PalateProbeReadOnly": PalateProbeReadOnly,
     "PalateProbeModels": PalateProbeModels,
     "PalateProbeImages": PalateProbeImages,

@@ -23,7 +23,9 @@ BUILD = """() => {
   const empty = add("EmptyImage", [100, 400], { width: 64, height: 64, color: 0xff0000 });
   const preview = add("PreviewImage", [480, 400], {});
   empty.connect(0, preview, 0);
-  window.made = { empty, preview };
+  const over = add("PalateProbeComparer", [480, 700], {});
+  empty.connect(0, over, 0);
+  window.made = { empty, preview, over };
 }"""
 RUN = """async (colour) => {
   const { empty, preview } = window.made;
@@ -55,8 +57,7 @@ def test_two_runs_of_any_preview_are_a_question(host: Host, browser: Any, vue: b
     page.evaluate(BUILD)
     page.evaluate(RUN, 0xFF0000)
     press(page)
-    page.wait_for_selector(".p-toast-message", timeout=WAIT)
-    assert "once more with another seed" in page.locator(".p-toast-message").first.inner_text()
+    page.get_by_text("once more with another seed").first.wait_for(timeout=WAIT)
     page.evaluate(RUN, 0x0000FF)
     assert page.evaluate(ELSEWHERE) == [0, 0]
     press(page)
@@ -64,24 +65,30 @@ def test_two_runs_of_any_preview_are_a_question(host: Host, browser: Any, vue: b
     page.keyboard.press("ArrowLeft")
     page.wait_for_selector('.palate-tab[data-answers="1"]', timeout=WAIT)
     press(page)
-    page.get_by_text("You compared these before").wait_for(timeout=WAIT)
+    page.get_by_text("You compared these before").first.wait_for(timeout=WAIT)
     with PreferenceStore(host.home / "store") as store:
         (answer,) = store.comparisons(person)
         colours = {store.image(image).getpixel((0, 0)) for image in (answer.left, answer.right)}
     assert answer.outcome == "left" and colours == {(255, 0, 0), (0, 0, 255)}
+    before = page.locator(".palate-tab .palate-pairs").get_attribute("data-offer") or ""
+    press(page, "over")  # a node that lays two pictures over each other shows them by other names
+    page.wait_for_selector(f".palate-tab .palate-pairs[data-offer]:not([data-offer='']):not([data-offer='{before}'])")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector('.palate-tab[data-answers="2"]', timeout=WAIT)
     assert page.wrong == []
     page.close()
 
 
-def press(page: Any) -> None:
+def press(page: Any, node: str = "preview") -> None:
     """Choose the entry as ComfyUI's own menu of the node does."""
     page.evaluate(
-        """(entry) => {
-          const items = window.app.collectNodeMenuItems?.(window.made.preview)
-            ?? window.app.extensions.flatMap((one) => one.getNodeMenuItems?.(window.made.preview) ?? []);
+        """([entry, name]) => {
+          const node = window.made[name];
+          const items = window.app.collectNodeMenuItems?.(node)
+            ?? window.app.extensions.flatMap((one) => one.getNodeMenuItems?.(node) ?? []);
           items.find((one) => one?.content === entry).callback();
         }""",
-        ENTRY,
+        [ENTRY, node],
     )
 
 

@@ -54,6 +54,20 @@ def test_a_guider_leads_to_the_text_behind_flux_guidance() -> None:
     assert made.prompt_of(graph, "5") == "a blue fish"
 
 
+def test_two_pictures_that_a_node_lays_over_each_other_are_asked_about() -> None:
+    sides = {f"{side}_images": [{"filename": side, "subfolder": "", "type": "temp"}] for side in "ba"}
+    history = {"1": run("old"), "2": {"prompt": run()["prompt"], "outputs": {"7": sides}}}
+    shown = [picture("a", "temp"), picture("b", "temp")]
+    assert together(history, shown) == (shown, "a red star")
+
+
+def test_prompts_are_read_off_those_runs_only_that_are_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    monkeypatch.setattr(made, "prompt_of", lambda graph, node: read.append(graph) or "")
+    together({str(number): run(f"{number}a", f"{number}b") for number in range(50)}, [picture("7a"), picture("7b")])
+    assert len(read) <= 2
+
+
 @pytest.mark.parametrize("graph", [{}, {"7": {}}, {"7": {"inputs": {"images": ["7", 0]}}}, {"7": {"inputs": None}}])
 def test_no_text_is_no_error(graph: dict[str, Any]) -> None:
     assert made.prompt_of(graph, "7") == ""

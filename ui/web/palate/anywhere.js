@@ -9,6 +9,7 @@ import { say } from "./texts.js";
 
 export const COMPARE = "Palate.Compare"; // the command
 const MADE = ["output", "temp"]; // what lies in the input folder was not made here
+const SHOWN = ["images", "a_images", "b_images"]; // the last two where two pictures are laid over each other
 
 /** What runs made that a node shows: {filename, subfolder, type}. */
 export function imagesOf(node) {
@@ -17,7 +18,7 @@ export function imagesOf(node) {
   // Inside of a subgraph outputs are kept under the subgraph's id and the node's, which may be one of outside, too.
   const told = outputs[node.graph?.isRootGraph === false ? `${node.graph.id}:${node.id}` : node.id] ?? {};
   if ([told.animated].flat().some(Boolean)) return [];
-  return (told.images ?? []).filter(({ filename, type }) => filename && MADE.includes(type));
+  return SHOWN.flatMap((name) => told[name] ?? []).filter(({ filename, type }) => filename && MADE.includes(type));
 }
 
 function selected() {
