@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 
 from ..errors import ComparisonError
-from .comparison import Comparison
+from .comparison import Comparison, Offer
 from .rankings import ONE_PER_ANSWER, first_of_ranking, remove_answer
 from .rows import (
     COMPARISON,
     answered,
     change_outcome,
     find_comparison,
+    find_offer,
     insert_comparison,
     offer_to_answer,
     to_comparison,
@@ -40,16 +42,17 @@ def change_answer(connection: sqlite3.Connection, comparison_id: int, outcome: s
     return change_outcome(connection, before, outcome)
 
 
-def undo_answer(connection: sqlite3.Connection, person: str) -> Comparison | None:
-    """Take back a person's latest answer, of a ranking all of it, and return it; its offer is open again."""
+def undo_answer(connection: sqlite3.Connection, person: str) -> tuple[Comparison, Offer | None] | None:
+    """Take back a person's latest answer, of a ranking all of it, and return it with its offer, which is open again."""
     query = f"SELECT {COMPARISON} FROM comparisons WHERE person = ? AND {ONE_PER_ANSWER} ORDER BY id DESC LIMIT 1"
     row = connection.execute(query, (person,)).fetchone()
     if row is None:
         return None
     comparison = to_comparison(row)
+    offer = find_offer(connection, comparison=comparison.id)
     connection.execute("UPDATE offers SET comparison = NULL WHERE comparison = ?", (comparison.id,))
     remove_answer(connection, comparison)
-    return comparison
+    return comparison, None if offer is None else replace(offer, comparison=None)
 
 
 def delete_answer(connection: sqlite3.Connection, comparison_id: int) -> Comparison | None:

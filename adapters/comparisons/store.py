@@ -138,6 +138,11 @@ class PreferenceStore(ImageStore):
 
         A ranking is taken back as a whole; returned is the first comparison it implied.
         """
+        undone = self.undo_offered(person)
+        return None if undone is None else undone[0]
+
+    def undo_offered(self, person: str) -> tuple[Comparison, Offer | None] | None:
+        """Do as `undo`, and return the offer, too, that is open again; None in its place for an answer to none."""
         with self._database.write() as connection:
             return undo_answer(connection, person)
 

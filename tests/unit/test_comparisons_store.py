@@ -115,6 +115,16 @@ def test_undo_takes_back_the_latest_of_this_person_only(store: PreferenceStore) 
     assert store.comparisons() == [other]
 
 
+def test_an_undo_tells_its_own_offer_whatever_was_answered_before(store: PreferenceStore) -> None:
+    first, second = (store.offer("mara", "a", name) for name in "bc")
+    answers = [store.answer(one.id, "left") for one in (first, second)]
+    plain = store.add(Comparison("mara", "a", "d", "left"))
+    assert store.undo_offered("mara") == (plain, None)
+    assert store.undo_offered("mara") == (answers[1], second)
+    assert store.offers("mara") == [second]
+    assert store.undo_offered("mara") == (answers[0], first) and store.undo_offered("mara") is None
+
+
 def test_an_undone_comparison_can_be_added_again_and_ids_are_never_reused(store: PreferenceStore) -> None:
     undone = store.add(Comparison("mara", "a", "b", "left"))
     store.undo("mara")
