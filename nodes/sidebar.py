@@ -40,6 +40,7 @@ from .shown import SHOWN, from_pictures
 __all__ = ["FOLDER", "Learned", "export", "people", "seen"]
 
 PATIENCE = 2.0  # seconds
+REST = 10.0  # seconds after a computation that failed, in which whoever asks is told the same
 QUICK = 0.5  # seconds that a question waits for a taste, which says whether it is the one to ask
 FOLDER = "palate"  # in ComfyUI's output folder
 _FORMATS = {"taste": ".safetensors", "answers": ".jsonl"}
@@ -109,6 +110,7 @@ class Learned:
         self._tastes: dict[str, tuple[object, Taste | None]] = {}
         self._suspects: dict[str, tuple[Suspect, ...]] = {}
         self._job: _Job | None = None
+        self._failed: dict[str, tuple[float, _Job]] = {}  # until when it isn't tried again, and what failed
         self._lock = threading.Lock()
 
     def of(self, store: PreferenceStore, person: str) -> dict[str, Any]:
@@ -154,6 +156,9 @@ class Learned:
             known = self._known.get(person)
             if known is not None and (known.mark == mark or time.monotonic() < known.again):
                 return None
+            rested, failed = self._failed.get(person, (0.0, None))
+            if failed is not None and time.monotonic() < rested:
+                return failed
             self._job = job = _Job(person, futures.Future(), futures.Future())
 
         def work() -> None:
@@ -166,8 +171,10 @@ class Learned:
                 self._suspects[person] = _suspects(store, person)
                 now = time.monotonic()
                 self._known[person] = _Known(mark, report, now + 9.0 * (now - began))
+                self._failed.pop(person, None)
                 job.report.set_result(None)
             except Exception as error:
+                self._failed[person] = time.monotonic() + REST, job
                 for one in (job.taste, job.report):
                     if not one.done():
                         one.set_exception(error)

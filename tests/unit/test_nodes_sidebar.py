@@ -90,6 +90,21 @@ def test_what_goes_wrong_is_said_to_who_asked(store: PreferenceStore, monkeypatc
         sidebar.Learned().of(store, "ann")
 
 
+def test_what_failed_rests_before_it_is_tried_again(store: PreferenceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+    monkeypatch.setattr(sidebar, "learned_report", lambda *_: tried.append(1) or 1 / 0)
+    learned = sidebar.Learned()
+    for _ in range(3):  # and whoever asks meanwhile is told why
+        with pytest.raises(ZeroDivisionError):
+            learned.of(store, "ann")
+    assert len(tried) == 1
+    now = time.monotonic()
+    monkeypatch.setattr(sidebar.time, "monotonic", lambda: now + 60)
+    with pytest.raises(ZeroDivisionError):
+        learned.of(store, "ann")
+    assert len(tried) == 2
+
+
 def test_who_has_no_answers_or_no_vectors_is_unknown_and_no_error(store: PreferenceStore) -> None:
     store.add(Comparison("bea", "x", "y", "left"))
     for person, answers in (("bea", 1), ("nobody", 0)):
