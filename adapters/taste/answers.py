@@ -107,6 +107,10 @@ class Answers:
             [much.get(number) for number in first],
         )
 
+    def weights(self) -> Array:
+        """(K,) how often each comparison counts, in (0, 1]; the newest once, one of a half-life earlier half."""
+        return self._weights(self.comparisons)
+
     def preferences(self) -> tuple[Array, Array]:
         """chosen, rejected (N, D): every comparison with a preference, those that rankings imply too."""
         outcome = np.array([c.outcome for c in self.comparisons], dtype=object)

@@ -23,7 +23,6 @@ import numpy as np
 
 from ..comparisons import Comparison, PreferenceStore
 from ..errors import ComparisonError
-from .answers import DAY
 from .bradley_terry import BradleyTerry
 from .ceiling import SECOND_LOOK
 from .likelihood import Array, sigmoid
@@ -83,13 +82,12 @@ def second_look(
     asked: dict[frozenset[str], int] = {}
     for c in answers.comparisons:
         asked[frozenset((c.left, c.right))] = asked.get(frozenset((c.left, c.right)), 0) + 1
-    newest = max(c.created or 0.0 for c in answers.comparisons)
-    since = -np.inf if half_life is None else newest - DAY * half_life
+    recent = {id(c) for c, counts in zip(answers.comparisons, answers.weights(), strict=True) if counts >= 0.5}
     suspects = [
         Suspect(c, float(probability))
         for c, probability in zip((decided[row] for row in pairs), probabilities, strict=True)
         if probability > LIKELY
-        and (c.created or 0.0) >= since
+        and id(c) in recent
         and c.source != SECOND_LOOK
         and asked[frozenset((c.left, c.right))] == 1
     ]
