@@ -110,3 +110,19 @@ def test_what_was_fetched_for_somebody_before_does_not_make_the_next_ready(page)
       return state.ready; // Bob's own questions are on their way
     }""")
     assert ready is False
+
+
+def test_a_finger_in_the_viewer_does_not_say_not_much_better(page):
+    assert page.evaluate("""async () => {
+      const { Viewer } = await import("/palate/viewer.js");
+      const given = [];
+      const answering = { act: (name, much) => given.push(much), pick: (index, much) => given.push(much) };
+      const viewer = Object.assign(Object.create(Viewer.prototype), { answering, dialog: null });
+      for (const data of [{ act: "left" }, { index: "1" }]) {
+        const target = document.createElement("button");
+        Object.assign(target.dataset, data);
+        viewer.click({ target, pointerType: "touch", shiftKey: false, detail: 0 });
+        viewer.click({ target, pointerType: "mouse", shiftKey: false, detail: 0 });
+      }
+      return given;
+    }""") == [None, False, None, False]

@@ -6,7 +6,7 @@
   const OUTBOX = "palate-outbox";
   const RETRY = 1500; // ms until a panel that doesn't answer is asked again
   const LATER = 3000; // ms until it is asked again how far the person has come, where that is being worked out
-  const SOON = 250; // ms until it is asked for the pair after the next
+  const SOON = 250; // ms until it is asked for the pair after the next; then twice as long each time, up to LATER
   const picture = (id) => `palate/pictures/${encodeURIComponent(id)}`;
   const find = (selector) => document.querySelector(`#palate-stage ${selector}`);
   const pause = (time) => new Promise((go) => setTimeout(go, time));
@@ -21,6 +21,7 @@
   let lane = Promise.resolve(); // the request that is going on, and those that wait for it
   let turning = 0; // requests for something else to compare: what lies here is dropped by the panel
   let later = 0;
+  let soon = SOON;
   let era = 0; // rises when somebody else chooses: what was asked for before is not for them
   let wanted = { prompt: "", folder: "", way: "pairs", surprise: 0 };
   const loaded = new Map(); // ticket -> {pictures, ready}
@@ -196,7 +197,11 @@
       }
     })().finally(() => {
       asking = null;
-      if (hand.length === 1 && window.palate.shown() === "compare") setTimeout(() => hand.length === 1 && talk(), SOON);
+      if (hand.length !== 1) soon = SOON;
+      else if (window.palate.shown() === "compare") {
+        setTimeout(() => hand.length === 1 && talk(), soon);
+        soon = Math.min(2 * soon, LATER); // of a folder it may be the last pair
+      }
     });
     return asking;
   };

@@ -184,13 +184,14 @@ export class Viewer {
 
   click(event) {
     const { tool, act, index } = event.target.closest("button")?.dataset ?? {};
+    const much = event.pointerType === "touch" ? null : event.shiftKey; // a finger can't hold Shift
     if (tool === "close") this.close();
     else if (tool === "fit") this.fitOrPixels();
     else if (tool === "larger") this.zoom(STEP);
     else if (tool === "smaller") this.zoom(1 / STEP);
     else if (tool === "flip") this.toggle();
-    else if (act) this.answering.act(act, event.shiftKey);
-    else if (index !== undefined) this.answering.pick(Number(index), event.shiftKey);
+    else if (act) this.answering.act(act, much);
+    else if (index !== undefined) this.answering.pick(Number(index), much);
     if (event.detail > 0) this.dialog?.focus(); // Space flips, and is no second click
   }
 
