@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Refused", "admit", "read_file", "read_json", "refuse_other_names", "refuse_other_sites", "text"]
 
-LONGEST = 20_000  # bytes of a request; the longest that the browser sends, 200 ids, has 8,000
+LONGEST = 60_000  # bytes of a request; the longest that the browser sends, 200 pictures by name, has 30,000
 
 
 class Refused(Exception):  # noqa: N818 - a decision, not a failure

@@ -27,6 +27,7 @@ from ..adapters.taste import look_again
 from . import made, pairs, sidebar, telling
 from .asking import ask
 from .closed import Refused, admit, read_file, read_json, text
+from .questions import MOST
 from .sockets import open_store, tastes_folder
 from .waiting import WAITS
 
@@ -158,9 +159,7 @@ def _answer(body: dict[str, Any]) -> dict[str, Any]:
 
 def _undo(body: dict[str, Any]) -> dict[str, Any]:
     store, person = open_store(), text(body, "person")
-    latest = store.newest(person, 1)
-    asked = store.find_offer(comparison=latest[0].id) if latest else None
-    undone = store.undo(person)
+    undone, asked = store.undo_offered(person) or (None, None)  # one step: another tab may answer at this moment
     told = None if undone is None else {"left": undone.left, "right": undone.right, "outcome": undone.outcome}
     return pairs.state(store, person, [asked.id] if asked else [], WAITS.of(person)) | {"undone": told}
 
@@ -213,9 +212,11 @@ def _more(body: dict[str, Any]) -> dict[str, Any]:
 
 def _compare(body: dict[str, Any]) -> dict[str, Any]:
     person, images = text(body, "person"), body.get("images")
-    if not isinstance(images, list) or len(images) > _MOST_IDS or not all(isinstance(one, dict) for one in images):
-        raise Refused(f"images must be a list of at most {_MOST_IDS} of ComfyUI's images.")
+    if not isinstance(images, list) or not all(isinstance(one, dict) for one in images):
+        raise Refused("images must be a list of ComfyUI's images.")
     shown = [(text(one, "filename"), str(one.get("subfolder") or ""), text(one, "type")) for one in images]
+    if len(set(shown)) > MOST:
+        raise Refused(f"Cannot compare {len(set(shown))} pictures at one look; expected 2 to {MOST}. Select fewer.")
     history = PromptServer.instance.prompt_queue.get_history(max_items=_RUNS)
     pictures, prompt = made.together(history, shown, lambda picture: _file(picture).is_file())
     if len(pictures) == 2:

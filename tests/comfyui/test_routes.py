@@ -89,6 +89,12 @@ def test_a_batch_is_one_question_and_one_answer(host: Host) -> None:
     assert told["pairs"][0]["outcome"] == "both_bad"
 
 
+def test_too_many_pictures_for_one_look_are_counted(host: Host) -> None:
+    images = [{"filename": f"{'a' * 100}_{number}.png", "subfolder": "", "type": "temp"} for number in range(200)]
+    status, said = refused(host, "compare", {"person": "many", "images": images})
+    assert status == 400 and "Cannot compare 200 pictures at one look; expected 2 to 16" in said
+
+
 def test_an_undecided_question_can_be_withdrawn_and_is_asked_anew(host: Host) -> None:
     (pair,) = shown(host, "withdrawn", 0x380000, 0x390000)
     told = host.request("/palate/withdraw", {"offer": pair["offer"]})

@@ -9,6 +9,7 @@ import { api } from "/scripts/api.js";
 import { say } from "./texts.js";
 
 const LONGEST = 30_000; // milliseconds until a silent server counts as away
+const KEPT = 50_000; // characters; browsers refuse to keep larger requests alive (64 KB), which looks like no server
 
 /**
  * POST a JSON body.
@@ -19,12 +20,13 @@ const LONGEST = 30_000; // milliseconds until a silent server counts as away
  * @throws {Error} with one sentence: the server's own where it gave one
  */
 export async function post(path, body) {
+  const sent = JSON.stringify(body);
   const response = await api
     .fetchApi(path, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(body),
-      keepalive: true, // an answer arrives when the page is closed right after the click, too
+      body: sent,
+      keepalive: sent.length < KEPT, // an answer arrives when the page is closed right after the click, too
       signal: AbortSignal.timeout(LONGEST),
     })
     .catch(() => {

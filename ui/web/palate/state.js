@@ -11,6 +11,7 @@ const SOMEBODY = "me"; // whose name the node has by default
 const FEW = 12; // questions left here when the next page is fetched
 const AGAIN = 1500; // milliseconds until a report that is still being computed is asked for again
 const LATER = 1000; // milliseconds after a run until others' questions are looked for
+const MOST = 200; // ids of a request; a run that waits for more is asked about the rest afterwards
 const CALM = 200; // milliseconds: news that come together are followed once
 
 export class State extends EventTarget {
@@ -83,7 +84,7 @@ export class State extends EventTarget {
   async bring({ person, offers }) {
     if (person !== this.person) return this.choose(person);
     await this.guard(async () => {
-      const { pairs } = await post("/palate/pairs", { person, offers });
+      const { pairs } = await post("/palate/pairs", { person, offers: offers.slice(0, MOST) });
       if (person === this.person) this.deck.put(pairs.filter(({ outcome }) => !outcome));
     });
   }
