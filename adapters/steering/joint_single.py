@@ -23,7 +23,6 @@ from .joint_files import JointFiles
 from .joint_parts import Part
 from .joint_reading import places_of, read_rows, require_floats, weights_of
 from .joint_tokenizer import read_t5_tokenizer
-from .pipelines import weights_in
 
 __all__ = ["load_joint_files"]
 
@@ -111,9 +110,8 @@ def _t5(part: Part | None, dtype: torch.dtype) -> Any:
 
 def _with_weights(kind: Any, config: Any, state: dict[str, Tensor], dtype: torch.dtype) -> Any:
     """A text encoder of transformers, by the library's own names for what a file has."""
-    model, told = kind.from_pretrained(
-        None, config=config, state_dict=state, output_loading_info=True, **weights_in(dtype)
-    )
+    precision = {"dtype" if hasattr(config, "dtype") else "torch_dtype": dtype}  # renamed in transformers 4.56
+    model, told = kind.from_pretrained(None, config=config, state_dict=state, output_loading_info=True, **precision)
     if missing := sorted(told["missing_keys"]):
         raise ValueError(f"{missing[0]} is missing ({len(missing)} in all)")
     return model.to(dtype).eval()

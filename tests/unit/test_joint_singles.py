@@ -70,6 +70,14 @@ def test_a_file_a_part_is_the_same_model_too(split) -> None:
     assert offered is not None and set(offered.given) == set(others)
 
 
+def test_a_vae_by_diffusers_names_is_the_same_too(split, tmp_path: Path) -> None:
+    whole, files = split
+    unet, *others = (file for part, file in files.items() if part != "vae")
+    save_file(whole.pipeline.vae.state_dict(), tmp_path / "diffusion_pytorch_model.safetensors")
+    found = joint_files(unet, [*others, tmp_path / "diffusion_pytorch_model.safetensors"])
+    same(load_joint_files(found, torch.float32), whole)
+
+
 def test_float8_with_and_without_scales_is_what_it_stands_for(split, tmp_path: Path) -> None:
     _, files = split
     weights, wanted = load_file(files["denoiser"]), {}
