@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["GenerateError", "Whose", "answers_of", "for_person", "from_files"]
 
 # What `--for` takes where nothing is said: what study `bt-generation` found best of all that keeps the prompt.
-WORDS, BEST, USER_STRENGTH = 2, 3, 0.7
+WORDS, BEST = 2, 3
+USER_STRENGTH, PROMPT_STRENGTH = 0.7, 1.0  # of the denoiser where a PPD fits, else of the prompt that is moved
 _ANSWERS = 50  # that a user is made from there
 
 
@@ -119,7 +120,7 @@ def for_person(arguments: argparse.Namespace, generator: Generator, answers: Pre
         )
     tastes = tuple(fit_taste(answers, encoder, person) for encoder in encoders)
     user = _user_of(arguments, generator, answers)
-    strength = arguments.strength if arguments.strength is not None else float(user is None)
+    strength = arguments.strength if arguments.strength is not None else PROMPT_STRENGTH if user is None else 0.0
     told = USER_STRENGTH if arguments.user_strength is None else arguments.user_strength
     words = WORDS if arguments.words is None else arguments.words
     best = BEST if arguments.best is None else arguments.best

@@ -24,6 +24,7 @@ from palate.ui.panel.rooms import Rooms
 from palate.ui.panel.studio import Studio
 from palate.ui.panel.variety import beside_plain, in_words, most_different, variety
 from palate.ui.panel.wish import Wish
+from palate.ui.whose import PROMPT_STRENGTH
 
 fakes = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "panel_fakes.py")))
 LONG = 30.0
@@ -132,6 +133,7 @@ def test_for_me_moves_the_prompt_where_the_ppd_cannot_make_a_user_of_the_answers
     state = for_me(rooms, seeds=[3], fallback=True)
     assert state["state"] == "done" and "denoiser" not in state["given"] and state["degrees"][20] == 12.0
     assert rooms.gallery.get(state["frames"][1]["id"]).used.method == "auto"
+    assert state["strength"] == state["frames"][1]["strength"] == PROMPT_STRENGTH  # as `palate generate --for` does
     asked_for = for_me(rooms, seeds=[3])  # by name, under Moves
     assert asked_for["state"] == "failed" and "profiles" in asked_for["error"]
     studio.close()

@@ -129,6 +129,10 @@
     // -- painting
 
     const take = (state, wish) => {
+      if (state.strength !== undefined && state.strength !== wish.strength) {
+        wish.strength = shown.wish.strength = state.strength; // no user could be made of the answers: the prompt is moved instead
+        slider.value = state.strength;
+      }
       for (const frame of state.frames ?? []) {
         const picture = { id: frame.id, shape: frame.width / frame.height };
         if (frame.strength > 0) remember(picture, frame.weights ?? weightsOf(wish), frame.seed, frame.strength);

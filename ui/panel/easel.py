@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ...adapters.errors import CancelledError, EncoderMismatchError, NotEnoughAnswersError, PPDError
+from ..whose import PROMPT_STRENGTH
 from .blends import PERSON
 from .brush import Brush
 from .brushwork import Brushwork, Followed
@@ -79,7 +80,7 @@ class Easel:
         job.tell(0.0, "Reading the tastes…")
         wish = self._without_unknown(wish, person, job)
         wish = replace(wish, added=self._words.liked(wish.prompt, wish.parts, wish.words))
-        wish, followed = self._told(wish, painter)
+        wish, followed = self._told(wish, painter, job)
         if job.cancelled():
             raise CancelledError("Stopped.")
         brushwork = Brushwork(self._studio, self._gallery, painter, wish, person, followed, job)
@@ -115,14 +116,15 @@ class Easel:
             if job.cancelled():
                 raise CancelledError("Stopped.")
 
-    def _told(self, wish: Wish, painter: Brush) -> tuple[Wish, Followed]:
+    def _told(self, wish: Wish, painter: Brush, job: Job) -> tuple[Wish, Followed]:
         """The wish, and what it follows; a PPD may read people by profiles, by name or with another encoder."""
         try:
             return wish, self._followed(wish, painter)
         except (EncoderMismatchError, NotEnoughAnswersError, PPDError):
             if not (wish.denoiser and wish.fallback):
                 raise
-        wish = replace(wish, denoiser=False)
+        wish = replace(wish, denoiser=False, settings=replace(wish.settings, strength=PROMPT_STRENGTH))
+        job.found["strength"] = PROMPT_STRENGTH  # the page's slider follows
         return wish, self._followed(wish, painter)
 
     def _followed(self, wish: Wish, painter: Brush) -> Followed:

@@ -150,7 +150,7 @@
       if (who !== kit.person()) return undefined; // loading it takes a while
       const { strength, ...more } = model?.everything ?? { strength: 1 };
       const user = model?.methods.includes("user");
-      kit.easel.setStrength(user ? strength : 1);
+      kit.easel.setStrength(strength);
       keep();
       return kit.easel.paint({ ...kit.wish(), tastes: [{ source: `person:${kit.person()}`, weight: 1 }], method: user ? "user" : "auto", fallback: true, surprise: 0, ...more });
     });

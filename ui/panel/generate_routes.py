@@ -9,12 +9,13 @@ from fastapi.responses import FileResponse, Response
 
 from ...adapters.comparisons.images import read_image
 from ...adapters.errors import ImageError
-from ..whose import BEST, USER_STRENGTH, WORDS
+from ..whose import BEST, PROMPT_STRENGTH, USER_STRENGTH, WORDS
 from .answers import PlainRoute, person_of
 from .downloads import found
 from .png_text import parameters, png_with_settings
 from .rooms import Rooms
 from .shot import Shot
+from .users import DENOISER
 from .wish import LONGEST_PROMPT, Wish, parts_of
 
 __all__ = ["generate_routes"]
@@ -38,13 +39,14 @@ def _painting(api: APIRouter, rooms: Rooms) -> None:
     @api.get("/model")
     def model() -> dict[str, Any]:
         facts = rooms.easel.facts()
+        strength = USER_STRENGTH if DENOISER in facts.methods else PROMPT_STRENGTH
         return {
             "model": facts.name,
             "methods": list(facts.methods),
             "steps": facts.steps,
             "guidance": facts.guidance,
             "size": [facts.width, facts.height],
-            "everything": {"words": WORDS, "best": BEST, "strength": USER_STRENGTH},
+            "everything": {"words": WORDS, "best": BEST, "strength": strength},
         }
 
     @api.post("/paint")
