@@ -120,6 +120,25 @@ def test_answers_wait_in_the_browser_while_the_panel_is_away(page, panel):
     assert outcomes(panel.store, "Ed") == ["left"]
 
 
+def test_a_panel_that_hangs_is_said_and_loses_nothing(page, panel):
+    ticket = choose_person(page, "Ned")
+    page.wait_for_function("() => window.palateCompare.ready() > 1")
+    page.evaluate("""() => {
+      const real = AbortSignal.timeout.bind(AbortSignal);
+      AbortSignal.timeout = () => real(window.limit);
+      window.limit = 300;
+    }""")
+    page.route("**/palate/api/compare", lambda route: None)  # nothing ever comes
+    page.keyboard.press("ArrowLeft")
+    next_pair(page, ticket)
+    sync_api.expect(page.locator("#palate-status")).to_contain_text("doesn't answer")
+    sync_api.expect(page.locator("#palate-status")).to_contain_text("1 answer waits here")
+    page.evaluate("() => (window.limit = 60000)")
+    page.unroute("**/palate/api/compare")
+    settle(page)
+    assert outcomes(panel.store, "Ned") == ["left"]
+
+
 def test_an_answer_given_just_before_a_reload_is_not_lost(page, panel):
     ticket = choose_person(page, "Flo")
     page.wait_for_function("() => window.palateCompare.ready() > 1")

@@ -1,6 +1,9 @@
 // What the scripts of Generate and Share have in common: elements, requests, jobs, messages, and what a browser keeps.
 (() => {
   const kit = (window.palateKit = {});
+  const AGAIN = ["hello", "compare"]; // requests that do no harm when they are made twice
+  const LONGEST = 30_000; // ms until a panel that is silent to one of these counts as away
+  const SLOW = 20_000; // ms until it is said that another one takes long; it may have been heard, and isn't made again
 
   /** An element with properties, `data` and children; text is never markup. */
   kit.make = (name, properties = {}, ...children) => {
@@ -21,16 +24,22 @@
   /** Ask the panel; what it can't do is an Error with its words. */
   kit.ask = async (path, body, method) => {
     const raw = body instanceof Blob;
+    const again = AGAIN.includes(path);
+    const long = () => kit.say("The panel takes long to answer. It goes on as soon as it does; if not, look at the terminal.");
+    const slow = again || body === undefined ? 0 : setTimeout(long, SLOW);
     let answer;
     try {
       const response = await fetch(`palate/api/${path}`, {
         method: method ?? (body === undefined ? "GET" : "POST"),
         headers: body === undefined || raw ? {} : { "Content-Type": "application/json" },
         body: body === undefined || raw ? body : JSON.stringify(body),
+        signal: again ? AbortSignal.timeout(LONGEST) : undefined,
       });
       answer = await response.json();
     } catch {
       throw new Error("The panel doesn't answer. Is it still running? Look at the terminal, then reload this page.");
+    } finally {
+      clearTimeout(slow);
     }
     if (answer.error && answer.state === undefined) throw new Error(answer.error);
     return answer;
