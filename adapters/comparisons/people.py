@@ -85,7 +85,7 @@ def rename_person(connection: sqlite3.Connection, person: str, name: str) -> int
             f"Cannot rename {person[:60]!r}: {name[:60]!r} has answers of their own; expected a name that nobody has. "
             "Choose another one."
         )
-    connection.execute("DELETE FROM offers WHERE person = ?", (name,))
+    # Pairs that wait for the new name stay: another tab may be answering them at this moment.
     # The revision goes along, and never back: what was learned under the new name before is out of date.
     connection.execute(
         "INSERT INTO revisions (person, revision) SELECT ?, coalesce(max(revision), 0) + 1 FROM revisions "

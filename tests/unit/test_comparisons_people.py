@@ -111,3 +111,9 @@ def test_the_offer_of_an_answer_is_found(store):
     answer = store.answer(offer.id, "left")
     assert store.find_offer(comparison=answer.id).id == offer.id
     assert store.find_offer("none") is None
+
+
+def test_pairs_that_another_tab_shows_under_the_new_name_can_still_be_answered(store: PreferenceStore) -> None:
+    own, other = store.offer("ann", "x", "y"), store.offer("Anna", "x", "z")
+    store.rename("ann", "Anna")
+    assert [store.answer(one.id, "left").person for one in (own, other)] == ["Anna", "Anna"]
