@@ -126,3 +126,16 @@ def test_a_finger_in_the_viewer_does_not_say_not_much_better(page):
       }
       return given;
     }""") == [None, False, None, False]
+
+
+def test_where_no_words_were_read_it_says_how(page):
+    texts = page.evaluate("""async () => {
+      const { Learned } = await import("/palate/learned.js");
+      const learned = new Learned();
+      const lines = (likes, strip) => {
+        learned.draw({ likes, dislikes: likes, strip, answers: 40, verdict: "few" }, 40);
+        return learned.words.querySelectorAll("p").length;
+      };
+      return [lines(null, []), lines([], []), lines(null, null)];
+    }""")
+    assert texts == [1, 0, 0]

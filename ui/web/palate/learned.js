@@ -76,8 +76,11 @@ export class Learned {
     if (rows.some(([, words]) => words.some(({ sure }) => !sure))) {
       lists.push(element("p", "palate-quiet palate-small", { textContent: say("taste.light_words") }));
     }
+    if (this.learned?.strip && !likes) { // enough is known for words, but none were read yet
+      lists.push(element("p", "palate-quiet palate-small", { textContent: say("taste.no_words") }));
+    }
     this.words.replaceChildren(...lists);
-    this.words.classList.toggle("palate-hidden", !rows.length);
+    this.words.classList.toggle("palate-hidden", !lists.length);
   }
 
   /** Pictures from "not me" to "me". */
