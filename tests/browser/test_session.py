@@ -202,3 +202,13 @@ def test_a_click_between_two_changes_of_who_chooses_ends_neither(page, panel):
     next_pair(page)
     driving.settle(page)
     assert [driving.outcomes(panel.store, name) for name in ("Nora", "Olaf", "Pia")] == [["right"], [], []]
+
+
+@pytest.mark.parametrize("width", [700, 1000, 1100])
+def test_the_number_of_answers_never_lies_on_a_tab(visit, width):
+    page = visit(viewport={"width": width, "height": 700})
+    driving.next_pair(page)
+    page.evaluate("() => window.palate.count(1234)")
+    count = page.locator("#palate-count").bounding_box()
+    last = page.locator("#palate-tab-people").bounding_box()
+    assert count is None or count["x"] >= last["x"] + last["width"]
