@@ -151,6 +151,32 @@ def test_a_folder_shows_every_pair_once_then_says_so(pictures):
         source.pool(True, never)
 
 
+def test_what_comes_into_a_folder_later_is_shown(tmp_path):
+    for number in range(2):
+        fakes.picture(number).save(tmp_path / f"{number}.png")
+    source = FolderSource(tmp_path, seed=0)
+    source.done(source.pool(True, never), 0, 1)
+    half = tmp_path / "2.png"
+    half.write_bytes(b"half of")
+    with pytest.raises(ImageError, match="seen every pair of the 2 pictures"):
+        source.pool(True, never)
+    assert source.broken == 1
+    fakes.picture(2).save(half)
+    assert str(half) in {candidate.name for candidate in source.pool(True, never).candidates}
+    assert (source.count, source.broken) == (3, 0)
+
+
+def test_what_was_taken_out_of_a_folder_is_no_news(tmp_path):
+    for number in range(3):
+        fakes.picture(number).save(tmp_path / f"{number}.png")
+    source = FolderSource(tmp_path, seed=0)
+    for _ in range(3):
+        source.done(source.pool(True, never), 0, 1)
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(ImageError, match="seen every pair of the 2 pictures"):
+        source.pool(True, never)
+
+
 @pytest.mark.parametrize("folder", ["", "   ", "/no/such/folder", __file__, "x" * 4000, "a\0b", "~nobody-of-this-name"])
 def test_what_is_no_folder_is_refused(folder):
     with pytest.raises(ImageError, match="is no folder"):

@@ -1,9 +1,17 @@
 // What the scripts of Generate and Share have in common: elements, requests, jobs, messages, and what a browser keeps.
 (() => {
   const kit = (window.palateKit = {});
-  const AGAIN = ["hello", "compare"]; // requests that do no harm when they are made twice
-  const LONGEST = 30_000; // ms until a panel that is silent to one of these counts as away
-  const SLOW = 20_000; // ms until it is said that another one takes long; it may have been heard, and isn't made again
+  const AGAIN = /^(hello|compare|jobs\/\w+)$/; // requests that do no harm when they are made twice
+  const LOADS = /^(model|words|wanted)\b/; // those that may load a model, or look through a large folder, first
+  const LONGEST = 30_000; // ms until a panel that is silent to one of the first counts as away
+  const LIMIT = 150_000; // ms for any other; it may have been heard, and isn't made again
+  const LOADING = 900_000; // ms for those that load
+  const SLOW = 20_000; // ms until it is said that one takes long
+  const [SOON, LATEST] = [1500, 10_000]; // ms between two looks whether a panel that was away is back
+  const AWAY = "Palate doesn't answer. Is it still running? Look at its terminal. This page goes on by itself when it is back.";
+  const LONG = "Palate takes long to answer. The page goes on as soon as it does; if it doesn't, look at its terminal.";
+  const LOST = "Palate doesn't answer. What you just asked for may not have been done: look, once it is back.";
+  const pause = (time) => new Promise((go) => setTimeout(go, time));
 
   /** An element with properties, `data` and children; text is never markup. */
   kit.make = (name, properties = {}, ...children) => {
@@ -21,38 +29,61 @@
   /** The element of this name inside of another. */
   kit.part = (root, name) => root.querySelector(`[data-part="${name}"]`);
 
-  /** Ask the panel; what it can't do is an Error with its words. */
+  let rest = SOON;
+  let gone = null; // the loop that looks whether the panel is back
+  /** The panel is away: say so, and have the page told by "palate:back" once it isn't any more. */
+  const away = () => {
+    gone ??= (async () => {
+      for (let there = false; !there; rest = Math.min(1.5 * rest, LATEST)) {
+        if (!document.querySelector(".pl-say")) kit.say(AWAY);
+        await pause(rest);
+        const asked = fetch("palate/api/jobs/none", { signal: AbortSignal.timeout(LONGEST) });
+        there = await asked.then((response) => response.json()).then(() => true, () => false);
+      }
+      document.querySelector(".pl-say[data-away]")?.remove();
+      gone = null;
+      document.dispatchEvent(new CustomEvent("palate:back"));
+    })();
+  };
+
+  /** Ask the panel; what it can't do is an Error with its words, `away` where it gave none. */
   kit.ask = async (path, body, method) => {
     const raw = body instanceof Blob;
-    const again = AGAIN.includes(path);
-    const long = () => kit.say("The panel takes long to answer. It goes on as soon as it does; if not, look at the terminal.");
-    const slow = again || body === undefined ? 0 : setTimeout(long, SLOW);
+    const [again, loads] = [AGAIN.test(path), LOADS.test(path)];
+    const slow = again ? 0 : setTimeout(() => kit.say(LONG), SLOW);
     let answer;
     try {
       const response = await fetch(`palate/api/${path}`, {
         method: method ?? (body === undefined ? "GET" : "POST"),
         headers: body === undefined || raw ? {} : { "Content-Type": "application/json" },
         body: body === undefined || raw ? body : JSON.stringify(body),
-        signal: again ? AbortSignal.timeout(LONGEST) : undefined,
+        signal: AbortSignal.timeout(again ? LONGEST : loads ? LOADING : LIMIT),
       });
       answer = await response.json();
+      rest = SOON;
     } catch {
-      throw new Error("The panel doesn't answer. Is it still running? Look at the terminal, then reload this page.");
+      away();
+      throw Object.assign(new Error(again || body === undefined ? AWAY : LOST), { away: true });
     } finally {
       clearTimeout(slow);
+      if (!again) document.querySelector(".pl-say[data-long]")?.remove();
     }
     if (answer.error && answer.state === undefined) throw new Error(answer.error);
     return answer;
   };
 
-  /** Ask about a job until it is over, telling `seen` of every change. */
+  /** Ask about a job until it is over, telling `seen` of every change. It outlasts a panel that is away for a while. */
   kit.follow = async (id, seen) => {
-    for (let pause = 120; ; pause = Math.min(pause * 1.1, 500)) {
-      const state = await kit.ask(`jobs/${id}`);
+    for (let gap = 120; ; gap = Math.min(gap * 1.1, 500)) {
+      const state = await kit.ask(`jobs/${id}`).catch((error) => (error.away ? null : Promise.reject(error)));
+      if (state === null) {
+        await pause(SOON);
+        continue;
+      }
       if (state.state === "unknown") return { state: "failed", error: "The panel was closed and opened again meanwhile, which ended this. Begin it once more." };
       seen(state);
       if (state.state !== "working") return state;
-      await new Promise((go) => setTimeout(go, pause));
+      await pause(gap);
     }
   };
 
@@ -64,7 +95,9 @@
     if (action) box.append(kit.make("button", { type: "button", textContent: action, onclick: go }));
     box.append(kit.make("button", { type: "button", className: "pl-say-close", textContent: "×", "aria-label": "Close", onclick: () => box.remove() }));
     document.body.append(box);
-    if (text.length < 160) setTimeout(() => box.remove(), 9000);
+    if (text === AWAY) box.dataset.away = ""; // until it is back
+    else if (text === LONG) box.dataset.long = ""; // until it answers
+    else if (text.length < 160) setTimeout(() => box.remove(), 9000);
   };
 
   /** Run an async function; what goes wrong is said. */

@@ -6,7 +6,8 @@
   const OUTBOX = "palate-outbox";
   const RETRY = 1500; // ms until a panel that doesn't answer is asked again
   const LATER = 3000; // ms until it is asked again how far the person has come, where that is being worked out
-  const SOON = 250; // ms until it is asked for the pair after the next; then twice as long each time, up to LATER
+  const SOON = 250; // ms until it is asked for the pair after the next; then twice as long each time
+  const LATEST = 2000; // ms, of these: what comes into a folder is seen that soon
   const picture = (id) => `palate/pictures/${encodeURIComponent(id)}`;
   const find = (selector) => document.querySelector(`#palate-stage ${selector}`);
   const pause = (time) => new Promise((go) => setTimeout(go, time));
@@ -22,6 +23,7 @@
   let turning = 0; // requests for something else to compare: what lies here is dropped by the panel
   let later = 0;
   let soon = SOON;
+  let next = 0;
   let era = 0; // rises when somebody else chooses: what was asked for before is not for them
   let wanted = { prompt: "", folder: "", way: "pairs", surprise: 0 };
   const loaded = new Map(); // ticket -> {pictures, ready}
@@ -176,6 +178,8 @@
     return asked;
   };
 
+  // Whether somebody looks at the last pair here, or at a folder without any more, which may get new pictures.
+  const hungry = () => (hand.length === 1 || (!hand.length && Boolean(wanted.folder))) && window.palate.shown() === "compare" && !document.hidden;
   // While one request runs, answers gather for the next one.
   const talk = () => {
     if (window.palate.changing || window.palate.looking()) return Promise.resolve(); // a panel for looking only asks nothing
@@ -197,10 +201,11 @@
       }
     })().finally(() => {
       asking = null;
-      if (hand.length !== 1) soon = SOON;
-      else if (window.palate.shown() === "compare") {
-        setTimeout(() => hand.length === 1 && talk(), soon);
-        soon = Math.min(2 * soon, LATER); // of a folder it may be the last pair
+      clearTimeout(next); // one at a time
+      if (!hungry()) soon = SOON;
+      else {
+        next = setTimeout(() => hungry() && talk(), soon);
+        soon = Math.min(2 * soon, LATEST); // of a folder it may be the last pair
       }
     });
     return asking;
@@ -292,6 +297,11 @@
     talk();
   });
   document.addEventListener("palate:front", (event) => event.detail === "compare" && hand.length < 2 && talk());
+  document.addEventListener("visibilitychange", () => hungry() && talk());
+  document.addEventListener("palate:back", () => {
+    const broken = [...loaded.values()].flatMap(({ pictures }) => pictures).filter((image) => image.complete && !image.naturalWidth);
+    for (const image of broken) image.src = picture(decodeURIComponent(image.src.split("/").at(-1))); // what the panel didn't give
+  });
   const ready = () => hand.filter((pair) => loaded.get(pair.ticket)?.ready).length;
   /** Leave the stage to something else, and take it up again where it was. */
   const leave = () => (seen = null);

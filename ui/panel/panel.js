@@ -175,6 +175,7 @@
   });
 
   window.addEventListener("hashchange", front);
+  document.addEventListener("palate:back", () => (chosen ? palate.refresh() : palate.use(palate.person())));
 
   const begin = () => {
     theme();

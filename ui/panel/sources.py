@@ -121,7 +121,7 @@ class FolderSource:
             raise ImageError(f"Cannot compare your pictures: {folder!s} is no folder. Give the path of a folder.")
         self._files = list(itertools.islice(self._pictures(), MOST_FILES))
         self._random = random.Random(seed)
-        self._broken: set[Path] = set()
+        self._broken: dict[Path, int] = {}  # when it was written, ns
         self._shown: set[frozenset[str]] = set()  # what was on the screen at once, and each two of it
         self._probe()
 
@@ -149,16 +149,9 @@ class FolderSource:
         Raises:
             ImageError: fewer than `size` pictures can be read, or everything was shown already.
         """
-        order = [path for path in self._files if path not in self._broken]
-        self._random.shuffle(order)
-        found: list[Candidate] = []
-        for first, path in enumerate(order if size == 2 else order[:SET_STARTS]):
-            if cancelled():
-                return None
-            found = self._around(path, order[first + 1 :], size if hurry else 8)
-            if len(found) >= size:
-                return Pool(tuple(found))
-        found = self._met_before(size, cancelled) if size > 2 else []
+        found = self._unseen(hurry, cancelled, size)
+        if not found and not cancelled() and self._look_again():
+            found = self._unseen(hurry, cancelled, size)
         if cancelled():
             return None
         self._require(size)
@@ -175,6 +168,26 @@ class FolderSource:
         names = [pool.candidates[index].name for index in shown]
         self._shown.add(frozenset(names))
         self._shown.update(frozenset(two) for two in itertools.combinations(names, 2))
+
+    def _unseen(self, hurry: bool, cancelled: Callable[[], bool], size: int) -> list[Candidate]:
+        """Return pictures to show `size` of; none when there seem to be none, or it was cancelled."""
+        order = [path for path in self._files if path not in self._broken]
+        self._random.shuffle(order)
+        for first, path in enumerate(order if size == 2 else order[:SET_STARTS]):
+            if cancelled():
+                return []
+            found = self._around(path, order[first + 1 :], size if hurry else 8)
+            if len(found) >= size:
+                return found
+        return self._met_before(size, cancelled) if size > 2 else []
+
+    def _look_again(self) -> bool:
+        """Whether there are files that weren't there, or broken ones were written since: half a copy is broken."""
+        known, self._files = set(self._files), list(itertools.islice(self._pictures(), MOST_FILES))
+        before = self._broken
+        there = set(self._files)
+        self._broken = {path: when for path, when in before.items() if path in there and when == _written(path)}
+        return bool(there - known or (there & before.keys()) - self._broken.keys())
 
     def _probe(self) -> None:
         """Look for two pictures; a folder with many broken files may have them further on."""
@@ -232,7 +245,15 @@ class FolderSource:
         try:
             image = read_image(path)
         except ImageError:
-            self._broken.add(path)
+            self._broken[path] = _written(path)
             return None
         image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
         return Candidate(str(path), lambda: image)
+
+
+def _written(path: Path) -> int:
+    """When a file was written, in ns; 0 where it is gone."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
