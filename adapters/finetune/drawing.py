@@ -37,6 +37,26 @@ class Draw:
     timesteps: Tensor
     reference: tuple[Tensor, Tensor] | None = None
 
+    def parts(self, most: int) -> list[Draw]:
+        """The same pairs, so many of this process's at a time; those at the same places in the others go along."""
+        each = len(self.noise)
+        if each <= most:
+            return [self]
+        return [self._part(slice(start, min(start + most, each))) for start in range(0, each, most)]
+
+    def _part(self, mine: slice) -> Draw:
+        each = len(self.noise)
+        rows = [row for first in range(0, len(self.rows), each) for row in self.rows[first : first + each][mine]]
+        batch = sliced(self.batch, mine)
+        known = None if self.reference is None else (self.reference[0][mine], self.reference[1][mine])
+        return Draw(tuple(rows), batch, self.noise[mine], self.timesteps[mine], known)
+
+
+def sliced(batch: Batch, mine: slice) -> Batch:
+    """Some pairs of a batch."""
+    parts: dict[str, Any] = {name: None if value is None else value[mine] for name, value in vars(batch).items()}
+    return Batch(**parts)
+
 
 class Drawing:
     """Draws the batches of every step; the same ones in a training that was stopped, and in every process its part."""
@@ -69,8 +89,7 @@ class Drawing:
         batch = self._data.batch(rows, self._denoiser.device, uncaptioned, turned)
         noise, timesteps = draw_noise(batch, self._denoiser.noising.timesteps, generator, self._one_timestep)
         mine = self._among.part(self._each)
-        parts: dict[str, Any] = {name: None if value is None else value[mine] for name, value in vars(batch).items()}
-        return Draw(tuple(rows), Batch(**parts), noise[mine], timesteps[mine])
+        return Draw(tuple(rows), sliced(batch, mine), noise[mine], timesteps[mine])
 
     def _of_fixed(self, fixed: FixedNoise, rng: random.Random, count: int) -> list[Draw]:
         found = []

@@ -21,6 +21,8 @@ from .step import Denoiser
 
 __all__ = ["Gradients", "KnownOfPairs"]
 
+_HANGING_TOGETHER = ("kto", "rpo", "adaptive_dpo")  # losses whose pairs look at each other
+
 
 @dataclass(frozen=True, eq=False)
 class KnownOfPairs:
@@ -38,7 +40,12 @@ class KnownOfPairs:
 
 
 class Gradients:
-    """Adds a step's gradients to the parameters."""
+    """Adds a step's gradients to the parameters.
+
+    Attributes:
+        at_once: How many pairs this process has in one forward pass at most; None: a whole batch. It changes memory,
+            and gradients by rounding alone.
+    """
 
     def __init__(
         self,
@@ -47,8 +54,10 @@ class Gradients:
         known: KnownOfPairs,
         past: PastSelves | None,
         among: Several,
+        at_once: int | None = None,
     ) -> None:
         assert settings.beta is not None
+        self.at_once = at_once
         self._denoiser, self._settings, self._beta = denoiser, settings, settings.beta
         self._known, self._past, self._among = known, past, among
         self._needs_reference = settings.loss not in REFERENCE_FREE
@@ -56,41 +65,55 @@ class Gradients:
 
     def add(self, drawn: Sequence[Draw]) -> PairLoss:
         """Add the gradient of the mean loss; the loss is (B,) over all batches, without gradient."""
-        return self.together(drawn) if self._settings.loss == "rpo" and len(drawn) > 1 else self.apart(drawn)
-
-    def apart(self, drawn: Sequence[Draw]) -> PairLoss:
-        """Each batch by itself; their mean gradient is that of one large batch."""
-        found = []
-        for draw in drawn:
-            errors = self._errors(draw)
-            past: list[PairErrors] = []
-            if self._past is not None:
-                past = self._past.errors(self._denoiser, draw.batch, draw.noise, draw.timesteps, errors)
-            loss = self._loss(self._of_all(errors), draw.rows, [self._of_all(one) for one in past])
-            # Of the others' errors no gradient comes here, and the mean over processes divides by their number.
-            (loss.loss.mean() * self._among.count / len(drawn)).backward()  # type: ignore[no-untyped-call]
-            found.append(loss)
+        groups = [list(drawn)] if self._settings.loss == "rpo" else [[draw] for draw in drawn]
+        found = [one for group in groups for one in self._group(group, 1.0 / len(groups))]
         return PairLoss(torch.cat([one.loss.detach() for one in found]), torch.cat([one.margin for one in found]))
 
-    def together(self, drawn: Sequence[Draw]) -> PairLoss:
-        """One loss over all batches: first their errors, then the loss's gradient by each error, then the model's."""
+    def _group(self, drawn: Sequence[Draw], share: float) -> list[PairLoss]:
+        """Batches whose loss is one: in parts, of which memory holds one at a time."""
+        parts = [part for draw in drawn for part in draw.parts(self.at_once or len(draw.noise))]
+        if len(parts) > 1 and self._settings.loss in _HANGING_TOGETHER:
+            return [self._together(parts, share)]
+        pairs = sum(len(part.noise) for part in parts)
+        return [self._apart(part, share * len(part.noise) / pairs) for part in parts]
+
+    def _apart(self, draw: Draw, share: float) -> PairLoss:
+        """One part by itself: the gradients of all add up to that of their mean."""
+        errors = self._errors(draw)
+        past = self._past_errors(draw, errors)
+        loss = self._loss(self._of_all(errors), draw.rows, [self._of_all(one) for one in past])
+        # Of the others' errors no gradient comes here, and the mean over processes divides by their number.
+        (loss.loss.mean() * self._among.count * share).backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    def _together(self, parts: Sequence[Draw], share: float) -> PairLoss:
+        """One loss over all parts: first their errors, then the loss's gradient by each error, then the model's."""
         with torch.no_grad():
-            parts = [self._of_all(self._errors(draw)) for draw in drawn]
-        names = ("chosen", "rejected", "ref_chosen", "ref_rejected")
-        values = [torch.cat([getattr(part, name) for part in parts]) for name in names]
-        for value in values[:2]:
+            own = [self._errors(part) for part in parts]
+            past = [self._past_errors(part, errors) for part, errors in zip(parts, own, strict=True)]
+        whole = _joined([self._of_all(errors) for errors in own])
+        annotators = [_joined([self._of_all(one) for one in several]) for several in zip(*past, strict=True)]
+        for value in (whole.chosen, whole.rejected):
             value.requires_grad_()
-        loss = self._loss(PairErrors(*values), [row for draw in drawn for row in draw.rows], [])
-        by_chosen, by_rejected = torch.autograd.grad(loss.loss.mean() * self._among.count, values[:2])
+        loss = self._loss(whole, [row for part in parts for row in part.rows], annotators)
+        by_chosen, by_rejected = torch.autograd.grad(
+            loss.loss.mean() * self._among.count * share, (whole.chosen, whole.rejected)
+        )
         start = 0
-        for draw in drawn:
-            each = len(draw.noise)
-            errors = self._denoiser.errors(draw.batch, draw.noise, draw.timesteps, False)
+        for part in parts:
+            each = len(part.noise)
+            errors = self._denoiser.errors(part.batch, part.noise, part.timesteps, False)
             mine = slice(start + self._among.index * each, start + (self._among.index + 1) * each)
             pulled = (errors.chosen * by_chosen[mine]).sum() + (errors.rejected * by_rejected[mine]).sum()
             pulled.backward()  # type: ignore[no-untyped-call]
             start += each * self._among.count
-        return PairLoss(loss.loss.detach(), loss.margin)
+        return loss
+
+    def _past_errors(self, draw: Draw, errors: PairErrors) -> list[PairErrors]:
+        """What Adaptive-DPO's other annotators make of a part."""
+        if self._past is None:
+            return []
+        return self._past.errors(self._denoiser, draw.batch, draw.noise, draw.timesteps, errors)
 
     def _errors(self, draw: Draw) -> PairErrors:
         """The model's, and the reference's where the loss needs them."""
@@ -126,3 +149,12 @@ class Gradients:
         if name == "mapo" and self._variant:
             more["variant"] = self._variant
         return LOSSES[name](errors, beta=self._beta, **more)
+
+
+def _joined(several: Sequence[PairErrors]) -> PairErrors:
+    """The errors of parts, one after the other."""
+    values: dict[str, Any] = {}
+    for name in vars(several[0]):
+        each = [getattr(one, name) for one in several]
+        values[name] = None if each[0] is None else torch.cat(each)
+    return PairErrors(**values)

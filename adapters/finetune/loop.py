@@ -37,6 +37,7 @@ def train_lora(
     cancelled: Callable[[], bool] | None = None,
     about: str = "",
     among: Several | None = None,
+    at_once: int | None = None,
 ) -> Trained:
     """Train a LoRA; a training of the same settings that was stopped in this folder goes on, to the bit.
 
@@ -53,6 +54,8 @@ def train_lora(
         cancelled: Asked before each; the checkpoint is kept.
         about: Which model and which pairs, as text, to know a training again by.
         among: Processes that train together; None finds out by itself.
+        at_once: Pairs in one forward pass at most, where memory holds no batch; None: a batch. A training that was
+            stopped goes on with any, and then comes to the same weights but for rounding.
 
     Raises:
         CancelledError: `cancelled` said so.
@@ -81,7 +84,10 @@ def train_lora(
             which = "/".join((about, *losses[:number]))
             if among.first:
                 place.mkdir(parents=True, exist_ok=True)
-            training = Training(denoiser, parameters, data, judge, stage, place, known, which, among, number > 0, last)
+            order = number > 0, last
+            training = Training(
+                denoiser, parameters, data, judge, stage, place, known, which, among, *order, at_once=at_once
+            )
             found = training.run(_counted(on_step, number, len(losses)), cancelled)
             if not last:
                 load_state(denoiser.unet, found.state, settings.full)

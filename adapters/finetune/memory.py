@@ -140,18 +140,28 @@ def _counted(
 
 def require_memory(
     config: dict[str, Any], settings: TrainSettings, size: int, device: torch.device, others: int = 0
-) -> Need:
+) -> int | None:
     """Refuse a training that won't fit before anything of it is loaded.
 
+    Returns:
+        How many pairs of a batch fit at once, the whole batch or a half of it, a quarter, ... down to 1; None where
+        nobody knows what is free.
+
     Raises:
-        FineTuneError: it won't; it says what would.
+        FineTuneError: not one fits; it says what would.
     """
     kind = "cuda" if device.type == "cuda" else "cpu"
-    need = need_of(config, settings, size, kind, others)
     free = free_bytes(device)
-    if free is None or need.total <= free:
-        return need
-    for changed, said in _smaller(settings, size):
+    if free is None:
+        return None
+    at_once = settings.batch or 1
+    while (need := need_of(config, replace(settings, batch=at_once), size, kind, others)).total > free:
+        if at_once == 1:
+            break
+        at_once //= 2
+    else:
+        return at_once
+    for changed, said in _smaller(replace(settings, batch=1), size):
         other = need_of(config, changed, changed.size or size, kind, others)
         if other.total <= free:
             advice = f"It fits with {said} ({_gigabytes(other.total)})."
@@ -159,9 +169,9 @@ def require_memory(
     else:
         advice = "Nothing smaller fits either: train a smaller model, or where there is more memory."
     raise FineTuneError(
-        f"Cannot train: it takes about {_gigabytes(need.total)} of memory (weights {_gigabytes(need.weights)}, what is "
-        f"trained {_gigabytes(need.trained)}, activations {_gigabytes(need.activations)}); found {_gigabytes(free)} "
-        f"free. {advice}"
+        f"Cannot train: even one pair at a time takes about {_gigabytes(need.total)} of memory (weights "
+        f"{_gigabytes(need.weights)}, what is trained {_gigabytes(need.trained)}, activations "
+        f"{_gigabytes(need.activations)}); found {_gigabytes(free)} free. {advice}"
     )
 
 
@@ -188,14 +198,6 @@ def _smaller(settings: TrainSettings, size: int) -> Iterator[tuple[TrainSettings
         settings = replace(settings, checkpointing=True)
         said.append("gradient checkpointing")
         yield settings, " and ".join(said)
-    batch = settings.batch or 1
-    named = list(said)
-    while batch > 1:
-        batch //= 2
-        accumulate = settings.accumulate * (settings.batch or 1) // batch
-        said = [*named, f"batch {batch} (accumulate {accumulate})"]
-        yield replace(settings, batch=batch, accumulate=accumulate), " and ".join(said)
-    settings = replace(settings, batch=1)
     if settings.full:
         if settings.optimizer == "adamw":
             settings = replace(settings, optimizer="adafactor")

@@ -105,12 +105,13 @@ def train_personal_lora(
     kept, dropped = answers.kept, answers.dropped
     if dropped is not None and among.first and on_dropped is not None:
         on_dropped(dropped, dropped.write(folder))
-    _require_room(model, settings.settled(len(kept), among.count), device)
+    room = _room(model, settings.settled(len(kept), among.count), device)
+    at_once = among.told(room)  # all have as many, or they would wait for each other's parts
     opened = open_model(model, settings, device)
     watching = _Watching(on_prepared, on_step, cancelled, samples if among.first else 0, on_sample)
     with _shelf(folder, model, settings.precision or "", among) as shelf:
         about = identity_of(model, kept, answers.held)
-        trained = _trained(opened, answers, settings, folder, about, encoder, watching, shelf, among)
+        trained = _trained(opened, answers, settings, folder, about, encoder, watching, shelf, among, at_once)
         saved = file
         if among.first:
             said = _about(trained, person, len(pairs), opened.name, dropped)
@@ -178,6 +179,7 @@ def _trained(
     watching: _Watching,
     shelf: Shelf,
     among: Several,
+    at_once: int | None,
 ) -> Trained:
     """Make pairs ready, train, and paint before and after."""
     kept, held, cancelled, on_sample = answers.kept, answers.held, watching.cancelled, watching.on_sample
@@ -195,7 +197,7 @@ def _trained(
     if prompts:
         painter.paint(0, on_sample, again=False)
     trained = train_lora(
-        denoiser, parameters, data, judged, settings, folder, known, watching.on_step, cancelled, about, among
+        denoiser, parameters, data, judged, settings, folder, known, watching.on_step, cancelled, about, among, at_once
     )
     if prompts:
         load_state(denoiser.unet, trained.state, settings.full)
@@ -239,14 +241,15 @@ def _on(device: torch.device, settings: TrainSettings) -> TrainSettings:
     )
 
 
-def _require_room(model: str | PathLike[str], settings: TrainSettings, device: torch.device) -> None:
-    """Refuse what memory won't do, before the model is loaded."""
+def _room(model: str | PathLike[str], settings: TrainSettings, device: torch.device) -> int | None:
+    """How many pairs memory holds at once; refuse what it won't hold before the model is loaded."""
     found = denoiser_of(model)
-    if found is not None:
-        config, others = found
-        require_memory(
-            config, settings, settings.size or side_of(config), device, others if device.type == "cpu" else 0
-        )
+    if found is None:
+        return None
+    config, others = found
+    return require_memory(
+        config, settings, settings.size or side_of(config), device, others if device.type == "cpu" else 0
+    )
 
 
 def _known(

@@ -46,7 +46,7 @@ class TrainSettings:
             1e-4 where it isn't known, and 1e-8 times the pairs of a step for full fine-tuning (what Diffusion-DPO's
             launchers do).
         steps: Optimiser steps, >= 1.
-        batch: Pairs per forward pass, >= 1.
+        batch: Pairs drawn together, >= 1; computed a part at a time where memory holds no more.
         accumulate: Batches per optimiser step, >= 1.
         caption_dropout: Share of the pairs that are seen without their prompt, in [0, 1].
         flip_rate: For `cdpo` and `rdpo`.

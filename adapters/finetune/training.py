@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CancelledError, FineTuneError
+from ..steering.placement import ran_out_of_memory
 from .annotators import PastSelves
 from .checkpoint import checkpoint_of, of_another_version, write_checkpoint
 from .drawing import Drawing
@@ -49,6 +51,7 @@ class Training:
         among: Processes that train together.
         later: Whether a stage came before this one: then the reference is the model as it is now.
         last: Whether no stage comes after.
+        at_once: See `Gradients`. No part of what a training is known by: on a machine with less memory it goes on.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Training:
         among: Several | None = None,
         later: bool = False,
         last: bool = True,
+        at_once: int | None = None,
     ) -> None:
         assert settings.steps and settings.check_every and settings.learning_rate
         self.denoiser, self.parameters, self.data, self.settings = denoiser, list(parameters), data, settings
@@ -84,7 +88,7 @@ class Training:
             more = settings.fixed_noise, settings.seed, settings.caption_dropout, one
             self.fixed = FixedNoise(data, denoiser, *more)
         self.drawing = Drawing(data, denoiser, settings, self.among, self.fixed)
-        self.gradients = Gradients(denoiser, settings, known, self.past, self.among)
+        self.gradients = Gradients(denoiser, settings, known, self.past, self.among, at_once)
 
     def run(self, on_step: Callable[[TrainingStep], None] | None, cancelled: Callable[[], bool] | None) -> Trained:
         """Go on from the checkpoint, if there is one, to the end."""
@@ -120,8 +124,7 @@ class Training:
         rising = max(1.0, (self.settings.warmup or 0.0) * self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * min(1.0, (step + 1) / rising)
-        self.optimizer.zero_grad(set_to_none=True)
-        found = self.gradients.add(self.drawing.step(step))
+        found = self._gradients(step)
         self.among.mean_gradients(self.parameters)
         norm = nn.utils.clip_grad_norm_(self.parameters, _CLIP)
         if not torch.isfinite(found.loss).all() or not torch.isfinite(norm):
@@ -146,6 +149,29 @@ class Training:
         if self.past is not None:
             self.past.follow(step)
         return found
+
+    def _gradients(self, step: int) -> PairLoss:
+        """Those of a step; where memory runs out, of half as many pairs at a time, from here on."""
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                return self.gradients.add(self.drawing.step(step))
+            except (MemoryError, RuntimeError) as error:
+                if not ran_out_of_memory(error):
+                    raise
+                found = (str(error).splitlines() or ["none is left"])[0][:120].rstrip(".")
+            # Out here no traceback holds on to tensors.
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            now = self.gradients.at_once or self.settings.batch or 1
+            if now == 1 or self.among.count > 1:  # of several processes, all would have to know
+                raise FineTuneError(
+                    f"Cannot go on training: memory ran out, {now} of a batch's pairs at a time ({found}); expected "
+                    "more of it. The last checkpoint is safe. Close what else uses it, or begin anew with smaller "
+                    "pictures (size)."
+                )
+            self.gradients.at_once = now // 2
 
     # -- judging, and what comes of it
 

@@ -86,25 +86,32 @@ def test_a_models_layers_are_read_from_its_header(family: str, tmp_path: Path) -
     assert denoiser_of(tmp_path / "nothing") is None and denoiser_of("playground") is not None
 
 
-def test_what_would_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = replace(SETTINGS, batch=1, accumulate=8, checkpointing=True)
-    room = need_of(CONFIG, small, 128, "cpu").total
-    monkeypatch.setattr(memory, "free_bytes", lambda _: room)
+def test_as_many_pairs_at_once_as_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = replace(SETTINGS, batch=8)
-    with pytest.raises(FineTuneError, match="It fits with gradient checkpointing and batch 1 \\(accumulate 8\\)"):
+    for at_once in (8, 4, 1):
+        room = need_of(CONFIG, replace(SETTINGS, batch=at_once), 128, "cpu").total
+        monkeypatch.setattr(memory, "free_bytes", lambda _, room=room: room)
+        assert require_memory(CONFIG, wanted, 128, CPU) == at_once
+    monkeypatch.setattr(memory, "free_bytes", lambda _: None)
+    assert require_memory(CONFIG, wanted, 128, CPU) is None
+
+
+def test_what_would_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = replace(SETTINGS, batch=8)
+    again = need_of(CONFIG, replace(SETTINGS, batch=1, checkpointing=True), 128, "cpu").total
+    monkeypatch.setattr(memory, "free_bytes", lambda _: again)
+    with pytest.raises(FineTuneError, match=r"even one pair at a time takes .* It fits with gradient checkpointing \("):
         require_memory(CONFIG, wanted, 128, CPU)
     monkeypatch.setattr(memory, "free_bytes", lambda _: 1000)
     with pytest.raises(FineTuneError, match="Nothing smaller fits either"):
         require_memory(CONFIG, wanted, 128, CPU)
-    monkeypatch.setattr(memory, "free_bytes", lambda _: None)
-    assert require_memory(CONFIG, wanted, 128, CPU).total > room
 
 
 def test_nothing_is_loaded_before_it_is_known_to_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda _: 10_000_000)
     monkeypatch.setattr("palate.adapters.finetune.opened.load_pipeline", lambda *_: pytest.fail("loaded"))
     pairs = [LabelledPair(Path(f"{k}a.png"), Path(f"{k}b.png")) for k in range(8)]
-    with pytest.raises(FineTuneError, match=re.compile("Cannot train: it takes about .* found 0.0 GB free", re.S)):
+    with pytest.raises(FineTuneError, match=re.compile("Cannot train: even one pair .* found 0.0 GB free", re.S)):
         train_personal_lora("playground", pairs, TrainSettings(), tmp_path / "run", tmp_path / "mine")
 
 

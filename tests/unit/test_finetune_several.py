@@ -1,4 +1,4 @@
-"""Several processes that train together do what one does with a larger batch."""
+"""Several processes that train together, and parts of a batch one after the other, do what one does with it whole."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from palate.adapters.errors import FineTuneError
+from palate.adapters.errors import CancelledError, FineTuneError
 from palate.adapters.finetune.gradients import KnownOfPairs
 from palate.adapters.finetune.loop import train_lora
+from palate.adapters.finetune.losses import LOSSES, PairErrors
 from palate.adapters.finetune.noising import Noising
-from palate.adapters.finetune.prepared import Prepared
+from palate.adapters.finetune.prepared import Batch, Prepared
 from palate.adapters.finetune.settings import TrainSettings
 from palate.adapters.finetune.several import Several, several
 from palate.adapters.finetune.step import Denoiser
@@ -47,7 +48,7 @@ class Small(torch.nn.Module):
         return SimpleNamespace(sample=torch.tanh(mixed + text[:, :, None, None]))
 
 
-def train(loss: str, batch: int, folder: Path) -> Trained:
+def train(loss: str, batch: int, folder: Path, at_once: int | None = None, **more: object) -> Trained:
     generator = torch.Generator().manual_seed(1)
 
     def pairs(count: int) -> Prepared:
@@ -66,10 +67,12 @@ def train(loss: str, batch: int, folder: Path) -> Trained:
     denoiser = Denoiser(
         Small(), Noising("epsilon", torch.linspace(0.99, 0.01, 100), 100), torch.device("cpu"), torch.float32
     )
-    more = {"loss": loss, "batch": batch, **WAYS[loss]}
-    settings = TrainSettings(full=True, steps=5, learning_rate=1e-2, warmup=0.0, check_every=2, beta=50.0, **more)
+    ways = {"loss": loss, "batch": batch, **WAYS.get(loss, {})}
+    settings = TrainSettings(full=True, steps=5, learning_rate=1e-2, warmup=0.0, check_every=2, beta=50.0, **ways)
     known = KnownOfPairs(tuple(torch.randn(2, 9, 8, generator=generator)))
-    return train_lora(denoiser, all_parameters(denoiser.unet), data, held, settings, folder, known)
+    return train_lora(
+        denoiser, all_parameters(denoiser.unet), data, held, settings, folder, known, at_once=at_once, **more
+    )
 
 
 def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
@@ -83,6 +86,47 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
             assert torch.allclose(first["state"][name], value, rtol=1e-4, atol=1e-6), (loss, name)
         assert first["accuracies"] == second["accuracies"] == [look.accuracy for look in alone.looks]
         assert (tmp_path / loss / "checkpoint.pt").is_file()
+        in_parts = torch.load(tmp_path / f"{loss} in parts 0.pt", weights_only=True)
+        for name, value in alone.state.items():
+            assert torch.allclose(in_parts["state"][name], value, rtol=1e-4, atol=1e-6), (loss, name)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_batch_in_parts_comes_to_the_same_weights(loss: str, at_once: int, tmp_path: Path) -> None:
+    """Of four pairs one by one, or three and one; with what is accumulated beside it."""
+    whole, parts = train(loss, 4, tmp_path / "whole"), train(loss, 4, tmp_path / "parts", at_once)
+    for name, value in whole.state.items():
+        assert torch.allclose(parts.state[name], value, rtol=1e-4, atol=1e-6), name
+    assert [look.accuracy for look in parts.looks] == [look.accuracy for look in whole.looks]
+
+
+def test_a_training_goes_on_with_fewer_pairs_at_once(tmp_path: Path) -> None:
+    steps: list[object] = []
+    with pytest.raises(CancelledError):
+        train("mapo", 4, tmp_path, on_step=steps.append, cancelled=lambda: len(steps) == 2)
+    whole, found = train("mapo", 4, tmp_path / "whole"), train("mapo", 4, tmp_path, at_once=1)
+    assert all(torch.allclose(found.state[name], value, rtol=1e-4, atol=1e-6) for name, value in whole.state.items())
+
+
+def test_where_memory_runs_out_half_as_many_are_taken_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, inside, most = train("kto", 4, tmp_path / "whole"), Denoiser.errors, 1
+
+    def errors(self: Denoiser, batch: Batch, *more: object) -> PairErrors:
+        if torch.is_grad_enabled():
+            seen.append(len(batch.chosen))
+            if seen[-1] > most:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return inside(self, batch, *more)
+
+    seen: list[int] = []
+    monkeypatch.setattr(Denoiser, "errors", errors)
+    found = train("kto", 4, tmp_path / "tight")
+    assert all(torch.allclose(found.state[name], value, rtol=1e-4, atol=1e-6) for name, value in whole.state.items())
+    assert seen[:2] == [4, 2] and set(seen[2:]) == {1}
+    most = 0
+    with pytest.raises(FineTuneError, match=r"memory ran out, 1 of a batch's pairs at a time .*checkpoint is safe"):
+        train("kto", 4, tmp_path / "none")
 
 
 def test_alone_nothing_is_sent() -> None:
@@ -106,6 +150,8 @@ def _one_of_two(folder: Path) -> None:
         found = train(loss, 2, folder / loss)
         looks = [look.accuracy for look in found.looks]
         torch.save({"state": found.state, "accuracies": looks}, folder / f"{loss} {rank}.pt")
+        in_parts = train(loss, 2, folder / f"{loss} in parts", at_once=1)
+        torch.save({"state": in_parts.state}, folder / f"{loss} in parts {rank}.pt")
     torch.distributed.destroy_process_group()
 
 

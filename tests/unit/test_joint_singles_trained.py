@@ -133,7 +133,7 @@ def test_memory_is_known_from_the_headers_and_refused_before_anything_is_loaded(
     assert count == sum(weight.numel() for weight in whole.denoiser.parameters()) and beside > 0
     monkeypatch.setattr(memory, "free_bytes", lambda _: 1000)
     monkeypatch.setattr(opened, "load_joint_files", lambda *_: pytest.fail("loaded"))
-    with pytest.raises(FineTuneError, match=r"Cannot train: it takes about"):
+    with pytest.raises(FineTuneError, match=r"Cannot train: even one pair at a time takes about"):
         train_personal_lora(found, grey_pairs(tmp_path), QUICK, tmp_path / "run", tmp_path / "mine")
 
 
