@@ -215,8 +215,10 @@ def _compare(body: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(images, list) or not all(isinstance(one, dict) for one in images):
         raise Refused("images must be a list of ComfyUI's images.")
     shown = [(text(one, "filename"), str(one.get("subfolder") or ""), text(one, "type")) for one in images]
-    if len(set(shown)) > MOST:
-        raise Refused(f"Cannot compare {len(set(shown))} pictures at one look; expected 2 to {MOST}. Select fewer.")
+    count, told = len(set(shown)), body.get("count")
+    if count > MOST:
+        count = told if isinstance(told, int) and told > count else count  # the browser sends the first of very many
+        raise Refused(f"Cannot compare {count} pictures at one look; expected 2 to {MOST}. Select fewer.")
     history = PromptServer.instance.prompt_queue.get_history(max_items=_RUNS)
     pictures, prompt = made.together(history, shown, lambda picture: _file(picture).is_file())
     if len(pictures) == 2:

@@ -95,6 +95,47 @@ def test_answers_are_sent_however_badly_one_was_shown(page):
     assert told == ["not shown", {"offer": "second", "outcome": "right", "seconds": 1}]
 
 
+def test_an_answer_is_kept_while_the_server_is_away_and_sent_when_it_is_back(page):
+    kept, body, answers, outcome = page.evaluate("""async () => {
+      const { api } = await import("/scripts/api.js");
+      const { fetchApi } = api;
+      let refused = 0;
+      api.fetchApi = async () => { refused += 1; throw new TypeError("Failed to fetch"); };
+      const [first, second] = [question("first"), question("second")];
+      deck.put([first, second]);
+      const sent = deck.answer(first, { outcome: "left" }, 1);
+      while (refused < 2) await new Promise((go) => setTimeout(go));
+      const kept = [deck.current.offer, first.outcome];
+      api.fetchApi = fetchApi;
+      const told = { person: "Ann", answers: 1, pairs: [{ ...first, outcome: "left" }] };
+      const body = await answer("/palate/answer", told);
+      await sent;
+      return [kept, body, deck.answers, first.outcome];
+    }""")
+    assert kept == ["second", "left"]
+    assert body == {"offer": "first", "outcome": "left", "seconds": 1}
+    assert (answers, outcome) == (1, "left")
+
+
+def test_an_answer_that_arrived_unheard_is_not_sent_again(page):
+    assert page.evaluate("""async () => {
+      const { api } = await import("/scripts/api.js");
+      const { fetchApi } = api;
+      let sent = 0;
+      api.fetchApi = async (path, told) => {
+        if (path !== "/palate/answer") return fetchApi(path, told);
+        sent += 1;
+        throw new TypeError("Failed to fetch");
+      };
+      const own = question("own");
+      deck.put([own]);
+      const done = deck.answer(own, { outcome: "left" }, 1);
+      await answer("/palate/pairs", { person: "Ann", answers: 1, pairs: [{ ...own, outcome: "left" }] });
+      await done;
+      return [sent, own.outcome, deck.answers, deck.wrong];
+    }""") == [1, "left", 1, None]
+
+
 def test_what_was_fetched_for_somebody_before_does_not_make_the_next_ready(page):
     ready = page.evaluate("""async () => {
       const { State } = await import("/palate/state.js");
@@ -110,6 +151,24 @@ def test_what_was_fetched_for_somebody_before_does_not_make_the_next_ready(page)
       return state.ready; // Bob's own questions are on their way
     }""")
     assert ready is False
+
+
+def test_of_a_thousand_selected_pictures_the_server_hears_how_many_they_are(page):
+    body, letters = page.evaluate("""async () => {
+      const { compare } = await import("/palate/anywhere.js");
+      const { app } = await import("/scripts/app.js");
+      const images = Array.from({ length: 1000 }, (_, i) => (
+        { filename: `${"a".repeat(60)}_${i}.png`, subfolder: "", type: "temp" }));
+      app.nodeOutputs = { 1: { images }, 2: { images } };
+      const state = { ready: true, person: "Ann", bring: async () => {} };
+      const node = (id) => ({ id, comfyClass: "PreviewImage", graph: { isRootGraph: true } });
+      const done = compare(state, [node(1), node(2)]);
+      const body = await answer("/palate/compare", { person: "Ann", pairs: [{ offer: "own", outcome: null }] });
+      await done;
+      return [body, JSON.stringify(body).length];
+    }""")
+    assert (body["count"], len(body["images"]), body["images"][0]["type"]) == (1000, 100, "temp")
+    assert letters < 20_000
 
 
 def test_a_finger_in_the_viewer_does_not_say_not_much_better(page):

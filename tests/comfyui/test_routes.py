@@ -93,6 +93,8 @@ def test_too_many_pictures_for_one_look_are_counted(host: Host) -> None:
     images = [{"filename": f"{'a' * 100}_{number}.png", "subfolder": "", "type": "temp"} for number in range(200)]
     status, said = refused(host, "compare", {"person": "many", "images": images})
     assert status == 400 and "Cannot compare 200 pictures at one look; expected 2 to 16" in said
+    status, said = refused(host, "compare", {"person": "many", "images": images[:100], "count": 1000})
+    assert status == 400 and "Cannot compare 1000 pictures" in said
 
 
 def test_an_undecided_question_can_be_withdrawn_and_is_asked_anew(host: Host) -> None:

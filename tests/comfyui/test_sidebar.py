@@ -229,17 +229,27 @@ def test_a_long_name_stays_inside_and_is_text(host: Host, browser: Any) -> None:
     page.close()
 
 
+def test_a_click_is_kept_while_the_server_is_away(host: Host, browser: Any) -> None:  # noqa: F811
+    first, second = offers = ask(host, "kim", 2)
+    page = open_tab(host, browser, "kim")
+    shown(page, first)
+    sentence = page.locator(".palate-tab .palate-prompt.palate-wrong")
+    page.route("**/palate/answer", lambda route: route.abort())
+    page.keyboard.press("ArrowLeft")
+    sentence.wait_for(timeout=WAIT)
+    assert sentence.inner_text() == "The server doesn't answer. Your answer is kept and sent when it is back."
+    shown(page, second)
+    page.unroute("**/palate/answer")
+    sentence.wait_for(state="detached", timeout=WAIT)
+    assert outcomes(host, "kim", offers) == ["left", None]
+    page.close()
+
+
 def test_what_goes_wrong_is_one_sentence_and_the_click_can_be_made_again(host: Host, browser: Any) -> None:  # noqa: F811
     first, second, third = offers = ask(host, "wilma", 3)
     page = open_tab(host, browser, "wilma")
     shown(page, first)
     sentence = page.locator(".palate-tab .palate-prompt.palate-wrong")
-    page.route("**/palate/answer", lambda route: route.abort())  # the server is away
-    page.keyboard.press("ArrowLeft")
-    sentence.wait_for(timeout=WAIT)
-    assert "doesn't answer" in sentence.inner_text()
-    shown(page, first)
-    page.unroute("**/palate/answer")
     refused = {"error": "Cannot write: the disk is read-only."}
     page.route("**/palate/answer", lambda route: route.fulfill(status=500, json=refused))
     page.wait_for_timeout(500)  # a question that came by itself hears no click at first

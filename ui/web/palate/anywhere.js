@@ -8,6 +8,7 @@ import { post } from "./server.js";
 import { say } from "./texts.js";
 
 export const COMPARE = "Palate.Compare"; // the command
+const MOST = 100; // pictures sent: of more, which are too many, the server hears their number
 const MADE = ["output", "temp"]; // what lies in the input folder was not made here
 const SHOWN = ["images", "a_images", "b_images"]; // the last two where two pictures are laid over each other
 
@@ -34,11 +35,13 @@ function selected() {
  */
 export async function compare(state, nodes) {
   const told = (severity, detail) => app.extensionManager?.toast?.add({ severity, summary: "Palate", detail, life: 6000 });
-  const images = nodes.flatMap(imagesOf).map(({ filename, subfolder, type }) => ({ filename, subfolder, type }));
+  const shown = nodes.flatMap(imagesOf).map(({ filename, subfolder, type }) => JSON.stringify({ filename, subfolder, type }));
+  const images = [...new Set(shown)].map((one) => JSON.parse(one)); // a node can be selected together with its preview
   try {
     if (!images.length) throw new Error(say("compare.none"));
     if (!state.ready) await state.refresh();
-    const { person, pairs } = await post("/palate/compare", { person: state.person, images });
+    const body = { person: state.person, images: images.slice(0, MOST), count: images.length };
+    const { person, pairs } = await post("/palate/compare", body);
     if (pairs.every(({ outcome }) => outcome)) throw new Error(say("compare.answered"));
     await state.bring({ person, offers: pairs.map(({ offer }) => offer) });
     return true;

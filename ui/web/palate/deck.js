@@ -4,7 +4,7 @@
  * A question is what the server tells of a pair or a batch: {offer, images, left, right, prompt, outcome, tiers, waiting,
  * deadline}; `outcome` is null while it is open. An answer counts here at once and travels behind the next question, one
  * after the other. The server knows each question by its id and takes an answer twice without doubling it, so whatever
- * happens on the way, answering again is right.
+ * happens on the way, answering again is right: while the server is away, an answer is kept and sent again.
  */
 
 import { post } from "./server.js";
@@ -12,6 +12,7 @@ import { say } from "./texts.js";
 
 const KEPT = 60; // decided questions that are remembered, for Undo
 const MOST = 200; // ids of a request
+const AGAIN = [1000, 8000]; // milliseconds until a server that is away is asked again, at first and at last
 const LATER = 150; // milliseconds: news that come together are looked into once
 
 export class Deck {
@@ -117,16 +118,24 @@ export class Deck {
     const body = { offer: question.offer, outcome: answer.outcome, seconds };
     if (answer.tiers) body.tiers = answer.tiers;
     if (typeof answer.much === "boolean") body.much = answer.much;
+    const person = this.who();
     this.wrong = null;
     this.changed();
     return this.next(async () => {
-      try {
-        const told = await post("/palate/answer", body);
-        question.sending -= 1;
-        this.take(told);
-      } catch (error) {
-        question.sending -= 1;
-        await this.look(question, error);
+      for (let rest = AGAIN[0]; ; rest = Math.min(2 * rest, AGAIN[1])) {
+        try {
+          const told = await post("/palate/answer", body);
+          question.sending -= 1;
+          if (rest > AGAIN[0] && person === this.who()) this.wrong = null; // it is back
+          return this.take(told);
+        } catch (error) {
+          const told = await post("/palate/pairs", { person, offers: [question.offer] }).catch(() => null);
+          const open = told === null || told.pairs[0]?.outcome === null;
+          if (!error.away || !open) return this.failed(question, error, told);
+          if (person === this.who()) this.wrong = say("wrong.kept");
+          this.changed();
+          await new Promise((go) => setTimeout(go, rest));
+        }
       }
     });
   }
@@ -206,8 +215,8 @@ export class Deck {
   }
 
   /** An answer failed: perhaps it arrived all the same, perhaps its question is gone. */
-  async look(question, error) {
-    const told = await post("/palate/pairs", { person: this.who(), offers: [question.offer] }).catch(() => null);
+  failed(question, error, told) {
+    question.sending -= 1;
     Object.assign(question, { outcome: null, tiers: null });
     if (told) this.take(told);
     if (told && !told.pairs.length) this.questions = this.questions.filter((other) => other !== question);

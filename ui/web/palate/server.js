@@ -17,7 +17,7 @@ const KEPT = 50_000; // characters; browsers refuse to keep larger requests aliv
  * @param {string} path of the route, as "/palate/answer"
  * @param {object} body
  * @returns {Promise<object>} what the server told
- * @throws {Error} with one sentence: the server's own where it gave one
+ * @throws {Error} with one sentence: the server's own where it gave one; `away` where there was none
  */
 export async function post(path, body) {
   const sent = JSON.stringify(body);
@@ -30,12 +30,16 @@ export async function post(path, body) {
       signal: AbortSignal.timeout(LONGEST),
     })
     .catch(() => {
-      throw new Error(say("wrong.away"));
+      throw silence();
     });
   const told = await response.json().catch(() => null);
   if (!response.ok) throw new Error(told?.error ?? say("wrong.status", { status: response.status }));
-  if (told === null) throw new Error(say("wrong.away"));
+  if (told === null) throw silence();
   return told;
+}
+
+function silence() {
+  return Object.assign(new Error(say("wrong.away")), { away: true });
 }
 
 /** Where a picture of the store is. */
