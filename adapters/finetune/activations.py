@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
+from .frozen import forget_inputs
 from .predicting import predicted
 from .sparing import ATTENTION, Outcomes
 
@@ -38,7 +39,13 @@ def without_weights(config: Mapping[str, Any]) -> Any:
 
 
 def kept_for_backward(
-    denoiser: Any, images: int, size: int, dtype: torch.dtype, checkpointing: bool, outcomes: bool = False
+    denoiser: Any,
+    images: int,
+    size: int,
+    dtype: torch.dtype,
+    checkpointing: bool,
+    outcomes: bool = False,
+    forgetful: bool = True,
 ) -> int:
     """Return the bytes kept at the most while a batch goes forwards and backwards; weights are not counted.
 
@@ -49,11 +56,14 @@ def kept_for_backward(
         dtype: Of forward passes.
         checkpointing: Whether layers are computed again in the backward pass.
         outcomes: Whether those are not that `Outcomes` names.
+        forgetful: Whether frozen convolutions keep nothing, as `forget_inputs` has it.
     """
     torch.nn.Module.to(denoiser, dtype)
     if type(denoiser).__name__ == UNET_CLASS:
         denoiser.set_attn_processor(_Processor())
     denoiser.train()
+    if forgetful:
+        forget_inputs(denoiser)
     given = _given(denoiser, images, size // 8, dtype)
     own = {value.untyped_storage()._cdata for value in [*denoiser.parameters(), *denoiser.buffers()]}
     held = _Held(own)

@@ -11,6 +11,7 @@ import torch
 from ..errors import FineTuneError
 from ..steering.conditioning import Conditioning
 from ..steering.joint import SIDE, SIDES, JointModel
+from .frozen import forget_inputs
 from .lora import add_lora
 from .noising import noising_of
 from .pairs import LabelledPair
@@ -31,6 +32,7 @@ def trained_of(denoiser: Any, settings: TrainSettings, pairs: int) -> list[torch
         parameters = all_parameters(denoiser)
     else:
         parameters = add_lora(denoiser, settings.settled(pairs).rank or 4, settings.seed)
+    forget_inputs(denoiser)
     if settings.checkpointing:
         spare_memory(denoiser)
     return parameters

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ..errors import CancelledError, PPDError
 from ..finetune.checkpoint import checkpoint_of, only_training, write_checkpoint
+from ..finetune.frozen import forget_inputs
 from ..finetune.judging import Judge, Judgement
 from ..finetune.noising import Noising
 from ..finetune.several import Several
@@ -85,6 +86,7 @@ def train_ppd(
     several = several or Several()
     device = next(unet.parameters()).device
     unet.requires_grad_(False)
+    forget_inputs(unet)
     ppd.to(device, torch.float32)
     if settings.gradient_checkpointing:
         unet.enable_gradient_checkpointing()

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..finetune.frozen import forget_inputs
 from ..finetune.lora import add_lora
 from ..finetune.losses import BETAS, LOSSES, REFERENCE_FREE, PairErrors
 from ..finetune.noising import noising_of
@@ -149,6 +150,8 @@ class _Bench:
         elif setup.checkpointing:
             unet.enable_gradient_checkpointing()
         self.optimizer = torch.optim.AdamW(add_lora(unet, setup.rank, setup.seed))
+        if kind.ours:
+            forget_inputs(unet)
         unet.train()
         self.denoiser = Denoiser(unet, noising_of(self.models.scheduler), self.device, precision)
         self.noise = torch.randn(self.batch.chosen.shape, generator=draw).to(self.device)

@@ -76,8 +76,8 @@ class Passes:
         forward: The denoiser's forward pass on both. backward: With a LoRA. full_backward: With all weights.
         again: Of the forward pass what `spare_memory` computes once more on a processor, for a LoRA's backward pass.
         images: Both pictures through the autoencoder. text: The prompt through the text encoders.
-        held: Bytes that wait for the backward pass. full_held: The same with all weights trained. spared: With a LoRA
-            and `spare_memory`.
+        held: Bytes that wait for the backward pass with a LoRA. plain_held: The same where frozen convolutions keep
+            what comes in. full_held: With all weights trained. spared: With a LoRA and `spare_memory`.
         unet, vae, texts: Weights. lora: Trained ones.
     """
 
@@ -88,6 +88,7 @@ class Passes:
     images: float
     text: float
     held: float
+    plain_held: float
     full_held: float
     spared: float
     unet: int
@@ -111,6 +112,7 @@ def count_passes(shape: Shape, rank: int) -> Passes:
     lora = sum(parameter.numel() for parameter in [*add_lora(adapted, rank), *add_lora(other, rank)]) // 2
     with torch.device("meta"):
         adapted_passes = _trained(adapted, shape)
+    plain_held = _held(adapted, shape, False, False, False)[0]
     held, once = _held(adapted, shape)
     spared, twice = _held(other, shape, True, True)
     return Passes(
@@ -121,6 +123,7 @@ def count_passes(shape: Shape, rank: int) -> Passes:
         images=images,
         text=text,
         held=held,
+        plain_held=plain_held,
         full_held=_held(whole, shape)[0],
         spared=spared,
         unet=unet,

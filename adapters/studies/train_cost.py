@@ -50,15 +50,16 @@ def costs(passes: Passes) -> dict[str, tuple[float, float]]:
     # All weights: in 32 bits with gradient and averages; a second model in 16 bits is the reference.
     whole = 16.0 * p.unet + p.full_held
     every_step, with_encoders = p.images + p.text, 2.0 * (p.vae + p.texts)
+    scripts = 2.0 * p.unet + 16.0 * p.lora + p.plain_held + with_encoders
     return {
         "Palate: sft, mapo": (step, at_work),
         "Palate: sft, mapo, checkpointing": (step + p.again, 2.0 * p.unet + 16.0 * p.lora + p.spared),
         "Palate: dpo, cdpo, rdpo, ipo, kto, rpo": (step + p.forward, at_work),
         "Palate: the same with fixed noise": (step, at_work),
         "Palate: adaptive_dpo": (step + 3.0 * p.forward, at_work + 8.0 * p.lora),
-        _RIVALS[0]: (step + every_step, at_work + with_encoders),
-        _RIVALS[1]: (step + p.forward + every_step, at_work + with_encoders),
-        "script: Adaptive-DPO, LoRA": (step + 3.0 * p.forward + every_step, at_work + with_encoders + 8.0 * p.lora),
+        _RIVALS[0]: (step + every_step, scripts),
+        _RIVALS[1]: (step + p.forward + every_step, scripts),
+        "script: Adaptive-DPO, LoRA": (step + 3.0 * p.forward + every_step, scripts + 8.0 * p.lora),
         "script: MaPO, all weights": (full + every_step, whole + with_encoders),
         "script: Diffusion-DPO, all weights": (full + p.forward + every_step, whole + 2.0 * p.unet + with_encoders),
     }
