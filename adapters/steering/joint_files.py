@@ -202,7 +202,14 @@ def _what(path: Path) -> str:
 
 
 def _require_plain(denoiser: Part) -> None:
-    """Refuse variants for filling, depth or editing, whose latents have more channels than what comes out."""
+    """Refuse variants for filling, depth or editing, whose latents have more channels than what comes out.
+
+    And before them what isn't whole, or packed, of which no size can be told.
+    """
+    if odd := denoiser.odd:
+        shape = list(denoiser.shapes[odd]) if odd in denoiser.shapes else "missing"
+        found, expected = f"{denoiser.said} whose {odd} is {shape}", "all of it in fp16, bf16 or fp8, not packed"
+        raise _refused(denoiser.path, found, expected, "Get the file again, or another.")
     if denoiser.family != "flux":
         return
     into, out = denoiser.shapes["img_in.weight"][1], denoiser.shapes["final_layer.linear.weight"][0]

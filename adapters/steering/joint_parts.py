@@ -27,6 +27,14 @@ _WORDS = "text_model.embeddings.token_embedding.weight"
 _T5 = "encoder.block.0.layer.1.DenseReluDense.wi_0.weight"
 _UMT5 = "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight"  # T5 has it in its first layer alone
 _VAES = ("encoder.down.0.block.0.conv1.weight", "encoder.down_blocks.0.resnets.0.conv1.weight")
+_TOLD_BY = "decoder.conv_in.weight"
+# Tensors that a denoiser's sizes are read off, and how many dimensions each has.
+_SIZES = {
+    "sd3": {"context_embedder.weight": 2, "y_embedder.mlp.0.weight": 2, "x_embedder.proj.weight": 4, "pos_embed": 3,
+            "final_layer.linear.weight": 2},
+    "flux": {**dict.fromkeys(_FLUX_TOO, 2), _FLUX: 1},
+}  # fmt: skip
+_NORM = "joint_blocks.0.x_block.attn.ln_q.weight"  # only some of SD3 have it
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +61,7 @@ class Part:
         """Of a text encoder's states; an autoencoder's channels; how many numbers a denoiser is told of each token."""
         if self.kind == "denoiser":
             return self.shapes["context_embedder.weight" if self.family == "sd3" else "txt_in.weight"][1]
-        return self.shapes[{"clip": _WORDS, "t5": _T5, "vae": "decoder.conv_in.weight"}[self.kind]][1]
+        return self.shapes[{"clip": _WORDS, "t5": _T5, "vae": _TOLD_BY}[self.kind]][1]
 
     @property
     def pooled(self) -> int:
@@ -73,6 +81,12 @@ class Part:
     def family(self) -> str:
         """Of a denoiser: "sd3" or "flux"."""
         return "sd3" if _SD3 in self.shapes else "flux"
+
+    @property
+    def odd(self) -> str:
+        """The first of a denoiser's tensors by which its sizes can't be told: it is missing, or packed; "" for none."""
+        wanted = _SIZES[self.family] | ({_NORM: 1} if _NORM in self.shapes else {})
+        return next((name for name, rank in wanted.items() if not _sized(self.shapes, name, rank)), "")
 
     @property
     def said(self) -> str:
@@ -125,7 +139,13 @@ def _is(kind: str, start: str, shapes: Shapes) -> bool:
     if kind == "denoiser":
         return has(_SD3, "context_embedder.weight", "y_embedder.mlp.0.weight") or has(_FLUX, *_FLUX_TOO)
     if kind == "clip":
-        return has(_WORDS)
+        return _sized(shapes, start + _WORDS, 2)
     if kind == "t5":
-        return has(_T5, "shared.weight") and not has(_UMT5)
-    return has("decoder.conv_in.weight") and any(len(shapes.get(start + name, ())) == 4 for name in _VAES)
+        return _sized(shapes, start + _T5, 2) and has("shared.weight") and not has(_UMT5)
+    return _sized(shapes, start + _TOLD_BY, 4) and any(_sized(shapes, start + name, 4) for name in _VAES)
+
+
+def _sized(shapes: Shapes, name: str, rank: int) -> bool:
+    """Whether a tensor is there with so many dimensions; packed ones have fewer, or a last one of 1."""
+    shape = shapes.get(name, ())
+    return len(shape) == rank and shape[-1] > 1

@@ -173,6 +173,31 @@ def test_flux_for_filling_and_numbers_of_four_bits_are_refused(tmp_path: Path, s
             joint_files(tmp_path / "fill.safetensors", others)
 
 
+@pytest.mark.parametrize("how", ["gone", "flat", "packed"])
+def test_a_denoiser_whose_sizes_cannot_be_told_is_refused_by_the_tensor(split, how: str, tmp_path: Path) -> None:
+    whole, files = split
+    unet, *others = files.values()
+    weights = load_file(unet)
+    name = "img_in.weight" if whole.family == "flux" else "pos_embed" if how != "packed" else "context_embedder.weight"
+    odd = {"flat": weights[name].flatten(), "packed": torch.zeros(96, 1)}
+    save_file({**weights, name: odd[how]} if how in odd else weights, tmp_path / "odd.safetensors")
+    if how == "gone":
+        del weights[name]
+        save_file(weights, tmp_path / "odd.safetensors")
+        if joint_family(tmp_path / "odd.safetensors") is None:
+            return
+    with pytest.raises(SteeringError, match=rf"odd.safetensors.*whose {name} is .*fp16, bf16 or fp8, not packed"):
+        joint_files(tmp_path / "odd.safetensors", others)
+
+
+def test_an_odd_file_in_a_hosts_folders_harms_nobody(split, tmp_path: Path) -> None:
+    _, files = split
+    unet, *others = files.values()
+    save_file({"text_model.embeddings.token_embedding.weight": torch.zeros(64)}, tmp_path / "clip_l4.safetensors")
+    found = joint_files(unet, among=[*tmp_path.glob("*.safetensors"), *others[:-1]], tokenizer=others[-1])
+    assert found is not None and set(found.others) == set(others[:-1])
+
+
 # As published with the releases, what is the same for all of a family left out.
 SD3 = {"attention_head_dim": 64, "caption_projection_dim": 1536, "in_channels": 16, "joint_attention_dim": 4096,
        "num_attention_heads": 24, "num_layers": 24, "out_channels": 16, "patch_size": 2,
