@@ -106,7 +106,7 @@ def train_personal_lora(
     if dropped is not None and among.first and on_dropped is not None:
         on_dropped(dropped, dropped.write(folder))
     room = _room(model, settings.settled(len(kept), among.count), device)
-    at_once = among.told(room)  # all have as many, or they would wait for each other's parts
+    at_once = among.least(room)  # all have as many, or they would wait for each other's parts
     opened = open_model(model, settings, device)
     watching = _Watching(on_prepared, on_step, cancelled, samples if among.first else 0, on_sample)
     with _shelf(folder, model, settings.precision or "", among) as shelf:

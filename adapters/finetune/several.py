@@ -82,6 +82,15 @@ class Several:
         torch.distributed.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
 
+    def least(self, value: int | None) -> int | None:
+        """The least number that any of them says; None where nobody says one."""
+        if self.count == 1:
+            return value
+        most = torch.iinfo(torch.int64).max
+        said = torch.tensor([most if value is None else value], device=self.device)
+        torch.distributed.all_reduce(said, torch.distributed.ReduceOp.MIN)
+        return None if said.item() == most else int(said.item())
+
     def wait(self) -> None:
         """Go on when all of them have come here."""
         if self.count > 1:

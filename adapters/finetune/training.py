@@ -224,7 +224,8 @@ class Training:
                 self.fixed.errors = saved["reference"]
             else:
                 reference = contextlib.nullcontext if self.own_reference else self.denoiser.reference
-                self.fixed.measure(reference, self.settings.batch or 1, self.among, cancelled)
+                together = self.gradients.at_once or self.settings.batch or 1
+                self.fixed.measure(reference, together, self.among, cancelled)
                 if saved is None:
                     self._save()
         elif self.needs_reference and self.own_reference:

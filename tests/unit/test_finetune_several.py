@@ -11,6 +11,7 @@ import pytest
 import torch
 from palate.adapters.errors import CancelledError, FineTuneError
 from palate.adapters.finetune.gradients import KnownOfPairs
+from palate.adapters.finetune.judging import Judge
 from palate.adapters.finetune.loop import train_lora
 from palate.adapters.finetune.losses import LOSSES, PairErrors
 from palate.adapters.finetune.noising import Noising
@@ -85,6 +86,7 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
             assert torch.equal(first["state"][name], second["state"][name]), (loss, name)
             assert torch.allclose(first["state"][name], value, rtol=1e-4, atol=1e-6), (loss, name)
         assert first["accuracies"] == second["accuracies"] == [look.accuracy for look in alone.looks]
+        assert first["least"] == second["least"] == [1, 2, None]
         assert (tmp_path / loss / "checkpoint.pt").is_file()
         in_parts = torch.load(tmp_path / f"{loss} in parts 0.pt", weights_only=True)
         for name, value in alone.state.items():
@@ -129,10 +131,24 @@ def test_where_memory_runs_out_half_as_many_are_taken_at_once(tmp_path: Path, mo
         train("kto", 4, tmp_path / "none")
 
 
+def test_noise_that_is_fixed_is_measured_by_as_many_pairs_as_memory_holds(tmp_path: Path, monkeypatch) -> None:
+    inside, seen = Denoiser.errors, []
+
+    def errors(self: Denoiser, batch: Batch, *more: object) -> PairErrors:
+        seen.append(len(batch.chosen))
+        return inside(self, batch, *more)
+
+    monkeypatch.setattr(Denoiser, "errors", errors)
+    monkeypatch.setattr(Judge, "_errors", lambda *_, **__: (torch.ones(4), torch.ones(4)))
+    train("cdpo", 4, tmp_path, at_once=2)
+    assert len(seen) > 10 and max(seen) == 2
+
+
 def test_alone_nothing_is_sent() -> None:
     alone, values = several(), torch.ones(2, requires_grad=True)
     assert alone == Several() and alone.first and alone.part(3) == slice(0, 3)
     assert alone.gathered(values) is values and alone.told("x") == "x" and alone.any(True) and not alone.any(False)
+    assert alone.least(3) == 3 and alone.least(None) is None
 
 
 def test_several_without_accelerate_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,10 +162,12 @@ def _one_of_two(folder: Path) -> None:
     rank = int(os.environ["RANK"])
     # A file rather than a port, which somebody else may have taken; accelerate takes the group that is there.
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
+    # The second has less memory, then only the first knows how much is free, then nobody does.
+    least = [several().least(value) for value in (2 - rank, None if rank else 2, None)]
     for loss in WAYS:
         found = train(loss, 2, folder / loss)
         looks = [look.accuracy for look in found.looks]
-        torch.save({"state": found.state, "accuracies": looks}, folder / f"{loss} {rank}.pt")
+        torch.save({"state": found.state, "accuracies": looks, "least": least}, folder / f"{loss} {rank}.pt")
         in_parts = train(loss, 2, folder / f"{loss} in parts", at_once=1)
         torch.save({"state": in_parts.state}, folder / f"{loss} in parts {rank}.pt")
     torch.distributed.destroy_process_group()
