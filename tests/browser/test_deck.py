@@ -95,12 +95,19 @@ def test_answers_are_sent_however_badly_one_was_shown(page):
     assert told == ["not shown", {"offer": "second", "outcome": "right", "seconds": 1}]
 
 
-def test_an_answer_is_kept_while_the_server_is_away_and_sent_when_it_is_back(page):
-    kept, body, answers, outcome = page.evaluate("""async () => {
+@pytest.mark.parametrize(
+    "away",
+    ["throw new TypeError('Failed to fetch')", "return { ok: false, status: 502, json: () => Promise.reject() }"],
+)
+def test_an_answer_is_kept_while_the_server_is_away_and_sent_when_it_is_back(page, away):
+    """Also behind a proxy, which answers in its place."""
+    kept, body, answers, outcome = page.evaluate(
+        """async (away) => {
       const { api } = await import("/scripts/api.js");
       const { fetchApi } = api;
       let refused = 0;
-      api.fetchApi = async () => { refused += 1; throw new TypeError("Failed to fetch"); };
+      const instead = new Function(away);
+      api.fetchApi = async () => { refused += 1; return instead(); };
       const [first, second] = [question("first"), question("second")];
       deck.put([first, second]);
       const sent = deck.answer(first, { outcome: "left" }, 1);
@@ -111,7 +118,9 @@ def test_an_answer_is_kept_while_the_server_is_away_and_sent_when_it_is_back(pag
       const body = await answer("/palate/answer", told);
       await sent;
       return [kept, body, deck.answers, first.outcome];
-    }""")
+    }""",
+        away,
+    )
     assert kept == ["second", "left"]
     assert body == {"offer": "first", "outcome": "left", "seconds": 1}
     assert (answers, outcome) == (1, "left")

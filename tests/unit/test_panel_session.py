@@ -1,5 +1,6 @@
 """A session and what feeds it: pairs ahead, prompts, folders, answers, undo. No Gradio, no real model."""
 
+import os
 import shutil
 import threading
 import time
@@ -7,6 +8,7 @@ import time
 import panel_fakes as fakes
 import pytest
 import torch
+from palate.adapters.comparisons.images import read_image
 from palate.adapters.errors import ComparisonError, EncoderError, ImageError, StoreError
 from palate.ui.panel.ahead import PairsAhead
 from palate.ui.panel.maker import PairMaker
@@ -164,6 +166,27 @@ def test_what_comes_into_a_folder_later_is_shown(tmp_path):
     fakes.picture(2).save(half)
     assert str(half) in {candidate.name for candidate in source.pool(True, never).candidates}
     assert (source.count, source.broken) == (3, 0)
+
+
+def test_a_copy_that_ends_while_half_of_it_is_read_is_read_again(tmp_path, monkeypatch):
+    for number in range(2):
+        fakes.picture(number).save(tmp_path / f"{number}.png")
+    source = FolderSource(tmp_path, seed=0)
+    source.done(source.pool(True, never), 0, 1)
+    late = tmp_path / "2.png"
+    late.write_bytes(b"half of")
+
+    def read(path):
+        if path == late and late.stat().st_size < 10:
+            fakes.picture(2).save(late)
+            os.utime(late, ns=(1, 1))  # of another time than the half, however coarse the clock
+            raise ImageError("half of it")
+        return read_image(path)
+
+    monkeypatch.setattr("palate.ui.panel.sources.read_image", read)
+    with pytest.raises(ImageError, match="seen every pair of the 2 pictures"):
+        source.pool(True, never)
+    assert str(late) in {candidate.name for candidate in source.pool(True, never).candidates}
 
 
 def test_what_was_taken_out_of_a_folder_is_no_news(tmp_path):

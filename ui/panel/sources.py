@@ -242,10 +242,11 @@ class FolderSource:
                     yield Path(folder, name)
 
     def _candidate(self, path: Path) -> Candidate | None:
+        written = _written(path)  # before: it may become whole while half of it is read
         try:
             image = read_image(path)
         except ImageError:
-            self._broken[path] = _written(path)
+            self._broken[path] = written
             return None
         image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
         return Candidate(str(path), lambda: image)

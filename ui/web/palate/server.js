@@ -9,6 +9,7 @@ import { api } from "/scripts/api.js";
 import { say } from "./texts.js";
 
 const LONGEST = 30_000; // milliseconds until a silent server counts as away
+const GATEWAY = [502, 503, 504]; // what stands before the server answers in its place
 const KEPT = 50_000; // characters; browsers refuse to keep larger requests alive (64 KB), which looks like no server
 
 /**
@@ -33,6 +34,7 @@ export async function post(path, body) {
       throw silence();
     });
   const told = await response.json().catch(() => null);
+  if (GATEWAY.includes(response.status) && !told?.error) throw silence();
   if (!response.ok) throw new Error(told?.error ?? say("wrong.status", { status: response.status }));
   if (told === null) throw silence();
   return told;
