@@ -145,6 +145,24 @@ def test_an_answer_that_arrived_unheard_is_not_sent_again(page):
     }""") == [1, "left", 1, None]
 
 
+def test_what_became_of_an_answer_is_not_said_to_somebody_else(page):
+    wrong = page.evaluate("""async () => {
+      const { api } = await import("/scripts/api.js");
+      api.fetchApi = async () => ({ ok: false, status: 400, json: async () => ({ error: "It is gone." }) });
+      const tell = async (after) => {
+        person = "Ann";
+        const own = question("own");
+        deck.put([own]);
+        const done = deck.answer(own, { outcome: "left" }, 1);
+        person = after;
+        await done;
+        return deck.wrong;
+      };
+      return [await tell("Ann"), await tell("Bob")];
+    }""")
+    assert wrong == ["It is gone.", None]
+
+
 def test_what_was_fetched_for_somebody_before_does_not_make_the_next_ready(page):
     ready = page.evaluate("""async () => {
       const { State } = await import("/palate/state.js");

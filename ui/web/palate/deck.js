@@ -131,7 +131,7 @@ export class Deck {
         } catch (error) {
           const told = await post("/palate/pairs", { person, offers: [question.offer] }).catch(() => null);
           const open = told === null || told.pairs[0]?.outcome === null;
-          if (!error.away || !open) return this.failed(question, error, told);
+          if (!error.away || !open) return this.failed(question, person, error, told);
           if (person === this.who()) this.wrong = say("wrong.kept");
           this.changed();
           await new Promise((go) => setTimeout(go, rest));
@@ -215,12 +215,12 @@ export class Deck {
   }
 
   /** An answer failed: perhaps it arrived all the same, perhaps its question is gone. */
-  failed(question, error, told) {
+  failed(question, person, error, told) {
     question.sending -= 1;
     Object.assign(question, { outcome: null, tiers: null });
     if (told) this.take(told);
     if (told && !told.pairs.length) this.questions = this.questions.filter((other) => other !== question);
-    if (!question.outcome) this.wrong = error.message;
+    if (!question.outcome && person === this.who()) this.wrong = error.message;
   }
 
   take(told) {
