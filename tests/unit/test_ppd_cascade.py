@@ -125,7 +125,9 @@ class TestUse:
         """From 0.25 to 0.75 of the schedule: timestep ratios from 0.75 down to 0.25."""
         ppd = new_ppd(unet, values=1.0)
         with torch.no_grad(), use_user_in_cascade(unet, ppd, mara(ppd), start_percent=0.25, end_percent=0.75):
-            acts = [not torch.equal(*predicted(unet, ratio=ratio, same=True)) for ratio in (0.9, 0.7, 0.3, 0.1)]
+            rows = [predicted(unet, ratio=ratio, same=True) for ratio in (0.9, 0.7, 0.3, 0.1)]
+        # By more than rounding: some processors round the rows of one batch differently.
+        acts = [bool(found.diff(dim=0).abs().max() > 1e-4) for found in rows]
         assert acts == [False, True, True, False]
 
     def test_one_block_by_hand(self, unet):

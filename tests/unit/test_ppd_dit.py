@@ -139,7 +139,8 @@ class TestUse:
         """From 0.25 to 0.75 of the schedule: flow times from 0.75 down to 0.25."""
         ppd = new_ppd(model, values=1.0)
         with use_user_in_dit(model, ppd, mara(ppd), start_percent=0.25, end_percent=0.75):
-            acts = [not torch.equal(*predicted(model, time)) for time in (0.9, 0.7, 0.3, 0.1)]
+            # By more than rounding: some processors round the rows of one batch differently.
+            acts = [bool(predicted(model, time).diff(dim=0).abs().max() > 1e-4) for time in (0.9, 0.7, 0.3, 0.1)]
         assert acts == [False, True, True, False]
 
     def test_one_block_by_hand(self, model):

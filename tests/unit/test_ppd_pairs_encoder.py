@@ -66,7 +66,8 @@ def test_what_is_masked_is_not_there_not_even_as_nan() -> None:
 def test_without_a_pair_it_is_the_average_user() -> None:
     encoder, (chosen, rejected) = _encoder(), _pairs(2, 3)
     none = encoder(chosen[:, :0], rejected[:, :0])
-    assert none.shape == (2, 3, 12) and torch.isfinite(none).all() and torch.equal(none[0], none[1])
+    assert none.shape == (2, 3, 12) and torch.isfinite(none).all()
+    assert torch.allclose(none[0], none[1], atol=1e-6)  # some processors round the rows of one batch differently
     assert torch.allclose(none, encoder(chosen, rejected, torch.zeros(2, 3, dtype=torch.bool)), atol=1e-5)
 
 
