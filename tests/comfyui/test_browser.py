@@ -39,6 +39,9 @@ def open_graph(host: Host, browser: Any, vue: bool) -> Any:
     page.on("pageerror", lambda error: page.wrong.append(str(error)))
     page.goto(host.url, wait_until="domcontentloaded")
     page.wait_for_function("() => window.app?.graph && window.app?.extensionManager", timeout=WAIT)
+    # ComfyUI opens a workflow of its own first, which on a busy machine would take the place of the test's.
+    own = "() => { const { workflow } = window.app.extensionManager; return !workflow || workflow.activeWorkflow; }"
+    page.wait_for_function(own, timeout=WAIT)
     return page
 
 
