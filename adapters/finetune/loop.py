@@ -84,10 +84,8 @@ def train_lora(
             which = "/".join((about, *losses[:number]))
             if among.first:
                 place.mkdir(parents=True, exist_ok=True)
-            order = number > 0, last
-            training = Training(
-                denoiser, parameters, data, judge, stage, place, known, which, among, *order, at_once=at_once
-            )
+            given = denoiser, parameters, data, judge, stage, place, known, which, among
+            training = Training(*given, later=number > 0, last=last, at_once=at_once)
             found = training.run(_counted(on_step, number, len(losses)), cancelled)
             if not last:
                 load_state(denoiser.unet, found.state, settings.full)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CancelledError, FineTuneError
-from ..steering.placement import ran_out_of_memory
+from ..steering.placement import free_memory, ran_out_of_memory, what_ran_out
 from .annotators import PastSelves
 from .checkpoint import checkpoint_of, of_another_version, write_checkpoint
 from .drawing import Drawing
@@ -159,11 +158,8 @@ class Training:
             except (MemoryError, RuntimeError) as error:
                 if not ran_out_of_memory(error):
                     raise
-                found = (str(error).splitlines() or ["none is left"])[0][:120].rstrip(".")
-            # Out here no traceback holds on to tensors.
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+                found = what_ran_out(error)
+            free_memory()
             now = self.gradients.at_once or self.settings.batch or 1
             if now == 1 or self.among.count > 1:  # of several processes, all would have to know
                 raise FineTuneError(

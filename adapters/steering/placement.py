@@ -10,7 +10,15 @@ import torch
 
 from ..errors import OutOfMemoryError, SteeringError
 
-__all__ = ["OFFLOADS", "chosen_offload", "named_when_out_of_memory", "place", "ran_out_of_memory"]
+__all__ = [
+    "OFFLOADS",
+    "chosen_offload",
+    "free_memory",
+    "named_when_out_of_memory",
+    "place",
+    "ran_out_of_memory",
+    "what_ran_out",
+]
 
 Result = TypeVar("Result")
 OFFLOADS = ("auto", "none", "model", "sequential")
@@ -96,11 +104,9 @@ def named_when_out_of_memory(what: str, advice: str, work: Callable[[], Result])
     except (MemoryError, RuntimeError) as error:
         if not ran_out_of_memory(error):
             raise
-        found = (str(error).splitlines() or ["none is left"])[0][:120].rstrip(".")
+        found = what_ran_out(error)
     # Out here no traceback holds on to tensors: neither that of an error being handled nor of one that this stems from.
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    free_memory()
     raise OutOfMemoryError(f"Cannot {what}: memory ran out ({found}); expected more of it. {advice}")
 
 
@@ -108,6 +114,18 @@ def ran_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory, the accelerator's or the processor's, ran out."""
     # accelerators' errors are RuntimeErrors of their own kinds; CPU memory's is a plain one with a known text
     return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in _SIGNS)
+
+
+def what_ran_out(error: BaseException) -> str:
+    """What such an error says, in a few words."""
+    return (str(error).splitlines() or ["none is left"])[0][:120].rstrip(".")
+
+
+def free_memory() -> None:
+    """Give back what nobody holds any more; not while an error is handled, whose traceback holds tensors."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _bytes(module: torch.nn.Module) -> int:
