@@ -43,7 +43,10 @@ _routes = PromptServer.instance.routes
 
 @_routes.post("/palate/answer")
 async def answer(request: web.Request) -> web.Response:
-    """{offer, outcome, seconds?, much?}, or {offer, tiers, seconds?, much?} for a batch -> state with that question."""
+    """{offer, outcome, seconds?, much?}, or {offer, tiers, seconds?, much?} for a batch -> state with that question.
+
+    With `again` the click comes late, perhaps not for the first time: what was answered since stays.
+    """
     return await _reply(request, _answer, tell=True)
 
 
@@ -103,7 +106,7 @@ async def slips(request: web.Request) -> web.Response:
 
 @_routes.post("/palate/look")
 async def look(request: web.Request) -> web.Response:
-    """{person, id, before, outcome} -> keeps such an answer or changes it; state, with its question if it has one."""
+    """{person, id, left?, before, outcome} -> keeps such an answer or changes it; state, with its question, if any."""
     return await _reply(request, _look, tell=True)
 
 
@@ -144,17 +147,20 @@ async def image(request: web.Request) -> web.StreamResponse:
 
 def _answer(body: dict[str, Any]) -> dict[str, Any]:
     store, offer, seconds = open_store(), text(body, "offer"), body.get("seconds")
-    tiers = body.get("tiers")
-    if tiers is None:
-        outcome = text(body, "outcome")
-        asked = store.find_offer(offer) if outcome in ("both_bad", "skip") else None
-        many = asked is not None and asked.others
-        much = body["much"] if isinstance(body.get("much"), bool) and outcome in ("left", "right") else None
-        answered = store.rank(offer, (), outcome, seconds) if many else store.answer(offer, outcome, seconds, much)
+    asked = store.find_offer(offer)
+    ranked = body.get("tiers") is not None
+    outcome = (body.get("outcome") or "ranked") if ranked else text(body, "outcome")
+    tiers = _tiers(body["tiers"]) if ranked else ()
+    much = body["much"] if isinstance(body.get("much"), bool) and (ranked or outcome in ("left", "right")) else None
+    many = asked is not None and asked.others and outcome in ("both_bad", "skip")
+    if asked is not None and body.get("again") is True:
+        store.answer_open(offer, outcome, tiers, seconds, much)
+        person = asked.person
+    elif ranked or many:
+        person = store.rank(offer, tiers, outcome, seconds, much).person
     else:
-        outcome, much = body.get("outcome") or "ranked", body.get("much")
-        answered = store.rank(offer, _tiers(tiers), outcome, seconds, much if isinstance(much, bool) else None)
-    return pairs.state(store, answered.person, [offer], WAITS.of(answered.person))
+        person = store.answer(offer, outcome, seconds, much).person
+    return pairs.state(store, person, [offer], WAITS.of(person))
 
 
 def _undo(body: dict[str, Any]) -> dict[str, Any]:
@@ -244,11 +250,11 @@ def _slips(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _look(body: dict[str, Any]) -> dict[str, Any]:
-    store, person, number = open_store(), text(body, "person"), body.get("id")
+    store, person, number, left = open_store(), text(body, "person"), body.get("id"), body.get("left")
     if not isinstance(number, int) or isinstance(number, bool):
         raise Refused("id must be a number.")
     with _THINKING:  # two clicks come one after the other
-        look_again(store, person, number, text(body, "before"), text(body, "outcome"))
+        look_again(store, person, number, text(body, "before"), text(body, "outcome"), left)
     asked = store.find_offer(comparison=number)
     return pairs.state(store, person, [asked.id] if asked else [], WAITS.of(person))
 

@@ -290,13 +290,23 @@ class PreferenceStore(ImageStore):
             offer = offer_to_answer(connection, offer_id, many=True)
             return rank_offer(connection, offer, tiers, outcome, seconds, much)
 
-    def answer_open(self, offer_id: str, outcome: str, tiers: Sequence[Sequence[str]] = ()) -> bool:
-        """Record an answer that nobody clicked; return False where somebody has by now, or the offer is gone.
+    def answer_open(
+        self,
+        offer_id: str,
+        outcome: str,
+        tiers: Sequence[Sequence[str]] = (),
+        seconds: float | None = None,
+        much: bool | None = None,
+    ) -> bool:
+        """Record an answer only while there is none; return False where there is by now, or the offer is gone.
+
+        For what nobody clicked, and for a click that comes late: whatever was said since stays.
 
         Args:
             offer_id: `Offer.id`.
             outcome: As in `Comparison`, or in `Ranking` for more than two images.
             tiers: As in `Ranking`.
+            seconds, much: As in `Comparison`, or in `Ranking`.
 
         Raises:
             ComparisonError: the answer makes no sense.
@@ -306,9 +316,10 @@ class PreferenceStore(ImageStore):
             if offer is None or not offer.open:
                 return False
             if offer.others:
-                rank_offer(connection, offer, tiers, outcome, None)
+                rank_offer(connection, offer, tiers, outcome, seconds, much)
             else:
-                answer_offer(connection, offer_id, check_outcome(outcome), None)
+                check_much(much, check_outcome(outcome))
+                answer_offer(connection, offer_id, outcome, seconds, much)
             return True
 
     def withdraw(self, offer_id: str) -> bool:

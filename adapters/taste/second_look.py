@@ -112,19 +112,22 @@ def unsettled(store: PreferenceStore, person: str, suspects: Iterable[Suspect]) 
     ]
 
 
-def look_again(store: PreferenceStore, person: str, number: int, before: str, outcome: str) -> None:
+def look_again(
+    store: PreferenceStore, person: str, number: int, before: str, outcome: str, left: str | None = None
+) -> None:
     """Keep an answer, or change it; not safe from two threads at once.
 
     What is kept is one more answer to the same pair: it was meant. What is changed was a slip, and is replaced.
 
     Args:
         number: Id of the answer. before: What it was when it was shown. outcome: What it is now.
+        left: Id of its left picture, for a click that may be of another store, whose answers have the same numbers.
 
     Raises:
         ComparisonError: the person has no such answer, or no longer this one; or there is no such outcome.
     """
     found = _own(store, person, number)
-    if found is None or found.outcome not in (before, outcome):
+    if found is None or found.outcome not in (before, outcome) or left not in (None, found.left):
         raise ComparisonError(
             f"Cannot look at answer {number} again: it was changed or deleted since; expected {before!r}. Go "
             "on with the next one."

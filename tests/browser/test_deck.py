@@ -111,7 +111,7 @@ def test_an_answer_is_kept_while_the_server_is_away_and_sent_when_it_is_back(pag
       const [first, second] = [question("first"), question("second")];
       deck.put([first, second]);
       const sent = deck.answer(first, { outcome: "left" }, 1);
-      while (refused < 2) await new Promise((go) => setTimeout(go));
+      while (refused < 1) await new Promise((go) => setTimeout(go));
       const kept = [deck.current.offer, first.outcome];
       api.fetchApi = fetchApi;
       const told = { person: "Ann", answers: 1, pairs: [{ ...first, outcome: "left" }] };
@@ -122,27 +122,180 @@ def test_an_answer_is_kept_while_the_server_is_away_and_sent_when_it_is_back(pag
         away,
     )
     assert kept == ["second", "left"]
-    assert body == {"offer": "first", "outcome": "left", "seconds": 1}
+    assert body == {"offer": "first", "outcome": "left", "seconds": 1, "again": True}
     assert (answers, outcome) == (1, "left")
 
 
-def test_an_answer_that_arrived_unheard_is_not_sent_again(page):
+def test_of_an_answer_that_arrived_unheard_the_second_try_changes_nothing(page):
+    """Somebody has changed it since, say at another screen: the server is told that this click is not a new one."""
     assert page.evaluate("""async () => {
       const { api } = await import("/scripts/api.js");
       const { fetchApi } = api;
-      let sent = 0;
-      api.fetchApi = async (path, told) => {
-        if (path !== "/palate/answer") return fetchApi(path, told);
-        sent += 1;
+      const tries = [];
+      api.fetchApi = async (path, { body }) => {
+        tries.push(JSON.parse(body).again ?? false);
+        api.fetchApi = fetchApi;
         throw new TypeError("Failed to fetch");
       };
       const own = question("own");
       deck.put([own]);
       const done = deck.answer(own, { outcome: "left" }, 1);
-      await answer("/palate/pairs", { person: "Ann", answers: 1, pairs: [{ ...own, outcome: "left" }] });
+      const told = { person: "Ann", answers: 1, pairs: [{ ...own, outcome: "right" }] };
+      tries.push((await answer("/palate/answer", told)).again);
       await done;
-      return [sent, own.outcome, deck.answers, deck.wrong];
-    }""") == [1, "left", 1, None]
+      return [tries, own.outcome, deck.answers, deck.wrong];
+    }""") == [[False, True], "right", 1, None]
+
+
+AWAY = """async () => {
+  const { api } = await import("/scripts/api.js");
+  window.real ??= api.fetchApi;
+  window.asked = [];
+  api.fetchApi = async (path) => { asked.push(path); throw new TypeError("Failed to fetch"); };
+}"""
+BACK = """async () => { (await import("/scripts/api.js")).api.fetchApi = window.real; }"""
+# What the page says of answers that wait; there are no other texts here.
+TEXTS = {"en": {"palate": {"wrong": {"kept": {"one": "one waits", "other": "{count} wait"}, "away": "away"}}}}
+SPEAK = """async (texts) => {
+  const { api } = await import("/scripts/api.js");
+  const real = api.fetchApi;
+  api.fetchApi = async () => ({ json: async () => texts });
+  await (await import("/palate/texts.js")).loadTexts();
+  api.fetchApi = real;
+}"""
+
+
+def kept(page):
+    """What lies in the browser's storage."""
+    return page.evaluate("() => Object.keys(localStorage).filter((key) => key.startsWith('Palate.Kept.')).length")
+
+
+def start_again(page):
+    page.reload()
+    page.evaluate(START)
+    page.evaluate(SPEAK, TEXTS)
+
+
+def test_answers_that_wait_are_counted_and_those_behind_a_reload_too(page):
+    page.evaluate(SPEAK, TEXTS)
+    page.evaluate(AWAY)
+    assert page.evaluate("""async () => {
+      const [first, second, third] = ["first", "second", "third"].map(question);
+      deck.put([first, second, third]);
+      const said = [];
+      deck.answer(first, { outcome: "left" }, 1);
+      while (!deck.wrong) await new Promise((go) => setTimeout(go));
+      said.push(deck.wrong);
+      deck.answer(second, { outcome: "tie" }, 1);
+      said.push(deck.wrong);
+      person = "Bob";
+      deck.answer(third, { outcome: "left" }, 1);
+      said.push(deck.wrong);
+      return said;
+    }""") == ["one waits", "2 wait", "one waits"]
+    assert kept(page) == 3
+    start_again(page)
+    page.evaluate(AWAY)
+    assert page.evaluate("async () => { await deck.refresh(); return deck.wrong; }") == "2 wait"
+
+
+def test_what_a_page_left_behind_is_sent_by_the_next_one_in_order_before_it_asks(page):
+    page.evaluate(AWAY)
+    page.evaluate("""() => {
+      const [first, second] = [question("first"), question("second")];
+      deck.put([first, second]);
+      deck.answer(first, { outcome: "left", much: true }, 1);
+      deck.answer(second, { outcome: "ranked", tiers: [["a"], ["b"]] }, 2);
+    }""")
+    start_again(page)
+    sent = page.evaluate("""async () => {
+      const done = deck.refresh();
+      const sent = [await answer("/palate/answer", { person: "Ann" })];
+      sent.push(await answer("/palate/answer", { person: "Ann" }));
+      await answer("/palate/pairs", { person: "Ann" });
+      await answer("/palate/pairs", { person: "Ann" });
+      await done;
+      return sent;
+    }""")
+    assert sent == [
+        {"offer": "first", "outcome": "left", "seconds": 1, "much": True, "again": True},
+        {"offer": "second", "outcome": "ranked", "seconds": 2, "tiers": [["a"], ["b"]], "again": True},
+    ]
+    assert kept(page) == 0
+
+
+def test_an_answer_that_this_server_does_not_know_stays_for_the_one_that_does(page):
+    """Two servers with a store each can stand behind one address, one after the other."""
+    page.evaluate(AWAY)
+    page.evaluate("() => { deck.put([question('own')]); deck.answer(deck.current, { outcome: 'left' }, 1); }")
+    page.evaluate("() => localStorage.setItem('Palate.Kept.1.x', '{\"path\": \"/somewhere\"')")
+    start_again(page)
+    refused = """async () => {
+      const { api } = await import("/scripts/api.js");
+      api.fetchApi = async () => ({ ok: false, status: 400, json: async () => ({ error: "There is none." }) });
+      const { resend, waiting } = await import("/palate/outbox.js");
+      await resend();
+      return waiting("Ann");
+    }"""
+    assert page.evaluate(refused) is None
+    assert kept(page) == 1
+
+
+def test_kept_answers_have_a_bound_and_the_oldest_make_room(page):
+    page.evaluate(AWAY)
+    left = page.evaluate("""async () => {
+      const [before, path] = [Date.now() - 1000, "/palate/answer"];
+      for (let at = before; at < before + 600; at++) {
+        localStorage.setItem(`Palate.Kept.${at}.x`, JSON.stringify({ person: "Ann", path, body: {}, at }));
+      }
+      deck.put([question("own")]);
+      deck.answer(deck.current, { outcome: "left" }, 1);
+      const keys = Object.keys(localStorage).filter((key) => key.startsWith("Palate.Kept.")).sort();
+      return [keys.length, keys[0] === `Palate.Kept.${before + 101}.x`, keys.at(-1).endsWith(".x")];
+    }""")
+    assert left == [500, True, False]
+
+
+def test_where_nothing_can_be_stored_an_answer_is_kept_by_the_page(page):
+    page.evaluate("() => { Storage.prototype.setItem = () => { throw new Error('QuotaExceededError'); }; }")
+    page.evaluate(AWAY)
+    page.evaluate("() => { deck.put([question('own')]); deck.answer(deck.current, { outcome: 'left' }, 1); }")
+    page.wait_for_function("() => asked.length > 0")
+    page.evaluate(BACK)
+    body = page.evaluate("() => answer('/palate/answer', { person: 'Ann' })")
+    assert body["offer"] == "own"
+    page.wait_for_function("() => deck.underway === 0")
+
+
+def test_a_second_look_is_kept_while_the_server_is_away(page):
+    page.evaluate(SPEAK, TEXTS)
+    page.evaluate("""async () => {
+      const { Slips } = await import("/palate/slips.js");
+      window.ended = [];
+      window.slips = new Slips(() => "Ann", (looked) => ended.push(looked));
+      const slip = (id) => ({ id, images: ["a", "b"], left: "a", right: "b", prompt: "", outcome: "left" });
+      const loaded = slips.load();
+      await answer("/palate/slips", { slips: [slip(7), slip(8)] });
+      await loaded;
+    }""")
+    page.evaluate(AWAY)
+    said = page.evaluate("""async () => {
+      slips.answer(slips.current, { outcome: "right" });
+      while (!slips.wrong) await new Promise((go) => setTimeout(go));
+      const said = [slips.wrong, slips.current.id];
+      slips.answer(slips.current, { outcome: "left" });
+      return [...said, slips.wrong];
+    }""")
+    assert said == ["one waits", 8, "2 wait"]
+    assert kept(page) == 2
+    page.evaluate(BACK)
+    first = page.evaluate("() => answer('/palate/look', { person: 'Ann' })")
+    second = page.evaluate("() => answer('/palate/look', { person: 'Ann' })")
+    assert first == {"person": "Ann", "id": 7, "left": "a", "before": "left", "outcome": "right", "again": True}
+    assert (second["id"], second["outcome"]) == (8, "left")
+    page.wait_for_function("() => ended.length")
+    assert page.evaluate("() => [ended, slips.wrong]") == [[2], None]
+    assert kept(page) == 0
 
 
 def test_what_became_of_an_answer_is_not_said_to_somebody_else(page):

@@ -372,15 +372,39 @@ def test_a_server_that_is_away_loses_and_doubles_nothing(host: Host, browser: An
 
     second = offer(page)
     page.route("**/palate/answer", lambda route: (route.fetch(), route.abort()))  # it arrives; what it says is lost
-    press(page, "ArrowLeft")
-    counts(page, open=2, answers=2)
+    with page.expect_request("**/palate/answer"):
+        page.keyboard.press("ArrowLeft")
+    page.wait_for_selector(".palate-prompt.palate-wrong", timeout=WAIT)
     page.unroute("**/palate/answer")
+    counts(page, open=2, answers=2)
     assert outcomes(host, "away", [second]) == ["left"]
 
+    third = offer(page)
+    page.route("**/palate/answer", lambda route: route.abort())
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector(".palate-prompt.palate-wrong", timeout=WAIT)
+    keys = "() => Object.keys(localStorage).filter((key) => key.startsWith('Palate.Kept.')).length"
+    assert page.evaluate(keys) == 1
+    page.reload(wait_until="domcontentloaded")
+    page.unroute("**/palate/answer")
+    page.wait_for_function(f"() => ({keys})() === 0", timeout=WAIT)
+    assert outcomes(host, "away", [third]) == ["right"]
+    page.close()
+
+
+def test_a_connection_that_breaks_makes_a_page_look_again(host: Host, browser: Any) -> None:  # noqa: F811
+    page = open_graph(host, browser, vue=False)
+    build(page, "broken", count=6)
+    run(page)
+    asked(page, open=3)
+    page.locator(".palate-pairs .palate-images").hover()
+    press(page, "ArrowLeft")
+    counts(page, open=2, answers=1)
+
     page.evaluate("() => window.app.api.socket.close()")  # answers need no socket; what was missed is fetched
-    host.request("/palate/undo", {"person": "away"})
-    page.wait_for_function(f"second => {ROOT}.dataset.open === '3'", arg=second, timeout=WAIT)
-    counts(page, answers=1)
+    host.request("/palate/undo", {"person": "broken"})
+    page.wait_for_function(f"() => {ROOT}.dataset.open === '3'", timeout=WAIT)
+    counts(page, answers=0)
     page.close()
 
 

@@ -89,6 +89,22 @@ def test_a_batch_is_one_question_and_one_answer(host: Host) -> None:
     assert told["pairs"][0]["outcome"] == "both_bad"
 
 
+def test_a_click_that_comes_late_leaves_what_was_answered_since(host: Host) -> None:
+    (pair,) = shown(host, "late", 0x410000, 0x420000)
+    body = {"offer": pair["offer"], "outcome": "left", "seconds": 2.0, "much": True, "again": True}
+    assert host.request("/palate/answer", body)["pairs"][0]["outcome"] == "left"
+    host.request("/palate/answer", {"offer": pair["offer"], "outcome": "right"})
+    told = host.request("/palate/answer", body)
+    assert (told["answers"], told["pairs"][0]["outcome"]) == (1, "right")
+    (batch,) = shown(host, "late", 0x430000, 0x440000, 0x450000, show="pick the best")
+    best, *others = batch["images"]
+    for tiers, expected in (([[best], others], best), ([[others[0]], [best, others[1]]], best)):
+        told = host.request("/palate/answer", {"offer": batch["offer"], "tiers": tiers, "again": True})
+        assert told["answers"] == 2 and told["pairs"][0]["tiers"][0] == [expected]
+    status, said = refused(host, "answer", body | {"offer": "gone"})
+    assert status == 400 and "there is no offer" in said
+
+
 def test_too_many_pictures_for_one_look_are_counted(host: Host) -> None:
     images = [{"filename": f"{'a' * 100}_{number}.png", "subfolder": "", "type": "temp"} for number in range(200)]
     status, said = refused(host, "compare", {"person": "many", "images": images})

@@ -175,6 +175,21 @@ def test_another_answer_replaces_the_first(store: PreferenceStore) -> None:
     assert store.revision("mara") == 2
 
 
+def test_an_answer_to_what_is_open_replaces_nothing(store: PreferenceStore) -> None:
+    pair, batch = (store.offer("mara", "a", "b", others=others) for others in ((), ("c",)))
+    assert store.answer_open(pair.id, "left", seconds=2.5, much=True)
+    assert not store.answer_open(pair.id, "right") and not store.answer_open("gone", "right")
+    assert store.answer_open(batch.id, "ranked", [["c"], ["a", "b"]], 4.0, False)
+    assert not store.answer_open(batch.id, "both_bad")
+    (one, *_), (ranking,) = store.comparisons("mara"), store.rankings("mara")
+    assert (one.outcome, one.seconds, one.much) == ("left", 2.5, True)
+    assert (ranking.tiers, ranking.seconds, ranking.much) == ((("c",), ("a", "b")), 4.0, False)
+    tied = store.offer("mara", "a", "b")
+    with pytest.raises(ComparisonError, match="much is True of the outcome 'tie'"):
+        store.answer_open(tied.id, "tie", much=True)
+    assert store.find_offer(tied.id).open  # type: ignore[union-attr]
+
+
 def test_undo_opens_the_offer_again_and_delete_does_not(store: PreferenceStore) -> None:
     offer = store.offer("mara", "a", "b")
     store.answer(offer.id, "left")

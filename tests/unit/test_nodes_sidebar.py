@@ -188,7 +188,11 @@ def test_answers_that_look_like_slips_are_told_and_settled_by_a_second_look(
     assert (told["slips"], slip.id, slip.outcome) == (1, 14, "right")
     with pytest.raises(ComparisonError, match="changed or deleted since"):
         look_again(store, "bea", 14, "right", "left")
-    look_again(store, "ann", 14, "right", "left")
+    with pytest.raises(ComparisonError, match="answer 14 again"):  # a click that is of another store's
+        look_again(store, "ann", 14, "right", "left", left="e" * 64)
+    assert [one.outcome for one in store.newest("ann", 1, 15)] == ["right"]
+    left = store.newest("ann", 1, 15)[0].left
+    look_again(store, "ann", 14, "right", "left", left=left)
     assert learned.slips(store, "ann") == [] and learned.of(store, "ann")["slips"] == 0
     assert next(one for one in store.comparisons("ann") if one.id == 14).outcome == "left"
     assert store.count("ann") == 31

@@ -4,15 +4,15 @@
  * A question is what the server tells of a pair or a batch: {offer, images, left, right, prompt, outcome, tiers, waiting,
  * deadline}; `outcome` is null while it is open. An answer counts here at once and travels behind the next question, one
  * after the other. The server knows each question by its id and takes an answer twice without doubling it, so whatever
- * happens on the way, answering again is right: while the server is away, an answer is kept and sent again.
+ * happens on the way, answering again is right: while the server is away, an answer is kept (`outbox.js`) and sent again.
  */
 
+import { Letter, resend, waiting } from "./outbox.js";
 import { post } from "./server.js";
 import { say } from "./texts.js";
 
 const KEPT = 60; // decided questions that are remembered, for Undo
 const MOST = 200; // ids of a request
-const AGAIN = [1000, 8000]; // milliseconds until a server that is away is asked again, at first and at last
 const LATER = 150; // milliseconds: news that come together are looked into once
 
 export class Deck {
@@ -31,6 +31,7 @@ export class Deck {
     this.answers = 0; // as the server counts them
     this.waits = []; // runs that wait for this person
     this.wrong = null; // one sentence
+    this.missing = false; // whether it says that answers wait
     this.underway = 0;
     this.last = Promise.resolve();
   }
@@ -119,25 +120,29 @@ export class Deck {
     if (answer.tiers) body.tiers = answer.tiers;
     if (typeof answer.much === "boolean") body.much = answer.much;
     const person = this.who();
-    this.wrong = null;
+    const letter = new Letter(person, "/palate/answer", body);
+    const missed = () => this.miss(person);
+    this.wrong = waiting(person);
     this.changed();
     return this.next(async () => {
-      for (let rest = AGAIN[0]; ; rest = Math.min(2 * rest, AGAIN[1])) {
-        try {
-          const told = await post("/palate/answer", body);
-          question.sending -= 1;
-          if (rest > AGAIN[0] && person === this.who()) this.wrong = null; // it is back
-          return this.take(told);
-        } catch (error) {
-          const told = await post("/palate/pairs", { person, offers: [question.offer] }).catch(() => null);
-          const open = told === null || told.pairs[0]?.outcome === null;
-          if (!error.away || !open) return this.failed(question, person, error, told);
-          if (person === this.who()) this.wrong = say("wrong.kept");
-          this.changed();
-          await new Promise((go) => setTimeout(go, rest));
-        }
+      try {
+        const told = await letter.send(missed);
+        question.sending -= 1;
+        if (this.missing && person === this.who()) this.wrong = null; // the server is back
+        this.missing = false;
+        this.take(told);
+      } catch (error) {
+        const told = await post("/palate/pairs", { person, offers: [question.offer] }).catch(() => null);
+        this.failed(question, person, error, told);
       }
     });
+  }
+
+  /** The server is away: say how many answers wait. */
+  miss(person) {
+    this.missing = true;
+    if (person === this.who()) this.wrong = waiting(person);
+    this.changed();
   }
 
   /** Take the person's latest answer back, wherever it was given; its question is the current one then. */
@@ -157,10 +162,11 @@ export class Deck {
     });
   }
 
-  /** What the server knows of the questions here, and of others that are open. */
+  /** What the server knows of the questions here, and of others that are open; answers that a page left go first. */
   refresh() {
     return this.next(async () => {
       try {
+        await resend();
         const person = this.who();
         const told = await post("/palate/pairs", { person });
         const order = await this.order(told.pairs);
@@ -174,7 +180,7 @@ export class Deck {
         if (order.length) this.rank(order);
         this.changed();
       } catch (error) {
-        this.wrong = error.message;
+        this.wrong = waiting(this.who()) ?? error.message;
       }
     });
   }
@@ -185,7 +191,7 @@ export class Deck {
     try {
       return (await post("/palate/pairs", { person: this.who(), offers })).pairs;
     } catch (error) {
-      this.wrong = error.message;
+      this.wrong = waiting(this.who()) ?? error.message;
       return questions;
     }
   }

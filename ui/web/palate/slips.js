@@ -5,6 +5,7 @@
  * deck has `given`: what was answered.
  */
 
+import { Letter, waiting } from "./outbox.js";
 import { post } from "./server.js";
 
 export class Slips {
@@ -46,13 +47,20 @@ export class Slips {
 
   /** As `Deck.answer`; seconds are of no use here, and how much better it is was said before. */
   answer(question, { outcome }) {
+    const person = this.who();
+    const body = { person, id: question.id, left: question.left, before: question.given, outcome };
+    const letter = outcome === "skip" ? null : new Letter(person, "/palate/look", body);
+    const missed = () => {
+      if (this.questions.includes(question)) this.wrong = waiting(person);
+      this.changed();
+    };
     question.outcome = outcome;
-    this.wrong = null;
+    this.wrong = waiting(person);
     this.changed();
     this.last = this.last.then(async () => {
-      const body = { person: this.who(), id: question.id, before: question.given, outcome };
       try {
-        if (outcome !== "skip") await post("/palate/look", body);
+        await letter?.send(missed);
+        this.wrong = null;
       } catch (error) {
         question.outcome = null;
         this.wrong = error.message;
