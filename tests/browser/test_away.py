@@ -1,5 +1,7 @@
 """The panel hangs, or is away for a while: the page says so, keeps what was clicked, and goes on by itself."""
 
+import time
+
 import driving
 import panel_fakes as fakes
 import pytest
@@ -55,6 +57,43 @@ def test_a_tab_says_that_the_panel_is_away_and_shows_what_is_there_when_it_is_ba
     with page.expect_request(f"**/palate/api/{tab}", timeout=30_000):
         page.unroute(EVERYTHING)
     sync_api.expect(page.locator(f"{SAID}[data-away]")).to_have_count(0)
+
+
+# It is said after two seconds that something takes long, and after three it ends.
+IMPATIENT = """() => {
+  const real = window.setTimeout;
+  const shorter = (time) => (time >= 100_000 ? time / 50 : time >= 15_000 ? time / 10 : time);
+  window.setTimeout = (done, time, ...given) => real(done, shorter(time), ...given);
+}"""
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_a_file_that_comes_slowly_is_sent_to_its_end_unless_nothing_moves(page, moves):
+    page.evaluate(IMPATIENT)
+    page.evaluate("""() => {
+      const real = palateKit.say;
+      window.said = [];
+      palateKit.say = (text, ...more) => (said.push(text), real(text, ...more));
+    }""")
+    network = page.context.new_cdp_session(page)
+    network.send("Network.enable")
+    speed = 60_000 if moves else 1  # bytes a second
+    network.send(
+        "Network.emulateNetworkConditions",
+        {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": speed},
+    )
+    began = time.monotonic()
+    page.evaluate(
+        """() => void palateKit.ask("tastes?name=slow.png", new Blob([new Uint8Array(300_000)]))
+          .catch((error) => (window.end = error.message))"""
+    )
+    page.wait_for_function("() => window.end", timeout=20_000)
+    end, took = page.evaluate("() => window.end"), time.monotonic() - began
+    if moves:
+        assert "Cannot read" in end and took > 4.0
+        assert not [text for text in page.evaluate("() => said") if "takes long" in text]
+    else:
+        assert "may not have been done" in end and took < 10.0
 
 
 def test_a_job_is_followed_over_a_while_without_the_panel(page):

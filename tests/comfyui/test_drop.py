@@ -50,6 +50,15 @@ def test_a_dropped_picture_is_a_taste_on_the_shelf_and_a_node(host: Host, browse
     page.close()
 
 
+def test_while_the_server_is_away_a_drop_says_so(host: Host, browser: Any) -> None:  # noqa: F811
+    page = open_graph(host, browser, vue=False)
+    page.wait_for_function("() => window.app?.handleFile?.toString().includes('isTaste')", timeout=WAIT)
+    page.route("**/palate/bring*", lambda route: route.abort())
+    drop(page, "From Mara.png", taste_picture(taste("Mara")))
+    page.get_by_text("The server doesn't answer. Try again when it is back.").first.wait_for(timeout=WAIT)
+    page.close()
+
+
 @pytest.mark.parametrize(
     ("data", "status"), [(b"\x89PNG\r\n\x1a\n" + bytes(40), 400), (b"", 400), (bytes((4 << 20) + 1), 413)]
 )

@@ -9,6 +9,7 @@ from fastapi import HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 
 from ...adapters.errors import PreferenceError
 from .events import in_words
@@ -37,6 +38,8 @@ class PlainRoute(APIRoute):
                 return JSONResponse({"error": "Cannot read what the page sent; expected its own requests. Reload it."})
             except HTTPException:
                 raise
+            except ClientDisconnect:
+                return Response(status_code=400)  # who sent it is gone in the middle of it
             except Exception as error:
                 return JSONResponse({"error": in_words(error)})
 

@@ -4,7 +4,7 @@
   const AGAIN = /^(hello|compare|jobs\/\w+)$/; // requests that do no harm when they are made twice
   const LOADS = /^(model|words|wanted)\b/; // those that may load a model, or look through a large folder, first
   const LONGEST = 30_000; // ms until a panel that is silent to one of the first counts as away
-  const LIMIT = 150_000; // ms for any other; it may have been heard, and isn't made again
+  const LIMIT = 150_000; // ms for any other; it may have been heard, and isn't made again. Of a file, without a byte that moves
   const LOADING = 900_000; // ms for those that load
   const SLOW = 20_000; // ms until it is said that one takes long
   const [SOON, LATEST] = [1500, 10_000]; // ms between two looks whether a panel that was away is back
@@ -46,20 +46,45 @@
     })();
   };
 
-  /** Ask the panel; what it can't do is an Error with its words, `away` where it gave none. */
-  kit.ask = async (path, body, method) => {
-    const raw = body instanceof Blob;
+  /** Send a file, as slowly as it goes while anything moves, and `moved` is told; gives the text that comes back. */
+  const upload = (address, file, moved) => new Promise((done, failed) => {
+    const request = new XMLHttpRequest(); // which, unlike fetch, says how far it is
+    let still = 0;
+    const moves = () => {
+      moved();
+      clearTimeout(still);
+      still = setTimeout(() => request.abort(), LIMIT);
+    };
+    request.upload.onprogress = request.upload.onload = moves;
+    request.onload = () => done(request.responseText);
+    request.onerror = request.onabort = failed;
+    request.onloadend = () => clearTimeout(still);
+    request.open("POST", address);
+    request.send(file);
+    moves();
+  });
+
+  /** Ask the panel, a file is sent as it is; what it can't do is an Error with its words, `away` where it gave none. */
+  kit.ask = async (path, body) => {
     const [again, loads] = [AGAIN.test(path), LOADS.test(path)];
-    const slow = again ? 0 : setTimeout(() => kit.say(LONG), SLOW);
-    let answer;
-    try {
+    let slow = 0;
+    const patient = () => {
+      clearTimeout(slow);
+      if (!again) slow = setTimeout(() => kit.say(LONG), SLOW);
+    };
+    const request = async () => {
       const response = await fetch(`palate/api/${path}`, {
-        method: method ?? (body === undefined ? "GET" : "POST"),
-        headers: body === undefined || raw ? {} : { "Content-Type": "application/json" },
-        body: body === undefined || raw ? body : JSON.stringify(body),
+        method: body === undefined ? "GET" : "POST",
+        headers: body === undefined ? {} : { "Content-Type": "application/json" },
+        body: body === undefined ? body : JSON.stringify(body),
         signal: AbortSignal.timeout(again ? LONGEST : loads ? LOADING : LIMIT),
       });
-      answer = await response.json();
+      return response.json();
+    };
+    let answer;
+    patient();
+    try {
+      answer = body instanceof Blob ? JSON.parse(await upload(`palate/api/${path}`, body, patient)) : await request();
       rest = SOON;
     } catch {
       away();

@@ -110,7 +110,7 @@
       const good = [], bad = [];
       for (const file of files) {
         try {
-          good.push(await kit.ask(`tastes?name=${encodeURIComponent(file.name)}`, file, "POST"));
+          good.push(await kit.ask(`tastes?name=${encodeURIComponent(file.name)}`, file));
         } catch (error) {
           bad.push(error.message);
         }

@@ -20,11 +20,15 @@ async function isTaste(file) {
 
 /** @returns {Promise<{file: string, person: string}>} */
 async function bring(file) {
-  const response = await api.fetchApi(`/palate/bring?name=${encodeURIComponent(file.name)}`, {
-    method: "POST",
-    headers: { "Content-Type": "application/octet-stream" },
-    body: file,
-  });
+  const response = await api
+    .fetchApi(`/palate/bring?name=${encodeURIComponent(file.name)}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/octet-stream" },
+      body: file,
+    }) // without a limit: it goes on for as long as the connection does
+    .catch(() => {
+      throw new Error(say("wrong.away"));
+    });
   const told = await response.json().catch(() => null);
   if (!response.ok || !told) throw new Error(told?.error ?? say("wrong.status", { status: response.status }));
   return told;
