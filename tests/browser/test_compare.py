@@ -59,6 +59,15 @@ def test_click_keys_and_undo_reach_the_store(page, panel):
     assert panel.store.has_image(stored.chosen)
 
 
+def test_where_the_browser_is_full_a_click_counts_all_the_same(page, panel):
+    ticket = choose_person(page, "Fay")
+    page.evaluate("() => { Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }; }")
+    page.keyboard.press("ArrowLeft")
+    next_pair(page, ticket)
+    settle(page)
+    assert outcomes(panel.store, "Fay") == ["left"]
+
+
 def test_with_shift_it_is_much_better(page, panel):
     ticket = choose_person(page, "Max")
     for press in (

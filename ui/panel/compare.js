@@ -1,9 +1,8 @@
 // Compare in the browser. The next pairs, or sets of four, lie here already, loaded: a click shows the next one at once,
-// and the answer goes to the panel behind it. An answer stays in the outbox until the panel says that it is on disk.
+// and the answer goes to the panel behind it. It stays in compare_outbox.js until the panel says that it is on disk.
 (() => {
   const KEYS = { ArrowLeft: "left", a: "left", ArrowRight: "right", d: "right", t: "tie", b: "both_bad", x: "both_bad", s: "skip", z: "undo", u: "undo", Backspace: "undo" };
   const SIDES = ["left", "right"];
-  const OUTBOX = "palate-outbox";
   const RETRY = 1500; // ms until a panel that doesn't answer is asked again
   const LATER = 3000; // ms until it is asked again how far the person has come, where that is being worked out
   const SOON = 250; // ms until it is asked for the pair after the next; then twice as long each time
@@ -11,11 +10,12 @@
   const picture = (id) => `palate/pictures/${encodeURIComponent(id)}`;
   const find = (selector) => document.querySelector(`#palate-stage ${selector}`);
   const pause = (time) => new Promise((go) => setTimeout(go, time));
+  /** The answers that the panel doesn't have yet. */
+  const outbox = () => window.palateOutbox.all();
   /** Whether a pair that wasn't seen yet must not be: the panel won't know it any more when its answer comes. */
   const holding = () => turning > 0 || window.palate.changing;
 
   let hand = []; // pairs that the panel handed out and nobody answered, the one on the screen first
-  let outbox = []; // answers that the panel doesn't have yet
   let seen = null; // the pair on the screen
   let since = 0; // when it could be seen, ms
   let asking = null; // the loop that sends answers and asks for pairs
@@ -27,23 +27,6 @@
   let era = 0; // rises when somebody else chooses: what was asked for before is not for them
   let wanted = { prompt: "", folder: "", way: "pairs", surprise: 0 };
   const loaded = new Map(); // ticket -> {pictures, ready}
-
-  // An outbox outlives its page: answers that were given while the panel was away are sent by whichever page opens next.
-  const own = () => `${OUTBOX}:${window.palate.tab}`;
-  const keep = () => (outbox.length ? localStorage.setItem(own(), JSON.stringify(outbox)) : localStorage.removeItem(own()));
-  const inherit = () => {
-    const names = Object.keys(localStorage).filter((name) => name.startsWith(`${OUTBOX}:`));
-    const found = names.flatMap((name) => {
-      try {
-        return JSON.parse(localStorage.getItem(name));
-      } catch {
-        return []; // no answers of ours
-      }
-    });
-    outbox = [...new Map(found.filter((answer) => answer?.ticket).map((answer) => [answer.ticket, answer])).values()]; // twice is once: the panel knows tickets
-    names.forEach((name) => localStorage.removeItem(name));
-    keep();
-  };
 
   // Pictures of a pair are loaded and decoded once, before it is shown.
   const load = (pair) => {
@@ -133,8 +116,7 @@
     if (!seen) return;
     const clicked = performance.now();
     const seconds = since ? (clicked - since) / 1000 : null;
-    outbox.push({ ticket: seen.ticket, outcome, seconds, tiers, much });
-    keep();
+    window.palateOutbox.add({ ticket: seen.ticket, outcome, seconds, tiers, much });
     hand = hand.filter((pair) => pair.ticket !== seen.ticket);
     flash(side, much);
     show(clicked);
@@ -142,10 +124,8 @@
   };
 
   const take = (told) => {
-    const gone = new Set(told.done ?? []);
-    outbox = outbox.filter((answer) => !gone.has(answer.ticket));
-    keep();
-    const sent = new Set(outbox.map((answer) => answer.ticket));
+    window.palateOutbox.drop(told.done ?? []);
+    const sent = new Set(outbox().map((answer) => answer.ticket));
     hand = told.pairs.filter((pair) => !sent.has(pair.ticket));
     hand.forEach(load);
     wanted = told.wanted;
@@ -184,20 +164,21 @@
   const talk = () => {
     if (window.palate.changing || window.palate.looking()) return Promise.resolve(); // a panel for looking only asks nothing
     asking ??= (async () => {
-      for (let first = true; first || outbox.length || !hand.length; first = false) {
+      for (let first = true; first || outbox().length || !hand.length; first = false) {
         let told;
         try {
-          told = await ask("compare", () => ({ answers: outbox, waiting: !hand.length }));
+          told = await ask("compare", () => ({ answers: outbox(), waiting: !hand.length }));
           if (!told) continue;
         } catch (error) {
-          const waiting = outbox.length ? ` ${outbox.length} answer${outbox.length === 1 ? " waits" : "s wait"} here and will be stored.` : "";
+          const { length } = outbox();
+          const waiting = length ? ` ${length} answer${length === 1 ? " waits" : "s wait"} here and will be stored.` : "";
           write("#palate-status", `${error.message}${waiting}`);
           await pause(RETRY);
           continue;
         }
         if (told.problem) await pause(RETRY);
         await show(0, told.doing);
-        if (told.stopped && !hand.length && !outbox.length) break;
+        if (told.stopped && !hand.length && !outbox().length) break;
       }
     })().finally(() => {
       asking = null;
@@ -213,7 +194,7 @@
 
   /** Wait until all answers are stored and all requests over: what comes next is about a state that the panel must know. */
   const settled = async () => {
-    const unsent = () => outbox.length > 0 && !window.palate.looking(); // a panel for looking only takes none
+    const unsent = () => outbox().length > 0 && !window.palate.looking(); // a panel for looking only takes none
     for (let before = null; asking || unsent() || before !== lane; ) {
       before = lane;
       await (asking ?? (!unsent() ? before : window.palate.changing ? pause(SOON) : talk()));
@@ -282,14 +263,6 @@
     }
   });
 
-  // Whoever closes the page right after a click has answered all the same; after a reload the outbox is sent once more,
-  // and each answer is stored once.
-  addEventListener("pagehide", () => {
-    if (!outbox.length || window.palate.looking()) return;
-    const body = JSON.stringify({ tab: window.palate.tab, person: window.palate.person(), answers: outbox });
-    fetch("palate/api/leaving", { method: "POST", headers: { "Content-Type": "application/json" }, body, keepalive: true }).catch(() => {});
-  });
-  inherit();
   document.addEventListener("palate:person", () => {
     era += 1;
     hand = [];
