@@ -18,6 +18,7 @@ from ..adapters.files.lora_file import require_replaceable_lora
 from ..adapters.finetune.losses import LOSSES
 from ..adapters.finetune.process import TrainingProcess
 from ..adapters.finetune.protocol import Event, Finished, LeftOut, Prepared, Sampled, Stepped
+from ..adapters.finetune.settings import FROZEN
 from ..adapters.places import safe_name
 from .learning import answers_mark
 from .sockets import CATEGORY, advanced, person_input, schema
@@ -70,6 +71,7 @@ class PalateTrainPreferenceLora(io.ComfyNode):
                 *_switches(),
                 _size(),
                 *part_inputs(),
+                _frozen(),  # last, as graphs that are saved hold values by their place
             ],
             outputs=[
                 # Of any type: a loader's list of names is a type of its own, which none but the same list fits.
@@ -98,6 +100,7 @@ class PalateTrainPreferenceLora(io.ComfyNode):
         begin_anew: bool = False,
         drop_doubted: bool = True,
         size: int = 0,
+        frozen: str = _DEFAULT,
         **parts: str,
     ) -> io.NodeOutput:
         file = _file(name)
@@ -112,6 +115,7 @@ class PalateTrainPreferenceLora(io.ComfyNode):
             "steps": steps,
             "seed": seed,
             "size": size,
+            "frozen": "" if frozen == _DEFAULT else frozen,
             "name": f"comfyui {name}",
             "output": file,
             "samples": _SAMPLES,
@@ -256,4 +260,15 @@ def _size() -> Any:
         step=16,
         tooltip="Side of the pictures in pixels that it trains at: smaller ones take less memory and time. 0 takes the "
         "model's own.",
+    )
+
+
+def _frozen() -> Any:
+    return advanced(
+        io.Combo,
+        "frozen",
+        options=[_DEFAULT, *FROZEN],
+        default=_DEFAULT,
+        tooltip="How the model's own weights, which aren't trained, are held while it trains. int8: in a byte each, "
+        "half of their memory, so that Flux fits where it would not. The LoRA is for the model as it is.",
     )

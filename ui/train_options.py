@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 __all__ = ["add_train_options", "model_of", "pairs_for", "settings_of", "whose"]
 
 _NAMES = ("steps", "rank", "learning_rate", "batch", "accumulate", "beta", "seed", "size", "warmup", "ema")
-_MORE = ("optimizer", "precision", "checkpointing", "fixed_noise", "save_every", "full", "flip", "drop_doubted")
+_MORE = (
+    "optimizer",
+    "precision",
+    "checkpointing",
+    "frozen",
+    "fixed_noise",
+    "save_every",
+    "full",
+    "flip",
+    "drop_doubted",
+)
 _OF_LOSSES = ("variant", "flip_rate", "temperature", "caption_dropout", "check_every")
 
 
@@ -71,6 +81,12 @@ def _add_how(lora: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         default=None,
         help="compute layers twice, to save memory (default: on a GPU)",
+    )
+    lora.add_argument(
+        "--frozen",
+        default=None,
+        metavar="int8",
+        help="hold weights that aren't trained in a byte each, for less memory",
     )
     lora.add_argument(
         "--fixed-noise", type=int, default=None, metavar="N", help="N draws a pair, the reference's errors known ahead"

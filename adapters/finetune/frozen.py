@@ -1,18 +1,23 @@
-"""Frozen convolutions that keep nothing for the backward pass.
+"""Frozen layers: their weights held in a byte each, where that is asked for, and nothing kept for the backward pass
+that only a gradient of their own weights would need.
 
-torch's keep what comes in, which only their own weights' gradient would need; that of what comes in needs the weights
-alone. Source: the backward pass as torch.nn.grad.conv2d_input asks for it.
+Source: of the backward pass, torch.nn.grad.conv2d_input; of one scale for each row of weights, Dettmers et al. 2022,
+arXiv:2208.07339, without their outliers, which rows of trained denoisers hardly have.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["forget_inputs"]
+__all__ = ["forget_inputs", "hold_in_bytes", "in_bytes"]
+
+_MOST = 127  # of a signed byte
+_LEAST = 1e-30  # of a scale: a row of nothing stays nothing
 
 
 def forget_inputs(denoiser: nn.Module) -> None:
@@ -29,13 +34,83 @@ def forget_inputs(denoiser: nn.Module) -> None:
             module.__class__ = _Forgetful  # its name, its weights and its hooks stay; copies are such ones, too
 
 
+def hold_in_bytes(denoiser: nn.Module) -> None:
+    """Hold the weights of a denoiser's linear layers and convolutions in a byte each, and a scale for each row.
+
+    They are multiplied out at every use, forwards and backwards, and can't be trained; what is put beside them can. A
+    layer without weights (on the meta device) turns those into bytes that it loads.
+
+    Args:
+        denoiser: Any model; only its `torch.nn.Linear` and `torch.nn.Conv2d` are changed, in place.
+    """
+    for module in denoiser.modules():
+        held = _HELD.get(type(module))
+        if held is not None:
+            weight = module._parameters.pop("weight")
+            assert weight is not None
+            module.__class__ = held
+            held._hold(module, weight.detach())
+
+
+def in_bytes(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return weights (R, ...) as whole numbers -127 to 127 of the same shape in int8, and what one counts in each row:
+    (R,) in the weights' own precision. Their product is the weights to half of a 127th of each row's largest.
+    """
+    rows = weight.detach().flatten(1).float()
+    # Rounded before they are divided by: what they lack then is in the numbers.
+    scales = rows.abs().amax(dim=1).div(_MOST).clamp_min(_LEAST).to(weight.dtype)
+    numbers = (rows / scales.float()[:, None]).round().clamp(-_MOST, _MOST)
+    return numbers.to(torch.int8).view(weight.shape), scales
+
+
+class _Held(nn.Module):
+    """A layer whose weights are bytes."""
+
+    weight_bytes: Tensor
+    weight_scales: Tensor
+
+    def _hold(self, weight: Tensor) -> None:
+        numbers, scales = in_bytes(weight)
+        for name, value in (("weight_bytes", numbers), ("weight_scales", scales)):
+            self._buffers.pop(name, None)
+            self.register_buffer(name, value)
+
+    @property
+    def weight(self) -> Tensor:
+        """Multiplied out: a new tensor at each call."""
+        whole: Tensor = self.weight_bytes.to(self.weight_scales.dtype)
+        return whole.mul_(self.weight_scales.view(-1, *[1] * (whole.ndim - 1)))
+
+    def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *more: Any) -> None:
+        if f"{prefix}weight" in state:
+            self._hold(state[f"{prefix}weight"])
+            state = {name: value for name, value in state.items() if name != f"{prefix}weight"}
+            state |= {f"{prefix}{name}": self._buffers[name] for name in ("weight_bytes", "weight_scales")}
+        super()._load_from_state_dict(state, prefix, *more)
+
+
 class _Forgetful(nn.Conv2d):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if _only_the_input_is_asked(self, input, weight, bias):
-            found: Tensor = _Convolved.apply(input, self, weight, bias)
+            found: Tensor = _Convolved.apply(input, self, bias)
         else:
             found = super()._conv_forward(input, weight, bias)
         return found
+
+
+class _HeldConvolution(_Held, _Forgetful):  # type: ignore[override]
+    pass
+
+
+class _HeldLinear(_Held, nn.Linear):  # type: ignore[override]
+    def forward(self, input: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and input.requires_grad and not (self.bias is not None and self.bias.requires_grad):
+            found: Tensor = _Projected.apply(input, self)
+            return found
+        return F.linear(input, self.weight, self.bias)
+
+
+_HELD: dict[type, Any] = {nn.Linear: _HeldLinear, nn.Conv2d: _HeldConvolution}
 
 
 def _only_the_input_is_asked(layer: nn.Conv2d, given: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
@@ -56,23 +131,49 @@ class _Convolved(torch.autograd.Function):
     """A convolution of (B, C, h, w) whose backward pass gives the gradient of what came in, and no other."""
 
     @staticmethod
-    def forward(ctx: Any, given: Tensor, layer: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, given: Tensor, layer: nn.Conv2d, bias: Tensor | None) -> Tensor:
         padding: Any = layer.padding  # no word: those go torch's way
         ctx.how = (layer.stride, padding, layer.dilation, False, [0, 0], layer.groups, (True, False, False))
         ctx.shape, ctx.dtype, ctx.biases = given.shape, given.dtype, None if bias is None else list(bias.shape)
         # Not by `save_for_backward`: a checkpoint would compute this layer again only to find its own weights.
-        ctx.weight, ctx.version = weight, weight._version
+        ctx.layer, ctx.version = layer, _version(layer)
         # Autocast does its part in here.
-        return F.conv2d(given, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
+        return F.conv2d(given, layer.weight, bias, layer.stride, padding, layer.dilation, layer.groups)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        if ctx.weight._version != ctx.version:
-            raise RuntimeError(
-                "Cannot go backwards through a frozen convolution: its weights were changed since the forward pass."
-            )
-        weight = ctx.weight.to(gradient.dtype)  # as autocast did
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        _require_the_same(ctx)
+        weight = ctx.layer.weight.to(gradient.dtype)  # as autocast did
         nothing = gradient.new_empty(1).expand(ctx.shape)
         found = torch.ops.aten.convolution_backward(gradient, nothing, weight, ctx.biases, *ctx.how)[0]
-        return found.to(ctx.dtype), None, None, None
+        return found.to(ctx.dtype), None, None
+
+
+class _Projected(torch.autograd.Function):
+    """A linear layer on (..., I) whose weights are held, likewise; torch's own would keep them multiplied out."""
+
+    @staticmethod
+    def forward(ctx: Any, given: Tensor, layer: _HeldLinear) -> Tensor:
+        ctx.layer, ctx.version, ctx.dtype = layer, _version(layer), given.dtype
+        return F.linear(given, layer.weight, layer.bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        _require_the_same(ctx)
+        return (gradient @ ctx.layer.weight.to(gradient.dtype)).to(ctx.dtype), None
+
+
+def _version(layer: nn.Module) -> int:
+    """Which changes in place to its weights count up."""
+    tensor = layer.weight_bytes if isinstance(layer, _Held) else layer.weight
+    assert isinstance(tensor, Tensor)
+    return tensor._version
+
+
+def _require_the_same(ctx: Any) -> None:
+    if _version(ctx.layer) != ctx.version:
+        raise RuntimeError(
+            "Cannot go backwards through a frozen layer: its weights were changed since the forward pass."
+        )

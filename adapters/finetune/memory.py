@@ -24,9 +24,10 @@ from ..steering.checkpoint_kind import UNET, checkpoint_family, read_shapes
 from ..steering.joint_configuration import transformer_of
 from ..steering.joint_files import JointFiles
 from .activations import UNET_CLASS, class_of, kept_for_backward, without_weights
+from .frozen import hold_in_bytes
 from .lora import add_lora
 from .losses import REFERENCE_FREE
-from .settings import TrainSettings
+from .settings import FROZEN, TrainSettings
 
 __all__ = ["Need", "denoiser_of", "free_bytes", "need_of", "require_memory", "side_of"]
 
@@ -111,7 +112,7 @@ def need_of(config: dict[str, Any], settings: TrainSettings, size: int, device: 
     rank = 0 if full else settings.rank or 4
     text = json.dumps(dict(config), sort_keys=True, default=list)
     again = bool(settings.checkpointing), device == "cpu"  # as `spare_memory` does
-    count, trained, of_a_pair = _counted(text, rank, size, dtype, *again)
+    weights, trained, of_a_pair = _counted(text, rank, size, dtype, *again, settings.frozen)
     of_each = 4.0 + _MOMENTS[settings.optimizer]
     of_each += 0.0 if full else 4.0  # a LoRA's own weights, in float32
     copies = 0 if settings.ema is None else 1
@@ -119,7 +120,7 @@ def need_of(config: dict[str, Any], settings: TrainSettings, size: int, device: 
     later = full or bool(settings.stages)
     copies += 1 if later and settings.loss not in REFERENCE_FREE and not settings.fixed_noise else 0
     return Need(
-        (4 if full or not half else 2) * count,
+        2 * weights if full and half else weights,
         int(trained * (of_each + 4.0 * copies)),
         of_a_pair * (settings.batch or 1),
         others + _SPARE[device],
@@ -128,14 +129,16 @@ def need_of(config: dict[str, Any], settings: TrainSettings, size: int, device: 
 
 @lru_cache(maxsize=32)
 def _counted(
-    config: str, rank: int, size: int, dtype: torch.dtype, checkpointing: bool, outcomes: bool
+    config: str, rank: int, size: int, dtype: torch.dtype, checkpointing: bool, outcomes: bool, frozen: str | None
 ) -> tuple[int, int, int]:
-    """Weights, those that are trained, and the bytes that a pair keeps; rank 0 trains all weights."""
-    denoiser = without_weights(json.loads(config))
-    count = sum(parameter.numel() for parameter in denoiser.parameters())
+    """Bytes of weights, how many are trained, and the bytes that a pair keeps; rank 0 trains all weights."""
+    denoiser = without_weights(json.loads(config)).to(dtype)
+    if frozen:
+        hold_in_bytes(denoiser)
+    weights = sum(value.nbytes for value in (*denoiser.parameters(), *denoiser.buffers()))
     parameters = add_lora(denoiser, rank) if rank else list(denoiser.parameters())
     trained = sum(parameter.numel() for parameter in parameters)
-    return count, trained, kept_for_backward(denoiser, 2, size, dtype, checkpointing, outcomes)
+    return weights, trained, kept_for_backward(denoiser, 2, size, dtype, checkpointing, outcomes)
 
 
 def require_memory(
@@ -197,6 +200,10 @@ def _smaller(settings: TrainSettings, size: int) -> Iterator[tuple[TrainSettings
     if not settings.checkpointing:
         settings = replace(settings, checkpointing=True)
         said.append("gradient checkpointing")
+        yield settings, " and ".join(said)
+    if not (settings.full or settings.frozen):
+        settings = replace(settings, frozen=FROZEN[0])
+        said.append("the weights that aren't trained in a byte each (frozen int8)")
         yield settings, " and ".join(said)
     if settings.full:
         if settings.optimizer == "adamw":

@@ -15,8 +15,9 @@ from ..steering.joint import is_joint, load_joint
 from ..steering.joint_files import JointFiles
 from ..steering.joint_single import load_joint_files
 from ..steering.pipelines import load_pipeline, pipeline_kind, prompt_towers
+from .frozen import hold_in_bytes
 from .noising import noising_of
-from .opened_joint import OpenedJoint, trained_of
+from .opened_joint import OpenedJoint, placed, trained_of
 from .pairs import LabelledPair
 from .prepared import FirstChunk, Prepared, prepare
 from .samples import Painter, Samples
@@ -64,14 +65,15 @@ def open_model(model: str | PathLike[str], settings: TrainSettings, device: torc
 
     Args:
         model: As `Generator` takes it; or of SD3 or Flux a diffusers folder, a name on the hub, or `JointFiles`.
-        settings: size and precision. device: Where it will be trained.
+        settings: size, precision and frozen. device: Where it will be trained.
 
     Raises:
         FineTuneError: a size that it can't be trained at. SteeringError: there is no such model, or it isn't whole.
     """
     precision = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
     if isinstance(model, JointFiles):
-        return OpenedJoint(load_joint_files(model, precision), settings.size, device, precision)
+        found = load_joint_files(model, precision, hold_in_bytes if settings.frozen else None)
+        return OpenedJoint(found, settings.size, device, precision)
     model = str(model)
     kind = pipeline_kind(model)
     if is_joint(kind):
@@ -123,6 +125,6 @@ class OpenedUNet:
 
     def denoiser(self, settings: TrainSettings, pairs: int) -> tuple[Denoiser, list[torch.nn.Parameter]]:
         self.pipeline.vae.to("cpu")
-        unet = self.pipeline.unet.to(self.device)
+        unet = placed(self.pipeline.unet, settings, self.device)
         parameters = trained_of(unet, settings, pairs)
         return Denoiser(unet, noising_of(self.pipeline.scheduler), self.device, self.precision), parameters

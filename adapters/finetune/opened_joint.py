@@ -11,7 +11,7 @@ import torch
 from ..errors import FineTuneError
 from ..steering.conditioning import Conditioning
 from ..steering.joint import SIDE, SIDES, JointModel
-from .frozen import forget_inputs
+from .frozen import forget_inputs, hold_in_bytes
 from .lora import add_lora
 from .noising import noising_of
 from .pairs import LabelledPair
@@ -23,7 +23,14 @@ from .sparing import spare_memory
 from .step import Denoiser
 from .weights import all_parameters
 
-__all__ = ["OpenedJoint", "trained_of"]
+__all__ = ["OpenedJoint", "placed", "trained_of"]
+
+
+def placed(denoiser: Any, settings: TrainSettings, device: torch.device) -> Any:
+    """Put a denoiser where it will be trained, its weights held as the settings say."""
+    if settings.frozen:
+        hold_in_bytes(denoiser)  # here already: it may fit there only so
+    return denoiser.to(device)
 
 
 def trained_of(denoiser: Any, settings: TrainSettings, pairs: int) -> list[torch.nn.Parameter]:
@@ -94,6 +101,6 @@ class OpenedJoint:
 
     def denoiser(self, settings: TrainSettings, pairs: int) -> tuple[Denoiser, list[torch.nn.Parameter]]:
         self._model.has_read()
-        transformer = self._model.denoiser.to(self._device)
+        transformer = placed(self._model.denoiser, settings, self._device)
         noising = noising_of(self._model.pipeline.scheduler, (self._size // SIDES) ** 2)
         return Denoiser(transformer, noising, self._device, self._precision), trained_of(transformer, settings, pairs)

@@ -12,10 +12,11 @@ from .losses import BETAS, LOSSES, MAPO_VARIANTS
 from .optimizer import OPTIMIZERS
 from .usual import USUAL_LOSS
 
-__all__ = ["TrainSettings", "lora_rate"]
+__all__ = ["FROZEN", "TrainSettings", "lora_rate"]
 
 LARGEST_BATCH = 8
 PRECISIONS = ("float32", "bfloat16")
+FROZEN = ("int8",)
 FULL_RATE = 1e-8  # learning rate of full fine-tuning for each pair of a step
 LORA_RATE, WIDE = 1e-4, 320  # learning rate of a LoRA, and channels of the first block of what it was set on
 NARROW_RATE, NARROW = 3e-3, 64  # the same of a small model
@@ -64,6 +65,8 @@ class TrainSettings:
             weights themselves.
         precision: Of forward passes: "float32" or "bfloat16". None is bfloat16 on a GPU.
         checkpointing: Whether the backward pass computes layers again rather than keeping them. None: on a GPU.
+        frozen: How the weights that a LoRA leaves as they are are held: "int8" is a byte each, and a scale for each row
+            (`hold_in_bytes`). None: in the precision of forward passes.
         fixed_noise: How many draws of noise and timestep each pair has, whose reference errors are computed once
             before the training; 0 draws anew at every step.
         save_every: Steps between two checkpoints; None: a minute.
@@ -94,6 +97,7 @@ class TrainSettings:
     ema: float | None = None
     precision: str | None = None
     checkpointing: bool | None = None
+    frozen: str | None = None
     fixed_noise: int = 0
     save_every: int | None = None
     flip: bool = False
@@ -105,10 +109,16 @@ class TrainSettings:
         choices += [
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("precision", self.precision or PRECISIONS[0], PRECISIONS),
+            ("frozen", self.frozen or FROZEN[0], FROZEN),
         ]
         for name, chosen, possible in choices:
             if chosen not in possible:
                 raise FineTuneError(f"Cannot train: {name} {chosen!r}; expected one of {', '.join(possible)}.")
+        if self.full and self.frozen:
+            raise FineTuneError(
+                f"Cannot train all weights with frozen {self.frozen}: none of them is frozen. Train a LoRA, or leave "
+                "it out."
+            )
         variants = {"mapo": MAPO_VARIANTS, "adaptive_dpo": ("released",)}.get(self.loss, ())
         if self.variant and self.variant not in variants:
             expected = f"one of {', '.join(variants)}" if variants else "none"

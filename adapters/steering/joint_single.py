@@ -27,11 +27,12 @@ from .joint_tokenizer import read_t5_tokenizer
 __all__ = ["load_joint_files"]
 
 
-def load_joint_files(files: JointFiles, dtype: torch.dtype) -> JointModel:
+def load_joint_files(files: JointFiles, dtype: torch.dtype, prepare: Callable[[Any], None] | None = None) -> JointModel:
     """Load the text encoders and the autoencoder onto the CPU; the denoiser follows when it is first asked for.
 
     Args:
         files: Of `joint_files`. dtype: Of the weights; the autoencoder's are float32.
+        prepare: Done to the denoiser while it has no weights yet; its layers may hold what they load in their own way.
 
     Raises:
         SteeringError: a file lacks tensors, or holds them in a form that isn't known.
@@ -59,19 +60,25 @@ def load_joint_files(files: JointFiles, dtype: torch.dtype) -> JointModel:
         parts["tokenizer_2"] = _clip_tokenizer("!")
         pipeline = diffusers.StableDiffusion3Pipeline(**parts, text_encoder_3=t5, tokenizer_3=words)
     pipeline.set_progress_bar_config(disable=True)
-    read = partial(_named, files.denoiser, lambda: _denoiser(files.denoiser, dtype))
+    read = partial(_named, files.denoiser, lambda: _denoiser(files.denoiser, dtype, prepare))
     return JointModel(pipeline, files.denoiser.path.stem, read)
 
 
-def _denoiser(part: Part, dtype: torch.dtype) -> Any:
+def _denoiser(part: Part, dtype: torch.dtype, prepare: Callable[[Any], None] | None) -> Any:
     from safetensors import safe_open
 
     with torch.device("meta"):
         model = _class_of(part).from_config(transformer_of(part))
+    if prepare is not None:
+        prepare(model)
     places = places_of(part)
     with safe_open(str(part.path), framework="pt") as file:
-        model.load_state_dict({name: places.read(file, name, dtype) for name in places.shapes}, assign=True)
-    return model.eval()
+        for name in places.shapes:  # one at a time, so that no layer waits for another to be held
+            layer, _, last = name.rpartition(".")
+            model.get_submodule(layer).load_state_dict(
+                {last: places.read(file, name, dtype)}, strict=False, assign=True
+            )
+    return _whole(model).eval()
 
 
 def _class_of(denoiser: Part) -> Any:

@@ -11,6 +11,7 @@ import torch
 from comfy_host import Host, NodeError
 from graphs import answers, node
 from palate.adapters.steering.joint import load_joint
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 KINDS = {"sd35": "StableDiffusion3Pipeline", "flux": "FluxPipeline"}
@@ -82,11 +83,14 @@ def test_the_node_trains_it_and_the_hosts_loader_takes_it(kind: str, host: Host)
 
 def trained_and_taken(kind: str, source: str, host: Host) -> None:
     settings = {"checkpoint": source.format(kind), "person": f"trainer of {kind}", "name": f"{kind} {source[:9]}"}
-    settings |= {"vae": "ae.safetensors"} if kind == "flux" else {}  # the one that is taken anyway, by its name
+    # The VAE that is taken anyway, by its name; and what Flux needs where memory is short.
+    settings |= {"vae": "ae.safetensors", "frozen": "int8"} if kind == "flux" else {}
     before = len(host.log.read_text())
     told = host.run({"train": node("PalateTrainPreferenceLora", **QUICK, **settings)})["train"]["text"][0]
     assert "Saved as" in told and ("With clip_l.safetensors" in told) == source.startswith("diffusion_models")
     lora = told.partition("Saved as ")[2].splitlines()[0].rstrip(".")
+    with safe_open(str(host.folder / "models" / "loras" / lora), framework="pt") as file:
+        assert file.metadata().get("palate.frozen") == settings.get("frozen")
     call = in_comfyui(host, kind, lora)
     assert "not loaded" not in host.log.read_text()[before:].lower()
     place = host.folder / "models"
