@@ -6,6 +6,7 @@
  */
 
 import { ANSWERING_STYLE } from "./answering_style.js";
+import { Buttons, namesOf, titleOf } from "./buttons.js";
 import { element } from "./dom.js";
 import { listen } from "./keys.js";
 import { Pictures, fit, grid, shape } from "./pictures.js";
@@ -16,14 +17,10 @@ import { Viewer } from "./viewer.js";
 const AHEAD = 2; // questions whose pictures are loaded early
 const SETTLE = 400; // milliseconds after a question came by itself, in which a click was meant for the one before
 const GAP = 6; // px between pictures
-const PAIR = ["left", "tie", "right", "both_bad", "skip"];
-const BATCH = ["both_bad", "skip", "rest"];
-const SIGNS = { left: "←", right: "→", undo: "↶", full: "⤢" };
 const KEYS = {
   ArrowLeft: "left", ArrowRight: "right", ArrowDown: "tie", t: "tie", b: "both_bad", x: "both_bad", s: "skip", Enter: "rest",
   z: "undo", u: "undo", Backspace: "undo", f: "full", " ": "full",
 }; // prettier-ignore
-const HINTS = { left: "←", tie: "T", right: "→", both_bad: "B", skip: "S", rest: "⏎", undo: "Z", full: "F" };
 
 export class Answering {
   /**
@@ -59,10 +56,10 @@ export class Answering {
     this.grid = element("div", "palate-grid");
     this.note = element("div", "palate-empty");
     this.images.append(this.grid, this.note);
-    this.buttons = element("div", "palate-buttons");
+    this.buttons = new Buttons(this, "palate-buttons");
     const head = element("div", "palate-head", {}, this.prompt, this.count);
     const clock = element("div", "palate-clock", {}, this.bar);
-    this.root = element("div", "palate palate-pairs", { tabIndex: 0 }, head, clock, this.images, this.buttons);
+    this.root = element("div", "palate palate-pairs", { tabIndex: 0 }, head, clock, this.images, this.buttons.root);
     this.root.setAttribute("role", "group");
     this.root.addEventListener("click", (event) => {
       const { act, index } = event.target.closest("button")?.dataset ?? {};
@@ -165,22 +162,10 @@ export class Answering {
       if (!event.repeat) this.pick(Number(key) - 1, much);
       return true;
     }
-    if (!act || !this.names().includes(act)) return false;
+    if (!act || !namesOf(this).includes(act)) return false;
     if (event.shiftKey && !["left", "right"].includes(act)) return false;
     if (!event.repeat) this.act(act, much);
     return true;
-  }
-
-  names() {
-    const answers = this.isBatch ? BATCH.filter((name) => name !== "rest" || this.ordered()) : PAIR;
-    return [...answers, "undo", "full"];
-  }
-
-  /** What a button stands for, as the texts have it. */
-  meaning(name) {
-    if (this.isBatch && name === "both_bad") return "none_good";
-    if (!this.given) return name;
-    return { [this.given]: "keep", skip: "later", undo: "back" }[name] ?? name;
   }
 
   draw() {
@@ -191,7 +176,7 @@ export class Answering {
     if (wanted && (wanted !== this.shown || this.pictures.load(wanted) !== this.entry)) this.bring(wanted);
     this.mark();
     this.drawHead();
-    this.drawButtons();
+    this.buttons.draw();
     this.viewer.draw();
   }
 
@@ -215,7 +200,7 @@ export class Answering {
 
   picture(image, index, question) {
     const pair = question.images.length === 2;
-    const name = pair ? this.title(index ? "right" : "left") : say(`answer.${this.ordered() ? "pick" : "pick_much"}`, { place: index + 1 });
+    const name = pair ? titleOf(this, index ? "right" : "left") : say(`answer.${this.ordered() ? "pick" : "pick_much"}`, { place: index + 1 });
     image.alt = name;
     const button = element("button", "palate-picture", { type: "button", title: name }, image);
     button.dataset.index = index;
@@ -223,11 +208,6 @@ export class Answering {
     if (!pair) button.append(element("b", "", { textContent: index + 1 }));
     if (question.given === (index ? "right" : "left")) button.append(element("em", "", { textContent: say("answer.given") }));
     return button;
-  }
-
-  title(name) {
-    const meaning = this.meaning(name);
-    return say(this.given && ["left", "right"].includes(meaning) ? "answer.instead_title" : `answer.${meaning}_title`);
   }
 
   layOut() {
@@ -305,42 +285,9 @@ export class Answering {
     return say("answer.done");
   }
 
-  drawButtons() {
-    const names = this.names();
-    const meanings = names.map((name) => this.meaning(name)).join();
-    if (this.buttons.dataset.names !== meanings) {
-      this.buttons.dataset.names = meanings;
-      this.buttons.replaceChildren(...names.map((name) => this.button(name)));
-    }
-    for (const button of this.buttons.children) {
-      const off = !this.can(button.dataset.act);
-      button.setAttribute("aria-disabled", String(off));
-    }
-  }
-
-  button(name) {
-    const key = name === this.given ? HINTS.rest : HINTS[name];
-    const hint = this.title(name);
-    const plain = name === "undo" || name === "full";
-    const made = element("button", `palate-button${plain ? " palate-plain" : ""}`, { type: "button" });
-    made.title = `${hint} (${key})`;
-    made.setAttribute("aria-label", hint);
-    made.dataset.act = made.dataset.outcome = name;
-    if (plain) made.append(SIGNS[name]);
-    else made.append(element("span", "", { textContent: say(`answer.${this.meaning(name)}`) }), element("kbd", "palate-key", { textContent: key }));
-    return made;
-  }
-
-  can(name) {
-    if (name === "undo") return Boolean(this.given) || this.placed.length > 0 || this.deck.answers > 0 || this.deck.questions.some((q) => q.outcome);
-    if (name === "full") return this.shown !== null;
-    if (name === "rest") return this.placed.length > 0;
-    return this.deck.current !== null;
-  }
-
   /** Texts in another language. */
   translate() {
-    this.buttons.dataset.names = "";
+    this.buttons.draw(true);
     this.clear();
     this.expected = true;
     this.draw();

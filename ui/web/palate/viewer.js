@@ -3,6 +3,7 @@
  * and answered there, too.
  */
 
+import { Buttons } from "./buttons.js";
 import { element } from "./dom.js";
 import { fit, grid, shape } from "./pictures.js";
 import { addStyle } from "./style.js";
@@ -37,8 +38,8 @@ export class Viewer {
     this.dialog = element("dialog", "palate palate-viewer", { tabIndex: -1 });
     this.stage = element("div", "palate-stage");
     this.told = element("span", "palate-told");
-    this.answers = element("div");
-    this.dialog.append(this.stage, element("div", "palate-foot", {}, this.told, this.answers, this.tools()));
+    this.answers = new Buttons(this.answering, "", "full");
+    this.dialog.append(this.stage, element("div", "palate-foot", {}, this.told, this.answers.root, this.tools()));
     this.dialog.addEventListener("close", () => this.close());
     this.dialog.addEventListener("keydown", (event) => this.press(event));
     this.dialog.addEventListener("keyup", (event) => event.key === " " && this.release());
@@ -88,13 +89,7 @@ export class Viewer {
     if (this.hadOpen && !answering.deck.current) return this.close();
     if (answering.shown && answering.shown !== this.question) this.bring(answering.shown);
     this.dialog.setAttribute("aria-label", answering.question());
-    const names = answering.names().filter((name) => name !== "full");
-    const meanings = names.map((name) => answering.meaning(name)).join();
-    if (this.answers.dataset.names !== meanings) {
-      this.answers.dataset.names = meanings;
-      this.answers.replaceChildren(...names.map((name) => answering.button(name)));
-    }
-    for (const button of this.answers.children) button.setAttribute("aria-disabled", String(!answering.can(button.dataset.act)));
+    this.answers.draw();
     [...this.stage.children].forEach((pane, index) => {
       const place = answering.placed.indexOf(this.question.images[index]);
       pane.toggleAttribute("data-place", place >= 0);
