@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..finetune.frozen import forget_inputs
+from ..finetune.frozen import forget_inputs, hold_in_bytes
 from ..finetune.lora import add_lora
 from ..finetune.losses import BETAS, LOSSES, REFERENCE_FREE, PairErrors
 from ..finetune.noising import noising_of
@@ -114,6 +114,7 @@ class _Kind:
     ours: bool
     fixed: bool = False
     sparing: bool = False
+    in_bytes: bool = False
 
     @property
     def asks_reference(self) -> bool:
@@ -124,6 +125,8 @@ class _Kind:
 STEPS = {
     "Palate, mapo": _Kind("mapo", ours=True),
     "Palate, mapo, checkpointing": _Kind("mapo", ours=True, sparing=True),
+    "Palate, mapo, int8": _Kind("mapo", ours=True, in_bytes=True),
+    "Palate, mapo, checkpointing, int8": _Kind("mapo", ours=True, sparing=True, in_bytes=True),
     "Palate, dpo, fixed noise": _Kind("dpo", ours=True, fixed=True),
     "Palate, dpo": _Kind("dpo", ours=True),
     "as MaPO's script": _Kind("mapo", ours=False),
@@ -145,6 +148,8 @@ class _Bench:
         self.words, self.side = words.to(self.device), setup.pixels
         self.batch = self._read()
         unet = self.models.unet
+        if kind.in_bytes:
+            hold_in_bytes(unet)
         if kind.ours and (setup.checkpointing or kind.sparing):
             spare_memory(unet)
         elif setup.checkpointing:

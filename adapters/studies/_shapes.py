@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..finetune.activations import kept_for_backward
+from ..finetune.frozen import hold_in_bytes
 from ..finetune.lora import add_lora
 
 __all__ = ["SHAPES", "Passes", "Shape", "count_passes", "parts_of"]
@@ -78,7 +79,7 @@ class Passes:
         images: Both pictures through the autoencoder. text: The prompt through the text encoders.
         held: Bytes that wait for the backward pass with a LoRA. plain_held: The same where frozen convolutions keep
             what comes in. full_held: With all weights trained. spared: With a LoRA and `spare_memory`.
-        unet, vae, texts: Weights. lora: Trained ones.
+        unet, vae, texts: Weights. lora: Trained ones. in_bytes: Bytes of the UNet's as `hold_in_bytes` has them.
     """
 
     forward: float
@@ -95,6 +96,7 @@ class Passes:
     vae: int
     texts: int
     lora: int
+    in_bytes: int
 
 
 def count_passes(shape: Shape, rank: int) -> Passes:
@@ -108,7 +110,9 @@ def count_passes(shape: Shape, rank: int) -> Passes:
         text = sum(_operations(lambda tower=tower: tower(ids).last_hidden_state) for tower in texts)
         full = _trained(whole, shape)
         unet = _count(whole)
-        adapted, other = (parts_of(shape)[0].bfloat16() for _ in range(2))
+        adapted, other, held_small = (parts_of(shape)[0].bfloat16() for _ in range(3))
+        hold_in_bytes(held_small)
+        small = sum(value.nbytes for value in (*held_small.parameters(), *held_small.buffers()))
     lora = sum(parameter.numel() for parameter in [*add_lora(adapted, rank), *add_lora(other, rank)]) // 2
     with torch.device("meta"):
         adapted_passes = _trained(adapted, shape)
@@ -130,6 +134,7 @@ def count_passes(shape: Shape, rank: int) -> Passes:
         vae=_count(vae.encoder),
         texts=sum(_count(tower) for tower in texts),
         lora=lora,
+        in_bytes=small,
     )
 
 

@@ -8,6 +8,7 @@ Shapes: K prompts.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import tempfile
 import time
@@ -21,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..finetune.frozen import hold_in_bytes
 from ..finetune.loop import train_lora
 from ..finetune.lora import add_lora, load_lora
 from ..finetune.noising import noising_of
@@ -108,6 +110,7 @@ class Workshop:
         settings = settings.suited(self._unet.config)
         told = asdict(settings)
         told.pop("drop_doubted")  # which pairs are left is in the name
+        name += f"/{frozen}" if (frozen := told.pop("frozen")) else ""
         key = f"{name}/{self.generator.name}/{self._precision}/{sorted(told.items())}/{len(data)}"
         file = self._file("tuned", key)
         if file is not None and file.is_file():
@@ -115,8 +118,11 @@ class Workshop:
         self._clear()
         # Forward passes of this small model are fastest as they come.
         self._unet.to(memory_format=torch.contiguous_format)
-        parameters = add_lora(self._unet, settings.settled(len(data)).rank or 4, settings.seed)
-        denoiser = self._denoiser()
+        unet = copy.deepcopy(self._unet) if frozen else self._unet  # it paints with its own weights
+        if frozen:
+            hold_in_bytes(unet)
+        parameters = add_lora(unet, settings.settled(len(data)).rank or 4, settings.seed)
+        denoiser = self._denoiser(unet)
         started = time.perf_counter()
         # The fused attention's backward pass takes half of a step on processors; the plain one doesn't.
         plain = sdpa_kernel(SDPBackend.MATH) if self.generator.device.type == "cpu" else contextlib.nullcontext()
@@ -131,7 +137,7 @@ class Workshop:
     def errors(self, data: Prepared, seed: int = 0) -> tuple[float, float]:
         """Mean denoising error of the base on the chosen and on the rejected pictures."""
         self._clear()
-        denoiser, generator, found = self._denoiser(), torch.Generator().manual_seed(seed), []
+        denoiser, generator, found = self._denoiser(self._unet), torch.Generator().manual_seed(seed), []
         with torch.no_grad():
             for start in range(0, len(data), _TOGETHER):
                 batch = data.batch(range(start, min(start + _TOGETHER, len(data))), denoiser.device)
@@ -196,9 +202,9 @@ class Workshop:
             self._painted[asked] = self.look(None, *asked)
         return self._painted[asked]
 
-    def _denoiser(self) -> Denoiser:
+    def _denoiser(self, unet: Any) -> Denoiser:
         noising = noising_of(self.generator._pipeline.scheduler)
-        return Denoiser(self._unet, noising, self.generator.device, self._precision)
+        return Denoiser(unet, noising, self.generator.device, self._precision)
 
     def _put(self, tuned: Tuned | None) -> None:
         self._clear()

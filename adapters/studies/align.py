@@ -31,7 +31,9 @@ __all__ = ["run"]
 
 _DOUBTED = "cdpo, doubted"
 _OTHERS = 100_000  # from a study's seed to that of the utilities that rates are set on
-_NAMES = (*LOSSES, _DOUBTED)
+_IN_BYTES = ", int8"  # behind a loss: the model's own weights are held so while it trains
+_DEFAULT = (*LOSSES, _DOUBTED)
+_NAMES = (*_DEFAULT, *(loss + _IN_BYTES for loss in LOSSES))
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def trained(
     """Train with one loss, its beta the paper's; from the cache where `flips` did the same."""
     loss = name.split(",")[0]
     fixed = options.fixed_noise if loss not in REFERENCE_FREE else 0
-    settings = settings_of(options, loss, seed, fixed_noise=fixed, learning_rate=rate)
+    frozen = "int8" if name.endswith(_IN_BYTES) else None
+    settings = settings_of(options, loss, seed, fixed_noise=fixed, learning_rate=rate, frozen=frozen)
     doubts = doubts_about(cards, answers) if name == _DOUBTED else None
     known = KnownOfPairs(embeddings_of(cards, answers) if loss == "rpo" else None, doubts)
     which = f"utility {seed} of {options.seed}/{len(cards.captions)}/0/False/{name == _DOUBTED}"
@@ -98,7 +101,7 @@ def trained(
 def _report(
     argv: Sequence[str], options: argparse.Namespace, found: Mapping[str, Sequence[Found]], spent: float
 ) -> str:
-    rows = []
+    rows, first = [], np.array([one.gain.gain for one in found[options.losses[0]]])
     for name, several in found.items():
         gain, wins, kept, diversity = (
             np.array([getattr(one.gain, part) for one in several]) for part in ("gain", "wins", "kept", "diversity")
@@ -110,13 +113,15 @@ def _report(
                 f"{several[0].rate:g}",
                 with_interval(100 * wins, options.seed, "{:.0f}"),
                 with_interval(gain, options.seed, "{:+.2f}"),
+                "" if name == options.losses[0] else with_interval(gain - first, options.seed, "{:+.2f}"),
                 f"{100 * kept.mean():.0f}",
                 "–" if np.isnan(diversity).all() else f"{100 * np.nanmean(diversity):.0f}",
                 f"{steps:.0f}",
                 f"{seconds:.0f}",
             ]
         )
-    header = ["loss", "rate", "wins, %", "gain, SD of utility", "kept, %", "diversity, %", "steps", "seconds"]
+    header = ["loss", "rate", "wins, %", "gain, SD of utility", f"ahead of {options.losses[0]}", "kept, %"]
+    header += ["diversity, %", "steps", "seconds"]
     return "\n".join(
         [
             f"{options.utilities} utilities, {options.pairs} comparisons each, whose noise lets true utility agree "
@@ -140,7 +145,7 @@ def _rates(options: argparse.Namespace) -> str:
 def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = common_options("align", __doc__)
     parser.add_argument("--utilities", type=positive, default=4, help="each a training of its own")
-    parser.add_argument("--losses", type=some_of(_NAMES), default=list(_NAMES), metavar="sft|dpo|...")
+    parser.add_argument("--losses", type=some_of(_NAMES), default=list(_DEFAULT), metavar="sft|dpo|...")
     parser.add_argument("--pairs", type=positive, default=400)
     parser.add_argument("--diverse", type=positive, default=6, help="prompts that are painted with three seeds")
     training_options(parser)

@@ -42,7 +42,8 @@ def costs(passes: Passes) -> dict[str, tuple[float, float]]:
     """Operations and bytes of a step with one pair, by what it trains with.
 
     Bytes are weights in 16 bits, what is trained in 32 bits with its gradient and AdamW's two averages, and what waits
-    for the backward pass; nothing is computed again, but where it says checkpointing, and nothing is offloaded.
+    for the backward pass; nothing is computed again, but where it says checkpointing, and nothing is offloaded. With
+    int8 frozen weights are held in a byte each.
     """
     p = passes
     step, full = p.forward + p.backward, p.forward + p.full_backward
@@ -54,6 +55,8 @@ def costs(passes: Passes) -> dict[str, tuple[float, float]]:
     return {
         "Palate: sft, mapo": (step, at_work),
         "Palate: sft, mapo, checkpointing": (step + p.again, 2.0 * p.unet + 16.0 * p.lora + p.spared),
+        "Palate: sft, mapo, int8": (step, at_work - 2.0 * p.unet + p.in_bytes),
+        "Palate: sft, mapo, checkpointing, int8": (step + p.again, p.in_bytes + 16.0 * p.lora + p.spared),
         "Palate: dpo, cdpo, rdpo, ipo, kto, rpo": (step + p.forward, at_work),
         "Palate: the same with fixed noise": (step, at_work),
         "Palate: adaptive_dpo": (step + 3.0 * p.forward, at_work + 8.0 * p.lora),
