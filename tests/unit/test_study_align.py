@@ -47,11 +47,15 @@ def test_a_gain_by_hand() -> None:
 def test_each_loss_has_its_row(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = Generator("playground")
     monkeypatch.setattr(_bench, "Generator", lambda *_: generator)
-    losses = "rpo|cdpo, doubted"
+    losses = "rpo|cdpo, doubted|rpo, int8"
     assert align.run(["--quick", "--losses", losses, "--sampling", "1", "--cache", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     rows = [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("|")]
-    assert rows == ["loss", "---", "rpo", "cdpo, doubted"] and "2 steps of 2 pairs" in printed
+    tuned = [torch.load(file, weights_only=True) for file in tmp_path.glob("tuned-*")]
+    whole, in_bytes = (one["state"] for one in sorted(tuned, key=lambda one: one["key"]) if "rpo" in one["key"])
+    assert any(not torch.equal(value, in_bytes[name]) for name, value in whole.items())
+    assert not any("Held" in type(layer).__name__ for layer in generator._pipeline.unet.modules())  # it paints whole
+    assert rows == ["loss", "---", "rpo", "cdpo, doubted", "rpo, int8"] and "2 steps of 2 pairs" in printed
 
 
 def test_a_loss_takes_the_rate_that_gains_most_elsewhere_and_keeps_the_prompts(
