@@ -56,7 +56,7 @@ def kept_for_backward(
         dtype: Of forward passes.
         checkpointing: Whether layers are computed again in the backward pass.
         outcomes: Whether those are not that `Outcomes` names.
-        forgetful: Whether frozen convolutions keep nothing, as `forget_inputs` has it.
+        forgetful: Whether layers keep as little as `forget_inputs` has them keep.
     """
     torch.nn.Module.to(denoiser, dtype)
     if type(denoiser).__name__ == UNET_CLASS:

@@ -1,5 +1,4 @@
-"""Frozen layers: their weights held in a byte each, where that is asked for, and nothing kept for the backward pass
-that only a gradient of their own weights would need.
+"""Frozen layers: their weights held in a byte each, where that is asked for, and little kept for the backward pass.
 
 Source: of the backward pass, torch.nn.grad.conv2d_input; of one scale for each row of weights, Dettmers et al. 2022,
 arXiv:2208.07339, without their outliers, which rows of trained denoisers hardly have.
@@ -14,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .recomputed import compute_cheap_again
+
 __all__ = ["forget_inputs", "hold_in_bytes", "in_bytes"]
 
 _MOST = 127  # of a signed byte
@@ -21,14 +22,16 @@ _LEAST = 1e-30  # of a scale: a row of nothing stays nothing
 
 
 def forget_inputs(denoiser: nn.Module) -> None:
-    """Have a denoiser's convolutions keep nothing where their weights are frozen. Outcomes and gradients are the same.
+    """Have a denoiser's convolutions keep nothing where their weights are frozen, and others of its layers no more than
+    they must (`compute_cheap_again`). Outcomes and gradients are the same.
 
     Which of them that are is seen at each call, so it may be asked for before or after what is trained is known, and
     nothing has to be undone. Convolutions that carry an adapter of peft's stay as they are.
 
     Args:
-        denoiser: Any model; only its `torch.nn.Conv2d` are changed, in place.
+        denoiser: Any model of diffusers; it is changed in place.
     """
+    compute_cheap_again(denoiser)
     for name, module in denoiser.named_modules():
         if type(module) is nn.Conv2d and name.rpartition(".")[2] != "base_layer":
             module.__class__ = _Forgetful  # its name, its weights and its hooks stay; copies are such ones, too

@@ -87,16 +87,18 @@ def test_a_lora_has_the_same_bits_and_less_waits(family: str, half: bool, checkp
     assert torch.equal(out, again) and the_same(gradients, other)
     assert any(float(one.abs().max()) > 0 for one in gradients)
     if family in ("sd15", "sdxl") and not checkpointing:
-        assert fewer < 0.95 * waits
+        assert fewer < 0.8 * waits
     else:  # transformers have no convolution behind their LoRA
         assert fewer <= waits
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_where_all_weights_are_trained_nothing_changes(family: str, half: bool) -> None:
+def test_where_all_weights_are_trained_the_bits_are_the_same_too(family: str, half: bool) -> None:
+    """Feed-forwards alone keep less."""
     (out, gradients, waits), (again, other, as_many) = both(family, half, False, full=True)
-    assert torch.equal(out, again) and the_same(gradients, other) and as_many == waits
+    assert torch.equal(out, again) and the_same(gradients, other)
+    assert as_many < waits if family in ("sd15", "sdxl") else as_many == waits
 
 
 def convolved(layer: nn.Conv2d, given: torch.Tensor, half: bool) -> tuple[torch.Tensor, torch.Tensor, int]:
@@ -233,3 +235,52 @@ def test_what_waits_is_counted_as_it_is(family: str) -> None:
     assert counted(False) == pytest.approx(fewer, rel=0.15)
     assert counted(False, False, False) - counted(False) == pytest.approx(waits - fewer, rel=0.05)
     assert counted(True, True) < counted(True, True, False)
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
+def test_a_silu_keeps_what_its_norm_keeps(half: bool) -> None:
+    """And where the norm is trained, or nothing was normed, it goes torch's way."""
+    torch.manual_seed(0)
+    given = torch.randn(2, 8, 5, 5)
+    for trained, first in ((False, 0), (True, 0), (False, 1)):
+        layers = nn.Sequential(nn.GroupNorm(4, 8), nn.SiLU()).requires_grad_(trained)[first:]
+        nn.init.normal_(layers[0].weight) if not first else None
+        plain, found = copy.deepcopy(layers), []
+        forget_inputs(layers)
+        for one in (plain, layers):
+            kept = dict[int, torch.Tensor]()
+            asked = given.clone().requires_grad_()
+            with (
+                torch.autograd.graph.saved_tensors_hooks(
+                    lambda tensor, kept=kept: kept.setdefault(tensor.untyped_storage().data_ptr(), tensor),
+                    lambda one: one,
+                ),
+                torch.autocast("cpu", torch.bfloat16, enabled=half),
+            ):
+                out = one(2 * asked)
+            out.float().square().sum().backward()
+            found.append((out.detach(), asked.grad, sum(tensor.numel() == given.numel() for tensor in kept.values())))
+        (out, gradient, waits), (again, other, fewer) = found
+        assert torch.equal(out, again) and torch.equal(gradient, other)
+        assert fewer == waits - (not trained and not first)
+
+
+def test_a_gated_feed_forward_keeps_one_of_three_to_the_same_bits() -> None:
+    from diffusers.models.activations import GEGLU
+
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Identity(), GEGLU(6, 10)).requires_grad_(False)
+    lean = copy.deepcopy(plain)
+    forget_inputs(lean)
+    given, found = torch.randn(3, 7, 6), []
+    for one in (plain, lean, copy.deepcopy(lean)):
+        kept = dict[int, int]()
+        asked = given.clone().requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, kept=kept: kept.setdefault(tensor.untyped_storage().data_ptr(), 0) or tensor, lambda one: one
+        ):
+            out = one(asked)
+        out.square().sum().backward()
+        found.append((out.detach(), asked.grad, len(kept)))
+    for out, gradient, waits in found[1:]:
+        assert torch.equal(out, found[0][0]) and torch.equal(gradient, found[0][1]) and waits < found[0][2]
