@@ -17,7 +17,9 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from ..errors import CancelledError
+from ..errors import CancelledError, FineTuneError
+from ..steering.placement import as_many_as_fit
+from .losses import PairErrors
 from .prepared import Batch, Prepared
 from .several import Several
 from .step import Denoiser
@@ -95,11 +97,25 @@ class FixedNoise:
             if among.count == 1 and cancelled is not None and cancelled():
                 raise CancelledError("Stopped before the first step.")
             rows, draws = zip(*asked[start:end], strict=True)
-            batch, noise, timesteps = self.batch(rows, draws)
-            with reference(), torch.no_grad():
-                found = self._denoiser.errors(batch, noise, timesteps, False)
+
+            def measured(most: int, rows: Sequence[int] = rows, draws: Sequence[int] = draws) -> PairErrors:
+                with reference(), torch.no_grad():
+                    parts = [slice(first, first + most) for first in range(0, len(rows), most)]
+                    return PairErrors.joined(
+                        [self._denoiser.errors(*self.batch(rows[part], draws[part]), False) for part in parts]
+                    )
+
+            found, fitted = as_many_as_fit(measured, min(together, len(rows)), _too_large)
+            together = fitted if fitted < len(rows) else together
             errors[list(rows), list(draws)] = torch.stack([found.chosen, found.rejected], dim=1)
         self.errors = among.add(errors).cpu()
+
+
+def _too_large(found: str) -> FineTuneError:
+    return FineTuneError(
+        f"Cannot measure the reference's errors: memory ran out, one pair at a time ({found}); expected more of it. "
+        "Close what else uses it, or train without fixed noise, or with smaller pictures (size)."
+    )
 
 
 def _alike(shapes: Sequence[tuple[int, ...]], most: int) -> list[tuple[int, int]]:

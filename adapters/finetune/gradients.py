@@ -91,8 +91,8 @@ class Gradients:
         with torch.no_grad():
             own = [self._errors(part) for part in parts]
             past = [self._past_errors(part, errors) for part, errors in zip(parts, own, strict=True)]
-        whole = _joined([self._of_all(errors) for errors in own])
-        annotators = [_joined([self._of_all(one) for one in several]) for several in zip(*past, strict=True)]
+        whole = PairErrors.joined([self._of_all(errors) for errors in own])
+        annotators = [PairErrors.joined([self._of_all(one) for one in several]) for several in zip(*past, strict=True)]
         for value in (whole.chosen, whole.rejected):
             value.requires_grad_()
         loss = self._loss(whole, [row for part in parts for row in part.rows], annotators)
@@ -149,12 +149,3 @@ class Gradients:
         if name == "mapo" and self._variant:
             more["variant"] = self._variant
         return LOSSES[name](errors, beta=self._beta, **more)
-
-
-def _joined(several: Sequence[PairErrors]) -> PairErrors:
-    """The errors of parts, one after the other."""
-    values: dict[str, Any] = {}
-    for name in vars(several[0]):
-        each = [getattr(one, name) for one in several]
-        values[name] = None if each[0] is None else torch.cat(each)
-    return PairErrors(**values)

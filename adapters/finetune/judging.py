@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import FineTuneError
+from ..steering.placement import as_many_as_fit
 from .losses import PairErrors
 from .noising import Noising
 from .step import draw_noise
@@ -93,6 +95,7 @@ class Judge:
     def __init__(self, denoiser: JudgedModel, data: JudgedPairs, seed: int) -> None:
         self._denoiser, self._data, self._seed = denoiser, data, seed
         self._reference: tuple[Tensor, Tensor] | None = None
+        self._together = TOGETHER
         self.hits = torch.zeros(0)
 
     def __len__(self) -> int:
@@ -134,7 +137,7 @@ class Judge:
                     noise, timesteps = draw_noise(batch, parts, torch.Generator().manual_seed(seed), False)
                     # Each pair of a draw at a part of the schedule of its own, and each draw somewhere else.
                     timesteps = (timesteps + draw * parts // DRAWS) % parts
-                    errors = self._denoiser.errors(batch, noise, timesteps, with_reference)
+                    errors = self._asked(group, batch, noise, timesteps, with_reference)
                     four = (errors.chosen, errors.rejected, errors.ref_chosen, errors.ref_rejected)
                     for total, part in zip(sums, four, strict=False):
                         assert part is not None
@@ -142,6 +145,33 @@ class Judge:
                 for kept, total in zip(found, sums, strict=True):
                     kept.append(total)
         return tuple(torch.cat(sides) for sides in found)
+
+    def _asked(
+        self, group: Sequence[int], batch: Any, noise: Tensor, timesteps: Tensor, with_reference: bool
+    ) -> PairErrors:
+        """The errors of a group, of as many pairs at a time as memory holds."""
+
+        def asked(most: int) -> PairErrors:
+            if most >= len(group):
+                return self._denoiser.errors(batch, noise, timesteps, with_reference)
+            parts = [slice(start, start + most) for start in range(0, len(group), most)]
+            return PairErrors.joined(
+                [
+                    self._denoiser.errors(
+                        self._data.batch(group[mine], self._denoiser.device),
+                        noise[mine],
+                        timesteps[mine],
+                        with_reference,
+                    )
+                    for mine in parts
+                ]
+            )
+
+        most = min(self._together, len(group))
+        found, fitted = as_many_as_fit(asked, most, _too_large)
+        if fitted < most:
+            self._together = fitted
+        return found
 
     def _groups(self) -> list[list[int]]:
         """Indices of pairs of one shape, a few at a time."""
@@ -151,3 +181,10 @@ class Judge:
         return [
             alike[start : start + TOGETHER] for alike in shapes.values() for start in range(0, len(alike), TOGETHER)
         ]
+
+
+def _too_large(found: str) -> FineTuneError:
+    return FineTuneError(
+        f"Cannot look at the held-out pairs: memory ran out, one of them at a time ({found}); expected more of it. "
+        "Close what else uses it, or begin anew with smaller pictures (size)."
+    )

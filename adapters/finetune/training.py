@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CancelledError, FineTuneError
-from ..steering.placement import free_memory, ran_out_of_memory, what_ran_out
+from ..steering.placement import as_many_as_fit, named_when_out_of_memory
 from .annotators import PastSelves
 from .checkpoint import checkpoint_of, of_another_version, write_checkpoint
 from .drawing import Drawing
@@ -142,7 +142,11 @@ class Training:
             raise FineTuneError(
                 f"Cannot go on training: {what} The last checkpoint is safe. Train with a lower learning rate."
             )
-        self.optimizer.step()
+        named_when_out_of_memory(
+            "go on training",
+            "Close what else uses it, or take --optimizer adafactor, which keeps less. The last checkpoint is safe.",
+            self.optimizer.step,
+        )
         if self.average is not None and self.settings.ema is not None:
             self.average.follow(self.settings.ema, step)
         if self.past is not None:
@@ -151,23 +155,22 @@ class Training:
 
     def _gradients(self, step: int) -> PairLoss:
         """Those of a step; where memory runs out, of half as many pairs at a time, from here on."""
-        while True:
+        now = self.gradients.at_once or self.settings.batch or 1
+
+        def added(at_once: int) -> PairLoss:
             self.optimizer.zero_grad(set_to_none=True)
-            try:
-                return self.gradients.add(self.drawing.step(step))
-            except (MemoryError, RuntimeError) as error:
-                if not ran_out_of_memory(error):
-                    raise
-                found = what_ran_out(error)
-            free_memory()
-            now = self.gradients.at_once or self.settings.batch or 1
-            if now == 1 or self.among.count > 1:  # of several processes, all would have to know
-                raise FineTuneError(
-                    f"Cannot go on training: memory ran out, {now} of a batch's pairs at a time ({found}); expected "
-                    "more of it. The last checkpoint is safe. Close what else uses it, or begin anew with smaller "
-                    "pictures (size)."
-                )
-            self.gradients.at_once = now // 2
+            self.gradients.at_once = at_once
+            return self.gradients.add(self.drawing.step(step))
+
+        def refused(found: str) -> FineTuneError:
+            return FineTuneError(
+                f"Cannot go on training: memory ran out, {self.gradients.at_once} of a batch's pairs at a time "
+                f"({found}); expected more of it. The last checkpoint is safe. Close what else uses it, or begin anew "
+                "with smaller pictures (size)."
+            )
+
+        alone = self.among.count == 1  # of several processes, all would have to know
+        return as_many_as_fit(added, now, refused, 1 if alone else now)[0]
 
     # -- judging, and what comes of it
 

@@ -12,6 +12,7 @@ from ..errors import OutOfMemoryError, SteeringError
 
 __all__ = [
     "OFFLOADS",
+    "as_many_as_fit",
     "chosen_offload",
     "free_memory",
     "named_when_out_of_memory",
@@ -108,6 +109,37 @@ def named_when_out_of_memory(what: str, advice: str, work: Callable[[], Result])
     # Out here no traceback holds on to tensors: neither that of an error being handled nor of one that this stems from.
     free_memory()
     raise OutOfMemoryError(f"Cannot {what}: memory ran out ({found}); expected more of it. {advice}")
+
+
+def as_many_as_fit(
+    work: Callable[[int], Result], most: int, refused: Callable[[str], Exception], least: int = 1
+) -> tuple[Result, int]:
+    """Do some work on so many at a time; where memory runs out, once more on half as many.
+
+    Args:
+        work: Does all of it, this many at a time.
+        most: To begin with, >= 1.
+        refused: Makes an error of what ran out, where not even `least` fit.
+        least: At a time.
+
+    Returns:
+        What came of it, and how many fitted.
+
+    Raises:
+        What `refused` made.
+    """
+    while True:
+        try:
+            return work(most), most
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out_of_memory(error):
+                raise
+            found = what_ran_out(error)
+        # Out here no traceback holds on to tensors.
+        free_memory()
+        if most <= least:
+            raise refused(found)
+        most //= 2
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from palate.adapters.errors import CancelledError, FineTuneError
+from palate.adapters.errors import CancelledError, FineTuneError, OutOfMemoryError
 from palate.adapters.finetune.gradients import KnownOfPairs
 from palate.adapters.finetune.judging import Judge
 from palate.adapters.finetune.loop import train_lora
@@ -129,6 +129,46 @@ def test_where_memory_runs_out_half_as_many_are_taken_at_once(tmp_path: Path, mo
     most = 0
     with pytest.raises(FineTuneError, match=r"memory ran out, 1 of a batch's pairs at a time .*checkpoint is safe"):
         train("kto", 4, tmp_path / "none")
+
+
+def test_where_memory_runs_out_in_a_look_half_as_many_are_looked_at_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At held-out pairs, and where fixed noise is measured: to the same training."""
+    monkeypatch.setitem(WAYS, "dpo", {"fixed_noise": 2})
+    whole, inside, most = train("dpo", 4, tmp_path / "whole"), Denoiser.errors, 1
+
+    def errors(self: Denoiser, batch: Batch, *more: object) -> PairErrors:
+        if not torch.is_grad_enabled():
+            seen.append(len(batch.chosen))
+            if seen[-1] > most:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return inside(self, batch, *more)
+
+    seen: list[int] = []
+    monkeypatch.setattr(Denoiser, "errors", errors)
+    found = train("dpo", 4, tmp_path / "tight")
+    assert all(torch.allclose(found.state[name], value, rtol=1e-4, atol=1e-6) for name, value in whole.state.items())
+    for look, other in zip(found.looks, whole.looks, strict=True):
+        assert look.accuracy == other.accuracy and look.log_loss == pytest.approx(other.log_loss, abs=1e-4)
+    assert seen[:2] == [4, 2] and max(seen[3:]) > 1 and seen.count(4) <= 2  # once measuring, once looking
+    most = 0
+    with pytest.raises(FineTuneError, match="Cannot look at the held-out pairs: memory ran out, one of them at a time"):
+        train("dpo", 4, tmp_path / "none")
+    monkeypatch.setattr(Judge, "begin", lambda _: None)
+    with pytest.raises(
+        FineTuneError, match="Cannot measure the reference's errors: memory ran out, one pair at a time"
+    ):
+        train("dpo", 4, tmp_path / "neither")
+
+
+def test_where_an_optimiser_has_no_room_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(*_: object) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    with pytest.raises(OutOfMemoryError, match=r"Cannot go on training: memory ran out .*--optimizer adafactor"):
+        train("mapo", 4, tmp_path)
 
 
 def test_noise_that_is_fixed_is_measured_by_as_many_pairs_as_memory_holds(tmp_path: Path, monkeypatch) -> None:

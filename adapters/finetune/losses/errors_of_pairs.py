@@ -6,8 +6,11 @@ Shapes: B pairs.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from ...errors import FineTuneError, ShapeError
@@ -43,6 +46,15 @@ class PairErrors:
         if len(given) != 1 or len(next(iter(given))) != 1 or halved:
             found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
             raise ShapeError(f"Cannot compare errors of pairs: found {found}; expected one shape (B,) for all.")
+
+    @classmethod
+    def joined(cls, parts: Sequence[PairErrors]) -> PairErrors:
+        """The errors of parts of a batch, one after the other; all of them have a reference's or none has."""
+        values: dict[str, Any] = {}
+        for name in vars(parts[0]):
+            each = [getattr(part, name) for part in parts]
+            values[name] = None if each[0] is None else torch.cat(each)
+        return cls(**values)
 
     @property
     def reference(self) -> tuple[Tensor, Tensor]:
