@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 import os
 from collections.abc import Callable
@@ -23,6 +24,7 @@ __all__ = ["Card", "read_card"]
 
 _KINDS = "a taste, a user, PPD weights, an embedding, a LoRA, or a picture of palate generate"
 _PNG = b"\x89PNG\r\n\x1a\n"
+_MAX_SAID = 1 << 20  # characters that a picture says of itself
 _MOST = 8 << 30  # bytes; SDXL's PPD has 0.7 GB
 
 
@@ -222,8 +224,28 @@ def _of_png(file: Path) -> Card:
         )
     address = f"data:image/png;base64,{base64.b64encode(data).decode()}"
     seed = "" if said.seed is None else str(said.seed)
-    facts = _known(("Prompt", said.prompt), ("Negative", said.negative), ("Seed", seed), ("Model", said.model))
+    about = (("Prompt", said.prompt), ("Negative", said.negative), ("Seed", seed), ("Model", said.model))
+    facts = _known(*about, *_for_whom(file))
     return Card("picture", "A picture", facts, asdict(said), f'<img src="{address}" alt="">', "")
+
+
+def _for_whom(file: Path) -> tuple[tuple[str, str], ...]:
+    """Whose tastes and users a picture was made along, where Palate wrote it; of broken ones nothing."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            made = json.loads(str(image.info.get("palate", "{}"))[:_MAX_SAID])
+        found = []
+        for title, parts, strength in (("Tastes", "tastes", "strength"), ("Users", "users", "user_strength")):
+            told = " + ".join(f"{float(weight):g} {str(name)[:80]}".strip() for name, weight in made.get(parts, []))
+            if told and float(made[strength]):  # the tastes of a user's picture only chose among several
+                found.append((title, f"{told}, at strength {float(made[strength]):g}"))
+            elif told:
+                found.append((title, f"{told}, to choose the words and the best"))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
+        return ()
+    return tuple(found)
 
 
 _READERS: dict[str, Callable[[Path], Card]] = {

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from ..adapters.errors import PreferenceError
 from ..adapters.finetune.usual import USUAL_LOSS
 from .asking import add_next_command
+from .devices import require_device
 from .evaluate import add_evaluate_command
 from .exchange import add_exchange_commands, answer_options
 from .generate import add_generate_command
@@ -45,7 +46,12 @@ def version() -> str:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    top = argparse.ArgumentParser(prog="palate", description="Teach an image generator your own taste by clicking.")
+    top = argparse.ArgumentParser(
+        prog="palate",
+        description="Teach an image generator your own taste by clicking.",
+        epilog="Begin with `palate panel`. `palate COMMAND --help` tells what a command takes. Answers, tastes and "
+        "models are in PALATE_HOME, by default palate in your user data folder.",
+    )
     top.add_argument("--version", action="version", version=f"palate {version()}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
@@ -78,6 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 a mistake that the message explains, 130 interrupted."""
     from . import commands
 
+    # OpenMP's threads otherwise wait for each other by spinning. Where something else computes, a training or a host,
+    # that takes the very cores that they wait for: a pair of pictures took minutes. Read once, when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
     run: dict[str, Callable[[argparse.Namespace], int]] = {
         "panel": commands.panel,
         "show": commands.show,
@@ -102,6 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser().print_help(sys.stderr)
             return 2
         arguments = parser().parse_args(words)
+        if getattr(arguments, "device", None):
+            require_device(arguments.device)
         code = run[arguments.command](arguments)
         sys.stdout.flush()
         return code

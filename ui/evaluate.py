@@ -77,6 +77,8 @@ def evaluate(arguments: argparse.Namespace, store: Path) -> int:
         print(json.dumps({"means": means, "wins": wins}, ensure_ascii=False))
     else:
         _tell(means, wins)
+    if len(folders) > 1 and not wins:
+        print("palate: No two pictures have one name, so none were compared one by one.", file=sys.stderr)
     return 0
 
 

@@ -71,7 +71,7 @@ def import_(arguments: argparse.Namespace, store: Path) -> int:
     if source.suffix.lower() == ".pt":
         return _import_taste(arguments, source)
     from ..adapters.comparisons import PreferenceStore
-    from ..adapters.exchange import import_answers, read_source
+    from ..adapters.exchange import NAMELESS, import_answers, read_source
 
     answers = read_source(source, typed_path(arguments.images) if arguments.images else None)
     with PreferenceStore(store) as opened:
@@ -83,7 +83,12 @@ def import_(arguments: argparse.Namespace, store: Path) -> int:
         told = {"added": found.added, "doubled": found.doubled, "lost": found.lost, "people": sorted(found.people)}
         print(json.dumps(told | {"why": why}, ensure_ascii=False))
         return 0
-    print(f"{found.added} answers added, {found.doubled} had been there, {found.lost} could not be used.")
+    whose = f" of {', '.join(map(repr, sorted(found.people)[:3]))}" if found.people else ""
+    more = f" and {len(found.people) - 3} more" if len(found.people) > 3 else ""
+    added = "1 answer" if found.added == 1 else f"{found.added} answers"
+    print(f"{added}{whose}{more} added, {found.doubled} had been there, {found.lost} could not be used.")
+    if found.people == {NAMELESS} and not arguments.person:
+        print(f"palate: Nobody was named: see `palate show {NAMELESS}`, or import with --person.", file=sys.stderr)
     for one in found.why:
         print(f"palate: {one.where}: {one.why}", file=sys.stderr)
     return 0
@@ -184,4 +189,4 @@ def _counter() -> Callable[[Imported], None] | None:
 
 
 def _first(found: Imported) -> str:
-    return f"The first: {found.why[0].where}: {found.why[0].why}." if found.why else ""
+    return f"The first: {found.why[0].where}: {found.why[0].why.rstrip('.')}." if found.why else ""

@@ -115,6 +115,12 @@ def _require(arguments: argparse.Namespace) -> None:
             raise _cannot(f"keep the best of {arguments.best}: no taste")
         if arguments.words:
             raise _cannot(f"add --words {arguments.words}: no --taste")
+        if arguments.strength:
+            raise _cannot(f"steer at --strength {arguments.strength:g}: no --taste")
+    if arguments.user_strength and arguments.person is None and not arguments.user:
+        raise GenerateError(
+            f"Cannot paint at --user-strength {arguments.user_strength:g}: for nobody; expected --user or --for."
+        )
 
 
 def _cannot(what: str) -> GenerateError:

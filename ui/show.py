@@ -129,7 +129,8 @@ def _require(person: str, people: Sequence[str]) -> None:
 def _in_words(studio: Studio, looks: Looks, person: str, prompt: str) -> str:
     learned, report = looks.of(person, prompt), studio.reports.of(person)
     about = f", pictures of {prompt!r}" if prompt else ""
-    lines = [f"{person}: {learned.answers} answers{about}"]
+    count = "1 answer" if learned.answers == 1 else f"{learned.answers} answers"
+    lines = [f"{person}: {count}{about}"]
     if learned.likes is not None:
         lines += [_line("likes", learned.likes), _line("dislikes", learned.dislikes or ())]
     if report.stranger_accuracy is not None and report.accuracy is not None:

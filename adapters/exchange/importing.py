@@ -15,8 +15,9 @@ from ..errors import ComparisonError, ImageError
 from .foreign import Foreign, Lost, Picture
 from .picture_facts import PictureFacts, facts_of_picture
 
-__all__ = ["Imported", "import_answers", "opened"]
+__all__ = ["NAMELESS", "Imported", "import_answers", "opened"]
 
+NAMELESS = "imported"  # whose answers are that a source gives to nobody
 SOURCE = "import"
 SHOWN = 20  # reasons that are kept
 _NOTHING = PictureFacts()
@@ -69,7 +70,7 @@ def import_answers(
         if isinstance(answer, Lost):
             found.lose(answer)
         else:
-            who = person or answer.person or "imported"
+            who = person or answer.person or NAMELESS
             try:
                 record = _record(store, answer, who, prompt)
                 if who not in known:

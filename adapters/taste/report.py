@@ -97,7 +97,8 @@ class LearningReport:
     def summary(self) -> str:
         """One plain sentence."""
         if self.accuracy is None:
-            return f"{self.answers} answers so far: too few to test a prediction on."
+            few = "1 answer" if self.answers == 1 else f"{self.answers} answers"
+            return f"{few} so far: too few to test a prediction on."
         low, high = (round(100 * side) for side in self.interval)
         return (
             f"Predicted {round(self.correct, 1):g} of {self.predicted} answers before learning from them: "

@@ -105,3 +105,23 @@ def test_a_lora_that_came_out_as_nan_is_named_and_never_told_as_json_that_is_non
     assert cli.main(["show", str(tmp_path / "lora.safetensors"), "--json"]) == 2
     told = capsys.readouterr()
     assert told.out == "" and "not finite in 'lora_unet_a'" in told.err
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ('{"strength": 0.5, "tastes": [["Mara", 1.0], ["Ben", -0.5]]}', ["Tastes  1 Mara + -0.5 Ben, at strength 0.5"]),
+        (
+            '{"strength": 0, "tastes": [["Mara", 1.0]], "users": [["Mara", 1.0]], "user_strength": 0.7}',
+            ["Tastes  1 Mara, to choose the words and the best", "Users   1 Mara, at strength 0.7"],
+        ),
+        ("[1]", []),
+        ('{"strength": 1, "tastes": [["Mara", 1%s]]}' % ("0" * 400), []),
+        ("[" * 100_000, []),
+    ],
+)
+def test_a_picture_tells_whose_it_is(said, told, tmp_path, capsys):
+    made = as_parameters("a star", "", [("Steps", 4), ("Seed", 7), ("Model", "playground")])
+    (tmp_path / "star.png").write_bytes(png_with_text(Image.new("RGB", (8, 8)), made, said))
+    assert cli.main(["show", str(tmp_path / "star.png")]) == 0
+    assert capsys.readouterr().out.splitlines()[4:] == told

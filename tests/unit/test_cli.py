@@ -1,5 +1,6 @@
 """The command line: what it prints, where, and with which exit code."""
 
+import os
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 from palate.adapters.comparisons import Comparison, PreferenceStore
 from palate.adapters.errors import PreferenceError, StoreError
 from palate.ui import cli, commands
+from palate.ui.devices import DeviceError, require_device
 from PIL import Image
 
 
@@ -167,3 +169,45 @@ def test_command_errors_are_preference_errors():
 def test_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "palate.ui.cli", "--version"], capture_output=True, text=True)
     assert (done.returncode, done.stdout[:7]) == (0, "palate ")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("gpu", "Cannot compute on 'gpu': that is no device; expected cpu, cuda, cuda:1 or mps."),
+        ("meta", "Cannot compute on 'meta': that is no device"),
+        ("cuda", "sees no GPU of that kind here; expected its driver"),
+        ("mps", "this is no Mac with a GPU"),
+    ],
+)
+@pytest.mark.parametrize("words", [["generate", "a star"], ["train", "lora"], ["show"], ["fit"]])
+def test_a_device_that_is_not_there_is_one_line(words, name, told, capsys, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert cli.main([*words, "--device", name]) == 2
+    said = capsys.readouterr().err
+    assert told in said and said.count("\n") == 1
+
+
+def test_of_several_gpus_those_that_are_there_are_taken(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    require_device("cuda")
+    require_device("cuda:1")
+    with pytest.raises(DeviceError, match="sees 2 here; expected 0 to 1"):
+        require_device("cuda:2")
+
+
+@pytest.mark.parametrize(("given", "told"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_do_not_spin_where_others_compute_unless_that_is_asked_for(given, told):
+    """Set before torch is loaded: OpenMP reads it once."""
+    look = "print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    code = f"import os, sys; from palate.ui import cli, commands; commands.people = lambda arguments: {look} or 0; "
+    own = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    own |= {} if given is None else {"OMP_WAIT_POLICY": given}
+    command = [sys.executable, "-c", code + "cli.main(['people'])"]
+    assert subprocess.run(command, env=own, capture_output=True, text=True, timeout=60).stdout == f"{told} False\n"

@@ -75,6 +75,14 @@ def test_a_folder_against_itself_wins_half(home, capsys):
     assert json.loads(capsys.readouterr().out)["wins"][0]["wins"] == 0.5
 
 
+def test_pictures_of_other_names_are_not_compared_and_that_is_said(home, capsys):
+    for number, file in enumerate(sorted((home / "b").iterdir())):
+        file.rename(file.with_stem(f"other-{number}"))
+    assert cli.main(["evaluate", str(home / "a"), str(home / "b"), "--person", "Mara"]) == 0
+    shown = capsys.readouterr()
+    assert "wins" not in shown.out and "No two pictures have one name" in shown.err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

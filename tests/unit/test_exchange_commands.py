@@ -83,3 +83,14 @@ def test_what_cannot_be_done_is_one_line(home, capsys, words, message):
     (home / "bad.jsonl").write_text("{}")
     code, said = run(capsys, *(word.format(home=home) for word in words))
     assert (code, message in said.err) == (2, True), said.err
+
+
+def test_an_import_says_whose_answers_they_are(home, capsys):
+    rows = home / "rows.jsonl"
+    rows.write_text(json.dumps({"chosen": str(home / "0.png"), "rejected": str(home / "1.png")}))
+    _, said = run(capsys, "import", rows)
+    assert said.out == "1 answer of 'imported' added, 0 had been there, 0 could not be used.\n"
+    assert "palate show imported" in said.err
+    rows.write_text(json.dumps({"chosen": "none.png", "rejected": str(home / "1.png")}))
+    _, said = run(capsys, "import", rows)
+    assert said.err.endswith("Check the path.\n") and ".." not in said.err

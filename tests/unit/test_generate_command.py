@@ -190,6 +190,8 @@ def test_without_a_ppd_that_fits_a_persons_taste_steers(folder: Path, home: Path
         (["--best", "0"], "Cannot generate with --best 0; expected 1 or more"),
         (["--best", "2"], "Cannot keep the best of 2: no taste; expected a taste and the encoder"),
         (["--words", "1", "--user", "{mara}"], "Cannot add --words 1: no --taste; expected a taste and the encoder"),
+        (["--strength", "0.5", "--user", "{mara}"], "Cannot steer at --strength 0.5: no --taste; expected a taste and"),
+        (["--user-strength", "0.5"], "--user-strength 0.5: for nobody; expected --user or --for"),
         (["--for", "Mara", "--user", "{mara}"], "for 'Mara' and by files at once"),
         (["--for", "Mara"], "found no store there"),
         (["--user", "{mara}"], "found no PPD"),
