@@ -101,3 +101,22 @@ def test_other_pages_are_turned_away(page, panel):
     join = f"{panel.url}gradio_api/queue/join"
     assert request.post(join, headers={"Origin": "http://evil.example"}, data={}).status == 403
     assert request.get(f"{panel.url}palate/pictures/..%2f..%2fstore.sqlite").status == 404
+
+
+def test_each_tab_has_one_heading_to_jump_to(page):
+    names = ("Which do you prefer?", "What you like", "Generate", "Train a LoRA", "Share", "People")
+    for key, name in enumerate(names, 1):
+        page.keyboard.press(str(key))
+        heading = page.get_by_role("heading", level=1)
+        sync_api.expect(heading).to_have_count(1)
+        if key != 2:  # before there are answers the taste says something else
+            sync_api.expect(heading).to_have_text(name)
+
+
+@pytest.mark.parametrize(("width", "height", "least"), [(3840, 2160, 1000), (1280, 800, 480)])
+def test_pictures_are_as_large_as_the_screen_allows(visit, width, height, least):
+    page = visit(viewport={"width": width, "height": height})
+    driving.next_pair(page)
+    box = page.locator("#palate-stage .pl-card").first.bounding_box()
+    assert least <= box["width"] <= 1150
+    assert box["y"] + box["height"] < height

@@ -15,6 +15,7 @@ def generate_page(example: str) -> str:
     """
     return (
         f'<div class="pl-generate" id="palate-generate-page" data-example="{escape(example, quote=True)}">'
+        '<h1 class="pl-hidden">Generate</h1>'
         f"{_WISH}{_EASEL}{_GALLERY}{_VIEWER}</div>"
     )
 

@@ -7,7 +7,8 @@ __all__ = ["share_page"]
 
 def share_page() -> str:
     """Return the page: your taste, tastes of others, a page to show, an embedding for other tools."""
-    return f'<div class="pl-two" id="palate-share-page">{_OWN}{_OTHERS}{_PAGE}{_EMBEDDING}</div>'
+    title = '<h1 class="pl-hidden">Share</h1>'
+    return f'<div class="pl-two" id="palate-share-page">{title}{_OWN}{_OTHERS}{_PAGE}{_EMBEDDING}</div>'
 
 
 _OWN = """

@@ -35,7 +35,7 @@ def _plan() -> str:
     more = "".join(_choice(name, *words) for name, words in MORE.items() if name != USUAL_LOSS)
     return f"""
 <form class="pl-wish" data-part="train-form" autocomplete="off" novalidate>
-  <div class="pl-train-plan"><h2>Train a LoRA</h2>
+  <div class="pl-train-plan"><h1>Train a LoRA</h1>
     <p data-part="train-plan" role="status">One moment…</p>
     <p class="pl-hint" data-part="train-worth"></p>
     <p class="pl-trouble" data-part="train-trouble" hidden></p></div>
@@ -54,6 +54,8 @@ def _plan() -> str:
       <label class="pl-label">Seed <input class="pl-input" inputmode="numeric" data-part="train-seed"
         placeholder="0"></label>
     </div>
+    <label class="pl-check"><input type="checkbox" data-part="train-frozen"> Hold the model in bytes</label>
+    <p class="pl-hint">Half of its memory while it trains; the LoRA is as good.</p>
   </details>
   <div class="pl-actions pl-train-go">
     <button type="submit" class="pl-button pl-strong pl-big" data-act="start-training">Train</button>
