@@ -66,7 +66,10 @@ def test_which_answers_are_left_out_is_shown(train):
     page = train(viewport={"width": 1280, "height": 500})
     expect(page.get_by_label("Leave out what looks like slips")).to_be_checked()
     page.get_by_text("Settings", exact=True).click()
-    page.get_by_role("button", name="Train", exact=True).click()  # so far down that its progress was above the window
+    page.get_by_label("Hold the model in bytes").check()
+    with page.expect_request(lambda one: one.method == "POST" and one.url.endswith("/api/train")) as begun:
+        page.get_by_role("button", name="Train", exact=True).click()  # so far down that its progress was above it
+    assert begun.value.post_data_json["frozen"] == "int8"
     expect(page.locator('[data-part="train-head"]')).to_be_in_viewport(ratio=1)
     left_out = page.locator('[data-part="train-left-out"]')
     expect(left_out).to_contain_text("Left out: 1 of 34 answers", timeout=driving.WAIT)

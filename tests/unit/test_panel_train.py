@@ -255,3 +255,15 @@ def test_answers_that_the_others_doubt_are_left_out_and_shown(client, studio, tr
     assert training["left_out"]["pairs"][0] == [answers[0].chosen, answers[0].rejected]
     client.post("train", json=keep)
     assert "left_out" not in until(client, "done") and "--no-drop-doubted" in trainer.asked[-1]
+
+
+def test_the_model_is_held_in_bytes_where_that_is_ticked(client, trainer):
+    assert 'data-part="train-frozen"' in train_view.train_page()
+    client.post("train", json={"frozen": "int8"})
+    until(client, "done")
+    assert "--frozen=int8" in trainer.asked[-1]
+    said = client.post("train", json={"frozen": "int3"}).json()["error"]
+    assert "frozen 'int3'; expected one of int8" in said
+    client.post("train", json={})
+    until(client, "done")
+    assert not any("frozen" in word for word in trainer.asked[-1])

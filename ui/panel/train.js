@@ -204,6 +204,7 @@
       if (working()) return;
       act("start-training").disabled = true;
       const body = { person: kit.person(), loss: loss(), anew, drop_doubted: on("train-drop").checked };
+      if (on("train-frozen").checked) body.frozen = "int8";
       for (const [name, field] of Object.entries(FIELDS)) body[name] = on(field).value.trim().replace(",", ".");
       try {
         ({ training } = await kit.ask("train", body));

@@ -52,13 +52,15 @@ def train_routes(rooms: Rooms) -> APIRouter:
     return api
 
 
-def _settings(body: dict[str, Any]) -> dict[str, int | float]:
+def _settings(body: dict[str, Any]) -> dict[str, int | float | str]:
     """The numbers that were typed, where an empty field is chosen, and what was ticked.
 
     Raises:
         FineTuneError: one is no number.
     """
-    found: dict[str, int | float] = {"drop_doubted": False} if body.get("drop_doubted") is False else {}
+    found: dict[str, int | float | str] = {"drop_doubted": False} if body.get("drop_doubted") is False else {}
+    if body.get("frozen"):
+        found["frozen"] = str(body["frozen"])
     for name, kind in NUMBERS.items():
         text = str(body.get(name) if body.get(name) is not None else "").strip()
         if text:

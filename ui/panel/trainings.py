@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Trainings"]
 
-SETTINGS = ("rank", "learning_rate", "steps", "seed", "drop_doubted")
+SETTINGS = ("rank", "learning_rate", "steps", "seed", "drop_doubted", "frozen")
 SAMPLES = 4  # pictures that are painted before and after
 
 
