@@ -78,7 +78,7 @@ class Passes:
         again: Of the forward pass what `spare_memory` computes once more on a processor, for a LoRA's backward pass.
         images: Both pictures through the autoencoder. text: The prompt through the text encoders.
         held: Bytes that wait for the backward pass with a LoRA. plain_held: The same where frozen convolutions keep
-            what comes in. full_held: With all weights trained. spared: With a LoRA and `spare_memory`.
+            what comes in. full_held: The same with all weights trained. spared: With a LoRA and `spare_memory`.
         unet, vae, texts: Weights. lora: Trained ones. in_bytes: Bytes of the UNet's as `hold_in_bytes` has them.
     """
 
@@ -128,7 +128,7 @@ def count_passes(shape: Shape, rank: int) -> Passes:
         text=text,
         held=held,
         plain_held=plain_held,
-        full_held=_held(whole, shape)[0],
+        full_held=_held(whole, shape, False, False, False)[0],
         spared=spared,
         unet=unet,
         vae=_count(vae.encoder),
