@@ -189,6 +189,14 @@ def test_a_copy_that_ends_while_half_of_it_is_read_is_read_again(tmp_path, monke
     assert str(late) in {candidate.name for candidate in source.pool(True, never).candidates}
 
 
+@pytest.mark.parametrize("marks", ['""', "''"])
+def test_a_folder_is_found_as_file_managers_copy_its_path(tmp_path, marks):
+    (tmp_path / "my pictures").mkdir()
+    for number in range(2):
+        fakes.picture(number).save(tmp_path / "my pictures" / f"{number}.png")
+    assert FolderSource(f" {marks[0]}{tmp_path / 'my pictures'}{marks[1]} ").folder == tmp_path / "my pictures"
+
+
 def test_what_was_taken_out_of_a_folder_is_no_news(tmp_path):
     for number in range(3):
         fakes.picture(number).save(tmp_path / f"{number}.png")

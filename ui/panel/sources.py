@@ -117,6 +117,9 @@ class FolderSource:
 
     def __init__(self, folder: str | Path, seed: int | None = None) -> None:
         self.folder = typed_path(folder)
+        bare = str(folder).strip()
+        if bare[:1] in ('"', "'") and bare[-1:] == bare[:1] and not os.path.isdir(self.folder):
+            self.folder = typed_path(bare[1:-1])  # as file managers copy a path
         if not str(folder).strip() or not os.path.isdir(self.folder):
             raise ImageError(f"Cannot compare your pictures: {folder!s} is no folder. Give the path of a folder.")
         self._files = list(itertools.islice(self._pictures(), MOST_FILES))
