@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
+from inspect import signature
 from typing import Any
 
 import torch
@@ -22,6 +23,10 @@ from .sparing import ATTENTION, Outcomes
 __all__ = ["UNET_CLASS", "class_of", "kept_for_backward", "without_weights"]
 
 UNET_CLASS = "UNet2DConditionModel"
+# What `Outcomes` keeps is counted as it is kept; newer versions of torch would have it counted once more.
+_PAST_HOOKS: dict[str, Any] = (
+    {"respect_saved_tensors_hooks": False} if "respect_saved_tensors_hooks" in signature(checkpoint).parameters else {}
+)
 _CHUNK, _T5 = 77, 256  # tokens of a prompt
 
 
@@ -144,7 +149,7 @@ class _Again:
         self._held = held
 
     def __call__(self, block: Any, *given: Any) -> Any:
-        return checkpoint(block, *given, use_reentrant=False, context_fn=self._contexts)
+        return checkpoint(block, *given, use_reentrant=False, context_fn=self._contexts, **_PAST_HOOKS)
 
     def _contexts(self) -> tuple[Any, Any]:
         if self._held is None:
