@@ -18,7 +18,6 @@ from .recomputed import compute_cheap_again
 __all__ = ["forget_inputs", "hold_in_bytes", "in_bytes"]
 
 _MOST = 127  # of a signed byte
-_LEAST = 1e-30  # of a scale: a row of nothing stays nothing
 
 
 def forget_inputs(denoiser: nn.Module) -> None:
@@ -40,15 +39,16 @@ def forget_inputs(denoiser: nn.Module) -> None:
 def hold_in_bytes(denoiser: nn.Module) -> None:
     """Hold the weights of a denoiser's linear layers and convolutions in a byte each, and a scale for each row.
 
-    They are multiplied out at every use, forwards and backwards, and can't be trained; what is put beside them can. A
-    layer without weights (on the meta device) turns those into bytes that it loads.
+    They are multiplied out at every use, forwards and backwards, and can't be changed: nothing is trained in them or
+    fused into them, but a LoRA beside them can be. A layer without weights (on the meta device) turns those into bytes
+    that it loads.
 
     Args:
         denoiser: Any model; only its `torch.nn.Linear` and `torch.nn.Conv2d` are changed, in place.
     """
-    for module in denoiser.modules():
+    for name, module in denoiser.named_modules():
         held = _HELD.get(type(module))
-        if held is not None:
+        if held is not None and ".lora_" not in name:
             weight = module._parameters.pop("weight")
             assert weight is not None
             module.__class__ = held
@@ -61,7 +61,8 @@ def in_bytes(weight: Tensor) -> tuple[Tensor, Tensor]:
     """
     rows = weight.detach().flatten(1).float()
     # Rounded before they are divided by: what they lack then is in the numbers.
-    scales = rows.abs().amax(dim=1).div(_MOST).clamp_min(_LEAST).to(weight.dtype)
+    least = torch.finfo(weight.dtype).tiny  # a row of nothing stays nothing
+    scales = rows.abs().amax(dim=1).div(_MOST).clamp_min(least).to(weight.dtype)
     numbers = (rows / scales.float()[:, None]).round().clamp(-_MOST, _MOST)
     return numbers.to(torch.int8).view(weight.shape), scales
 
@@ -85,8 +86,14 @@ class _Held(nn.Module):
         return whole.mul_(self.weight_scales.view(-1, *[1] * (whole.ndim - 1)))
 
     def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *more: Any) -> None:
-        if f"{prefix}weight" in state:
-            self._hold(state[f"{prefix}weight"])
+        given = state.get(f"{prefix}weight")
+        if given is not None:
+            if given.shape != self.weight_bytes.shape:
+                found, expected = tuple(given.shape), tuple(self.weight_bytes.shape)
+                more[-1].append(f"size mismatch for {prefix}weight: {found}; expected {expected}")
+                return
+            # Where it has weights already, what comes is turned into their kind, as torch does it.
+            self._hold(given if self.weight_bytes.is_meta else given.to(self.weight_scales))
             state = {name: value for name, value in state.items() if name != f"{prefix}weight"}
             state |= {f"{prefix}{name}": self._buffers[name] for name in ("weight_bytes", "weight_scales")}
         super()._load_from_state_dict(state, prefix, *more)
@@ -95,14 +102,16 @@ class _Held(nn.Module):
 class _Forgetful(nn.Conv2d):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if _only_the_input_is_asked(self, input, weight, bias):
-            found: Tensor = _Convolved.apply(input, self, bias)
+            found: Tensor = _Convolved.apply(input, weight, self, bias)
         else:
             found = super()._conv_forward(input, weight, bias)
         return found
 
 
 class _HeldConvolution(_Held, _Forgetful):  # type: ignore[override]
-    pass
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        # In torch's own way the weights multiplied out would wait, which for another layout is what would be taken.
+        return super()._conv_forward(input.contiguous(), weight, bias)
 
 
 class _HeldLinear(_Held, nn.Linear):  # type: ignore[override]
@@ -134,23 +143,23 @@ class _Convolved(torch.autograd.Function):
     """A convolution of (B, C, h, w) whose backward pass gives the gradient of what came in, and no other."""
 
     @staticmethod
-    def forward(ctx: Any, given: Tensor, layer: nn.Conv2d, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, given: Tensor, weight: Tensor, layer: nn.Conv2d, bias: Tensor | None) -> Tensor:
         padding: Any = layer.padding  # no word: those go torch's way
         ctx.how = (layer.stride, padding, layer.dilation, False, [0, 0], layer.groups, (True, False, False))
         ctx.shape, ctx.dtype, ctx.biases = given.shape, given.dtype, None if bias is None else list(bias.shape)
         # Not by `save_for_backward`: a checkpoint would compute this layer again only to find its own weights.
         ctx.layer, ctx.version = layer, _version(layer)
         # Autocast does its part in here.
-        return F.conv2d(given, layer.weight, bias, layer.stride, padding, layer.dilation, layer.groups)
+        return F.conv2d(given, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         _require_the_same(ctx)
         weight = ctx.layer.weight.to(gradient.dtype)  # as autocast did
         nothing = gradient.new_empty(1).expand(ctx.shape)
         found = torch.ops.aten.convolution_backward(gradient, nothing, weight, ctx.biases, *ctx.how)[0]
-        return found.to(ctx.dtype), None, None
+        return found.to(ctx.dtype), None, None, None
 
 
 class _Projected(torch.autograd.Function):

@@ -29,7 +29,7 @@ from .lora import add_lora
 from .losses import REFERENCE_FREE
 from .settings import FROZEN, TrainSettings
 
-__all__ = ["Need", "denoiser_of", "free_bytes", "need_of", "require_memory", "side_of"]
+__all__ = ["Need", "denoiser_of", "free_bytes", "need_of", "require_memory", "side_of", "text_of"]
 
 _MOMENTS = {"adamw": 8.0, "adamw8bit": 2.0, "adafactor": 0.2}  # bytes of an optimiser for each trained weight
 _SPARE = {"cuda": 1 << 30, "cpu": 1 << 28}  # libraries and what is between two layers
@@ -45,17 +45,19 @@ class Need:
         weights: Of the denoiser, and of copies of it. trained: Of gradients, moments and averages of what is trained.
         activations: That are kept for the backward pass, at their most.
         others: Text encoders and autoencoder where they are in the same memory, and what is always there.
+        loading: At the most before the first step, with all of it.
     """
 
     weights: int
     trained: int
     activations: int
     others: int
+    loading: int = 0
 
     @property
     def total(self) -> int:
-        """With what allocators keep beside it."""
-        return int(_GROWTH * (self.weights + self.trained + self.activations)) + self.others
+        """At the most, with what allocators keep beside it."""
+        return max(int(_GROWTH * (self.weights + self.trained + self.activations)) + self.others, self.loading)
 
 
 def denoiser_of(model: str | os.PathLike[str]) -> tuple[dict[str, Any], int] | None:
@@ -70,9 +72,7 @@ def denoiser_of(model: str | os.PathLike[str]) -> tuple[dict[str, Any], int] | N
 
         return denoiser_of(playground_folder())
     if isinstance(model, JointFiles):  # whose text encoders have gone before the denoiser comes
-        config = transformer_of(model.denoiser)
-        text = 4 * sum(part.count for part in model.parts if part not in (model.denoiser, model.vae))
-        return config, 4 * model.vae.count + max(0, text - 4 * model.denoiser.count)
+        return transformer_of(model.denoiser), 4 * model.vae.count
     path = typed_path(model)
     try:
         if path.is_file():
@@ -92,12 +92,22 @@ def denoiser_of(model: str | os.PathLike[str]) -> tuple[dict[str, Any], int] | N
     return dict(config), others
 
 
+def text_of(model: str | os.PathLike[str]) -> int | None:
+    """Return how many numbers the text encoders have that have gone when the denoiser is read, a tensor at a time; None
+    where a model is loaded as a whole."""
+    if not isinstance(model, JointFiles):
+        return None
+    return sum(part.count for part in model.parts if part not in (model.denoiser, model.vae))
+
+
 def side_of(config: dict[str, Any]) -> int:
     """Return the side of a denoiser's own pictures in pixels; Flux's configuration doesn't say it."""
     return 8 * int(config.get("sample_size") or (64 if class_of(config) == UNET_CLASS else 128))
 
 
-def need_of(config: dict[str, Any], settings: TrainSettings, size: int, device: str, others: int = 0) -> Need:
+def need_of(
+    config: dict[str, Any], settings: TrainSettings, size: int, device: str, others: int = 0, text: int | None = None
+) -> Need:
     """Estimate what a training takes.
 
     Args:
@@ -106,45 +116,61 @@ def need_of(config: dict[str, Any], settings: TrainSettings, size: int, device: 
         size: Side of the pictures in pixels.
         device: "cuda" or "cpu".
         others: Bytes of the pipeline's other parts that are in the same memory.
+        text: As `text_of` says.
     """
     half, full = settings.precision == "bfloat16", settings.full
     dtype = torch.bfloat16 if half else torch.float32
     rank = 0 if full else settings.rank or 4
-    text = json.dumps(dict(config), sort_keys=True, default=list)
+    said = json.dumps(dict(config), sort_keys=True, default=list)
     again = bool(settings.checkpointing), device == "cpu"  # as `spare_memory` does
-    weights, trained, of_a_pair = _counted(text, rank, size, dtype, *again, settings.frozen)
+    weights, whole, trained, of_a_pair = _counted(said, rank, size, dtype, *again, settings.frozen)
     of_each = 4.0 + _MOMENTS[settings.optimizer]
     of_each += 0.0 if full else 4.0  # a LoRA's own weights, in float32
     copies = 0 if settings.ema is None else 1
     copies += 2 if settings.loss == "adaptive_dpo" else 0
     later = full or bool(settings.stages)
     copies += 1 if later and settings.loss not in REFERENCE_FREE and not settings.fixed_noise else 0
+    loading = 0  # elsewhere a model is loaded before it comes here
+    if device == "cpu" and text is not None:
+        loading = dtype.itemsize * text + others
+    elif device == "cpu":  # UNets come in full precision, as they lie on the disk
+        loading = (4 if class_of(config) == UNET_CLASS else dtype.itemsize) * whole + others
     return Need(
         2 * weights if full and half else weights,
         int(trained * (of_each + 4.0 * copies)),
         of_a_pair * (settings.batch or 1),
         others + _SPARE[device],
+        loading,
     )
 
 
 @lru_cache(maxsize=32)
 def _counted(
     config: str, rank: int, size: int, dtype: torch.dtype, checkpointing: bool, outcomes: bool, frozen: str | None
-) -> tuple[int, int, int]:
-    """Bytes of weights, how many are trained, and the bytes that a pair keeps; rank 0 trains all weights."""
+) -> tuple[int, int, int, int]:
+    """Bytes of weights, their number, that of trained ones, and the bytes that a pair keeps; rank 0 trains all."""
     denoiser = without_weights(json.loads(config)).to(dtype)
+    whole = sum(parameter.numel() for parameter in denoiser.parameters())
     if frozen:
         hold_in_bytes(denoiser)
     weights = sum(value.nbytes for value in (*denoiser.parameters(), *denoiser.buffers()))
     parameters = add_lora(denoiser, rank) if rank else list(denoiser.parameters())
     trained = sum(parameter.numel() for parameter in parameters)
-    return weights, trained, kept_for_backward(denoiser, 2, size, dtype, checkpointing, outcomes)
+    return weights, whole, trained, kept_for_backward(denoiser, 2, size, dtype, checkpointing, outcomes)
 
 
 def require_memory(
-    config: dict[str, Any], settings: TrainSettings, size: int, device: torch.device, others: int = 0
+    config: dict[str, Any],
+    settings: TrainSettings,
+    size: int,
+    device: torch.device,
+    others: int = 0,
+    text: int | None = None,
 ) -> int | None:
     """Refuse a training that won't fit before anything of it is loaded.
+
+    Args:
+        config, settings, size, others, text: As `need_of` takes them. device: Where it would be trained.
 
     Returns:
         How many pairs of a batch fit at once, the whole batch or a half of it, a quarter, ... down to 1; None where
@@ -158,23 +184,24 @@ def require_memory(
     if free is None:
         return None
     at_once = settings.batch or 1
-    while (need := need_of(config, replace(settings, batch=at_once), size, kind, others)).total > free:
+    while (need := need_of(config, replace(settings, batch=at_once), size, kind, others, text)).total > free:
         if at_once == 1:
             break
         at_once //= 2
     else:
         return at_once
     for changed, said in _smaller(replace(settings, batch=1), size):
-        other = need_of(config, changed, changed.size or size, kind, others)
+        other = need_of(config, changed, changed.size or size, kind, others, text)
         if other.total <= free:
             advice = f"It fits with {said} ({_gigabytes(other.total)})."
             break
     else:
         advice = "Nothing smaller fits either: train a smaller model, or where there is more memory."
+    loading = f", all while it is loaded {_gigabytes(need.loading)}" if need.loading == need.total else ""
     raise FineTuneError(
         f"Cannot train: even one pair at a time takes about {_gigabytes(need.total)} of memory (weights "
         f"{_gigabytes(need.weights)}, what is trained {_gigabytes(need.trained)}, activations "
-        f"{_gigabytes(need.activations)}); found {_gigabytes(free)} free. {advice}"
+        f"{_gigabytes(need.activations)}{loading}); found {_gigabytes(free)} free. {advice}"
     )
 
 

@@ -21,7 +21,7 @@ from .gradients import KnownOfPairs
 from .identity import identity_of, prepared_for
 from .loop import train_lora
 from .losses import pair_embedding
-from .memory import denoiser_of, require_memory, side_of
+from .memory import denoiser_of, require_memory, side_of, text_of
 from .merging import merge_lora, require_new, save_checkpoint
 from .opened import Opened, open_model
 from .pairs import LabelledPair, split_pairs
@@ -247,9 +247,8 @@ def _room(model: str | PathLike[str], settings: TrainSettings, device: torch.dev
     if found is None:
         return None
     config, others = found
-    return require_memory(
-        config, settings, settings.size or side_of(config), device, others if device.type == "cpu" else 0
-    )
+    others = others if device.type == "cpu" else 0
+    return require_memory(config, settings, settings.size or side_of(config), device, others, text_of(model))
 
 
 def _known(

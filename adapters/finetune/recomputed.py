@@ -38,16 +38,16 @@ class _Norm(nn.GroupNorm):
     def forward(self, input: Tensor) -> Tensor:
         found = super().forward(input)
         if found.requires_grad and not any(parameter.requires_grad for parameter in self.parameters()):
-            setattr(found, _NORMED, (input, self))
+            setattr(found, _NORMED, (input, self, found._version))
         return found
 
 
 class _AfterNorm(nn.SiLU):
     def forward(self, input: Tensor) -> Tensor:
-        normed = getattr(input, _NORMED, None)
-        if normed is None or not torch.is_grad_enabled():
+        of, norm, version = getattr(input, _NORMED, (None, None, None))
+        if of is None or version != input._version or not torch.is_grad_enabled():  # changed in place it is another
             return super().forward(input)
-        found: Tensor = _SiLUOfNormed.apply(input, *normed)
+        found: Tensor = _SiLUOfNormed.apply(input, of, norm)
         return found
 
 
@@ -62,9 +62,10 @@ class _SiLUOfNormed(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (of,) = ctx.saved_tensors
-        norm, kind = ctx.norm, ctx.dtype  # autocast may have normed in another precision
-        weight, bias = (None if one is None else one.to(kind) for one in (norm.weight, norm.bias))
-        normed = F.group_norm(of.to(kind), norm.num_groups, weight, bias, norm.eps)
+        norm, weight, bias = ctx.norm, ctx.norm.weight, ctx.norm.bias
+        if of.dtype != ctx.dtype:  # autocast normed in another precision
+            of, weight, bias = (None if one is None else one.to(ctx.dtype) for one in (of, weight, bias))
+        normed = F.group_norm(of, norm.num_groups, weight, bias, norm.eps)
         return torch.ops.aten.silu_backward(gradient, normed), None, None
 
 

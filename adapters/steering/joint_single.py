@@ -75,9 +75,10 @@ def _denoiser(part: Part, dtype: torch.dtype, prepare: Callable[[Any], None] | N
     with safe_open(str(part.path), framework="pt") as file:
         for name in places.shapes:  # one at a time, so that no layer waits for another to be held
             layer, _, last = name.rpartition(".")
-            model.get_submodule(layer).load_state_dict(
-                {last: places.read(file, name, dtype)}, strict=False, assign=True
-            )
+            value = {last: places.read(file, name, dtype)}
+            told = model.get_submodule(layer).load_state_dict(value, strict=False, assign=True)
+            if told.unexpected_keys:
+                raise KeyError(name)
     return _whole(model).eval()
 
 

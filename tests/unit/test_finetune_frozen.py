@@ -242,14 +242,17 @@ def test_a_silu_keeps_what_its_norm_keeps(half: bool) -> None:
     """And where the norm is trained, or nothing was normed, it goes torch's way."""
     torch.manual_seed(0)
     given = torch.randn(2, 8, 5, 5)
-    for trained, first in ((False, 0), (True, 0), (False, 1)):
+    # Trained or not, normed or not, and bfloat16 that float32 weights norm, as torch can on processors.
+    for trained, first, kind in ((False, 0, given.dtype), (True, 0, given.dtype), (False, 1, given.dtype),
+                                 (False, 0, torch.bfloat16)):  # fmt: skip
         layers = nn.Sequential(nn.GroupNorm(4, 8), nn.SiLU()).requires_grad_(trained)[first:]
-        nn.init.normal_(layers[0].weight) if not first else None
+        for weight in layers[0].parameters():
+            nn.init.normal_(weight)
         plain, found = copy.deepcopy(layers), []
         forget_inputs(layers)
         for one in (plain, layers):
             kept = dict[int, torch.Tensor]()
-            asked = given.clone().requires_grad_()
+            asked = given.to(kind, copy=True).requires_grad_()
             with (
                 torch.autograd.graph.saved_tensors_hooks(
                     lambda tensor, kept=kept: kept.setdefault(tensor.untyped_storage().data_ptr(), tensor),
@@ -263,6 +266,21 @@ def test_a_silu_keeps_what_its_norm_keeps(half: bool) -> None:
         (out, gradient, waits), (again, other, fewer) = found
         assert torch.equal(out, again) and torch.equal(gradient, other)
         assert fewer == waits - (not trained and not first)
+
+
+def test_what_is_changed_between_norm_and_silu_counts() -> None:
+    torch.manual_seed(0)
+    plain = nn.ModuleList([nn.GroupNorm(2, 4), nn.SiLU()]).requires_grad_(False)
+    lean = copy.deepcopy(plain)
+    forget_inputs(lean)
+    found = []
+    for norm, act in (plain, lean):
+        given = torch.ones(2, 4, 3, 3).cumsum(2).requires_grad_()
+        normed = norm(given)
+        normed *= 3.0
+        act(normed).square().sum().backward()
+        found.append(given.grad)
+    assert torch.equal(*found)
 
 
 def test_a_gated_feed_forward_keeps_one_of_three_to_the_same_bits() -> None:

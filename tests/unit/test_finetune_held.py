@@ -153,6 +153,35 @@ def test_a_held_layer_holds_what_it_loads_and_saves_what_it_holds() -> None:
     assert torch.equal(bare[0].bias, plain[0].bias)
 
 
+def test_weights_of_another_shape_are_refused_and_of_another_kind_become_its_own() -> None:
+    held = nn.Sequential(nn.Linear(4, 4)).bfloat16()
+    hold_in_bytes(held)
+    with pytest.raises(RuntimeError, match=r"size mismatch for 0.weight: \(8, 5\); expected \(4, 4\)"):
+        held.load_state_dict({"0.weight": torch.ones(8, 5), "0.bias": torch.ones(4)})
+    held.load_state_dict({"0.weight": torch.ones(4, 4), "0.bias": torch.ones(4)})
+    assert held[0].weight.dtype is torch.bfloat16 and torch.equal(held[0].weight, torch.ones(4, 4).bfloat16())
+
+
+def test_a_lora_that_is_there_already_is_let_alone() -> None:
+    denoiser = model()
+    parameters = add_lora(denoiser, 2)
+    hold_in_bytes(denoiser)
+    assert sum(one.requires_grad for one in denoiser.parameters()) == len(parameters) > 0
+
+
+def test_convolutions_of_another_layout_keep_nothing_either() -> None:
+    plain = nn.Conv2d(4, 6, 3, padding=1).requires_grad_(False)
+    hold_in_bytes(holder := nn.Sequential(copy.deepcopy(plain)))
+    plain.weight.data = holder[0].weight
+    given, kept = torch.randn(2, 4, 5, 5).to(memory_format=torch.channels_last).requires_grad_(), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda one: kept.append(one) or one, lambda one: one):
+        out = holder(given)
+    (ours,) = torch.autograd.grad(out.square().sum(), given)
+    (theirs,) = torch.autograd.grad(plain(given).square().sum(), given)
+    torch.testing.assert_close(ours, theirs)
+    assert not kept
+
+
 def trained(folder: Path, settings: TrainSettings, stop: int = 0) -> Mapping[str, torch.Tensor]:
     unet = placed(model(), settings, CPU)
     denoiser = Denoiser(unet, Noising("epsilon", torch.linspace(0.99, 0.01, 100), 100), CPU, torch.float32)
@@ -193,6 +222,17 @@ def test_what_it_takes_is_known_before() -> None:
         need, plain = need_of(CONFIG, settings, 128, "cpu"), need_of(CONFIG, replace(settings, frozen=None), 128, "cpu")
         assert need.weights == size_of(unet) < plain.weights
         assert (need.trained, need.activations) == (plain.trained, plain.activations)
+
+
+def test_what_loading_takes_counts_where_that_is_the_most() -> None:
+    """On a processor: a UNet's file comes whole, in full precision; of a single file of Flux its text encoders do."""
+    whole = need_of(CONFIG, replace(SETTINGS, frozen=None), 128, "cpu").weights
+    settings = replace(SETTINGS, frozen="int8", batch=1, precision="bfloat16")
+    need = need_of(CONFIG, settings, 128, "cpu", 1000)
+    assert need.loading == whole + 1000 and need.total == max(need.total, need.loading)
+    assert need_of(CONFIG, settings, 128, "cuda", 1000).loading == 0
+    large = need_of(CONFIG, settings, 128, "cpu", 1000, text=10**9)
+    assert large.loading == large.total == 2 * 10**9 + 1000
 
 
 def test_it_is_said_where_it_would_fit(monkeypatch: pytest.MonkeyPatch) -> None:

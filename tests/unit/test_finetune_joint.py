@@ -154,7 +154,8 @@ def test_what_it_takes_of_memory_is_said_before_anything_is_loaded(model, tmp_pa
     config, others = denoiser_of(folder)
     settings = replace(QUICK, precision="float32", checkpointing=False).settled(8)
     need, loaded = need_of(config, settings, 64, "cpu", others), load_joint(folder, KINDS[kind], torch.float32)
-    assert others > 0 and need.weights == 4 * sum(weight.numel() for weight in loaded.denoiser.parameters())
+    whole = [*loaded.denoiser.parameters(), *loaded.denoiser.buffers()]
+    assert others > 0 and need.weights == 4 * sum(weight.numel() for weight in whole)
     own = {parameter.untyped_storage().data_ptr() for parameter in loaded.denoiser.parameters()}
     add_lora(loaded.denoiser, 2)
     kept: dict[int, int] = {}

@@ -55,7 +55,7 @@ def _plan() -> str:
         placeholder="0"></label>
     </div>
     <label class="pl-check"><input type="checkbox" data-part="train-frozen"> Hold the model in bytes</label>
-    <p class="pl-hint">Half of its memory while it trains; the LoRA is as good.</p>
+    <p class="pl-hint">Half of its memory while it trains; the LoRA is about as good.</p>
   </details>
   <div class="pl-actions pl-train-go">
     <button type="submit" class="pl-button pl-strong pl-big" data-act="start-training">Train</button>
