@@ -96,7 +96,8 @@ def _run(
             board.close()
     if not several().first:
         return 0
-    held = "some pairs of each" if known.kind == "learned" else f"{len(found.held_out)} people"
+    count = len(found.held_out)
+    held = "some pairs of each" if known.kind == "learned" else f"{count} {'person' if count == 1 else 'people'}"
     print(f"{found.counted.sentence} Held out: {held}.", file=sys.stderr)
     if found.trained is None or found.file is None:
         tell(Finished("", f"Prepared {found.counted.sentence}", None, 0))

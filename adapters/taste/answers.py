@@ -81,7 +81,10 @@ class Answers:
 
     def __post_init__(self) -> None:
         if self.half_life is not None and not self.half_life > 0.0:
-            raise ShapeError(f"Cannot use half_life = {self.half_life}; expected days above 0, or None for no decay.")
+            raise ShapeError(
+                f"Cannot use a half-life of {self.half_life:g}; expected days above 0. Without one all answers count "
+                "alike."
+            )
 
     @property
     def given(self) -> int:
