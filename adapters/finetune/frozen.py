@@ -1,7 +1,7 @@
 """Frozen layers: their weights held in a byte each, where that is asked for, and little kept for the backward pass.
 
 Source: of the backward pass, torch.nn.grad.conv2d_input; of one scale for each row of weights, Dettmers et al. 2022,
-arXiv:2208.07339, without their outliers, which rows of trained denoisers hardly have.
+arXiv:2208.07339, without what they do for outliers.
 """
 
 from __future__ import annotations
