@@ -237,7 +237,6 @@ def run_tests(arguments: Sequence[str]) -> int:
     parallel = ["-n", str(WORKERS), "--dist", "loadfile"] if cores >= WORKERS and not arguments else []
     # Two workers that each start a thread for every core would stand in each other's way.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // WORKERS if parallel else cores)))
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # nor spin on a core that the other needs
     slowest = [] if arguments else ["--durations=20"]  # whoever waits for all of them is told where the time goes
     code, lines = run_and_keep([python, "-m", "pytest", *parallel, *slowest, *arguments], "stdout")
     codes["pytest"] = code
