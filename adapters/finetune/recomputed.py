@@ -16,9 +16,8 @@ from torch.nn import functional as F
 
 __all__ = ["compute_cheap_again"]
 
-_NORMED = (
-    "_palate_normed"  # on a tensor: what it was normed from, by which layer, and how often it had been changed by then
-)
+# On a tensor: what it was normed from, by which layer, and how often it had been changed by then.
+_NORMED = "_palate_normed"
 
 
 def compute_cheap_again(denoiser: nn.Module) -> None:

@@ -100,15 +100,11 @@ def named_when_out_of_memory(what: str, advice: str, work: Callable[[], Result])
     Raises:
         OutOfMemoryError: memory ran out.
     """
-    try:
-        return work()
-    except (MemoryError, RuntimeError) as error:
-        if not ran_out_of_memory(error):
-            raise
-        found = what_ran_out(error)
-    # Out here no traceback holds on to tensors: neither that of an error being handled nor of one that this stems from.
-    free_memory()
-    raise OutOfMemoryError(f"Cannot {what}: memory ran out ({found}); expected more of it. {advice}")
+
+    def refused(found: str) -> OutOfMemoryError:
+        return OutOfMemoryError(f"Cannot {what}: memory ran out ({found}); expected more of it. {advice}")
+
+    return as_many_as_fit(lambda _: work(), 1, refused)[0]
 
 
 def as_many_as_fit(
@@ -135,7 +131,8 @@ def as_many_as_fit(
             if not ran_out_of_memory(error):
                 raise
             found = what_ran_out(error)
-        # Out here no traceback holds on to tensors.
+        # Out here no traceback holds on to tensors: neither that of an error being handled nor of one that this stems
+        # from.
         free_memory()
         if most <= least:
             raise refused(found)

@@ -111,22 +111,29 @@ def test_a_training_goes_on_with_fewer_pairs_at_once(tmp_path: Path) -> None:
     assert all(torch.allclose(found.state[name], value, rtol=1e-4, atol=1e-6) for name, value in whole.state.items())
 
 
+class Tight:
+    """Memory for so many pairs at a time, in passes with gradients or in those without; and how many were tried."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, with_gradients: bool) -> None:
+        self.most, self.seen, inside = 1, list[int](), Denoiser.errors
+
+        def errors(denoiser: Denoiser, batch: Batch, *more: object) -> PairErrors:
+            if torch.is_grad_enabled() == with_gradients:
+                self.seen.append(len(batch.chosen))
+                if self.seen[-1] > self.most:
+                    raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return inside(denoiser, batch, *more)
+
+        monkeypatch.setattr(Denoiser, "errors", errors)
+
+
 def test_where_memory_runs_out_half_as_many_are_taken_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, inside, most = train("kto", 4, tmp_path / "whole"), Denoiser.errors, 1
-
-    def errors(self: Denoiser, batch: Batch, *more: object) -> PairErrors:
-        if torch.is_grad_enabled():
-            seen.append(len(batch.chosen))
-            if seen[-1] > most:
-                raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return inside(self, batch, *more)
-
-    seen: list[int] = []
-    monkeypatch.setattr(Denoiser, "errors", errors)
+    whole = train("kto", 4, tmp_path / "whole")
+    tight = Tight(monkeypatch, with_gradients=True)
     found = train("kto", 4, tmp_path / "tight")
     assert all(torch.allclose(found.state[name], value, rtol=1e-4, atol=1e-6) for name, value in whole.state.items())
-    assert seen[:2] == [4, 2] and set(seen[2:]) == {1}
-    most = 0
+    assert tight.seen[:2] == [4, 2] and set(tight.seen[2:]) == {1}
+    tight.most = 0
     with pytest.raises(FineTuneError, match=r"memory ran out, 1 of a batch's pairs at a time .*checkpoint is safe"):
         train("kto", 4, tmp_path / "none")
 
@@ -136,23 +143,16 @@ def test_where_memory_runs_out_in_a_look_half_as_many_are_looked_at_at_once(
 ) -> None:
     """At held-out pairs, and where fixed noise is measured: to the same training."""
     monkeypatch.setitem(WAYS, "dpo", {"fixed_noise": 2})
-    whole, inside, most = train("dpo", 4, tmp_path / "whole"), Denoiser.errors, 1
-
-    def errors(self: Denoiser, batch: Batch, *more: object) -> PairErrors:
-        if not torch.is_grad_enabled():
-            seen.append(len(batch.chosen))
-            if seen[-1] > most:
-                raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return inside(self, batch, *more)
-
-    seen: list[int] = []
-    monkeypatch.setattr(Denoiser, "errors", errors)
+    whole = train("dpo", 4, tmp_path / "whole")
+    tight = Tight(monkeypatch, with_gradients=False)
     found = train("dpo", 4, tmp_path / "tight")
     assert all(torch.allclose(found.state[name], value, rtol=1e-4, atol=1e-6) for name, value in whole.state.items())
     for look, other in zip(found.looks, whole.looks, strict=True):
         assert look.accuracy == other.accuracy and look.log_loss == pytest.approx(other.log_loss, abs=1e-4)
-    assert seen[:2] == [4, 2] and max(seen[3:]) > 1 and seen.count(4) <= 2  # once measuring, once looking
-    most = 0
+    assert (
+        tight.seen[:2] == [4, 2] and max(tight.seen[3:]) > 1 and tight.seen.count(4) <= 2
+    )  # once measuring, once looking
+    tight.most = 0
     with pytest.raises(FineTuneError, match="Cannot look at the held-out pairs: memory ran out, one of them at a time"):
         train("dpo", 4, tmp_path / "none")
     monkeypatch.setattr(Judge, "begin", lambda _: None)
