@@ -192,6 +192,17 @@ def places(host: Host, person: str, one: str) -> list[list[int]]:
     return [sorted(pair["images"].index(image) + 1 for image in tier) for tier in pair["tiers"]]
 
 
+# Two keys at once: what the first dialog tells of its end must not end the second one.
+CLOSED_AND_OPENED = """async () => {
+    const press = (key) =>
+        document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+    press("f"), press("f");
+    const open = document.querySelector("dialog.palate-viewer");
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    return open !== null && open.isConnected;
+}"""
+
+
 def test_full_size_zooms_both_together_flips_and_answers(host: Host, browser: Any) -> None:  # noqa: F811
     page = open_graph(host, browser, vue=False)
     build(page, "full", count=6)
@@ -228,6 +239,7 @@ def test_full_size_zooms_both_together_flips_and_answers(host: Host, browser: An
     page.wait_for_selector("dialog.palate-viewer", state="detached", timeout=WAIT)
     page.keyboard.press("f")  # the focus is where it was
     page.wait_for_selector("dialog.palate-viewer", timeout=WAIT)
+    assert page.evaluate(CLOSED_AND_OPENED)
     page.locator('dialog.palate-viewer [data-act="left"]').click(modifiers=["Shift"])
     asked(page, answers=2, open=1)
     page.keyboard.press("b")

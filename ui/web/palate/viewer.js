@@ -35,12 +35,14 @@ export class Viewer {
 
   open() {
     if (this.dialog) return;
-    this.dialog = element("dialog", "palate palate-viewer", { tabIndex: -1 });
+    const dialog = element("dialog", "palate palate-viewer", { tabIndex: -1 });
+    this.dialog = dialog;
     this.stage = element("div", "palate-stage");
     this.told = element("span", "palate-told");
     this.answers = new Buttons(this.answering, "", "full");
     this.dialog.append(this.stage, element("div", "palate-foot", {}, this.told, this.answers.root, this.tools()));
-    this.dialog.addEventListener("close", () => this.close());
+    // The browser's own Escape. A dialog tells it a moment later: by then the next one may be open.
+    dialog.addEventListener("close", () => dialog === this.dialog && this.close());
     this.dialog.addEventListener("keydown", (event) => this.press(event));
     this.dialog.addEventListener("keyup", (event) => event.key === " " && this.release());
     this.dialog.addEventListener("click", (event) => this.click(event));
