@@ -34,7 +34,7 @@ TORCH_INDEX = {"cpu": "https://download.pytorch.org/whl/cpu", "cuda": "https://d
 HOST_MODULES = ("torch", "safetensors", "PIL", "aiohttp", "transformers")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ROOMY_BYTES = 30 << 30  # free; below it pip's cache, which is as much again as it downloads, is left out
-WORKERS = 2  # pytest processes; all tests of one file run in one of them
+WORKERS = 4  # pytest processes at most, one for a core; all tests of one file run in one of them, with up to 3 GB
 LOADS = "import torchvision, diffusers, peft"  # which fails where builds of PyTorch were mixed
 
 # A word in pip's complaint, and what to do about it.
@@ -234,9 +234,11 @@ def run_tests(arguments: Sequence[str]) -> int:
         "mypy": run([python, "-m", "mypy", "--strict", "--explicit-package-bases", "adapters"]),
     }
     cores = os.cpu_count() or 1
-    parallel = ["-n", str(WORKERS), "--dist", "loadfile"] if cores >= WORKERS and not arguments else []
-    # Two workers that each start a thread for every core would stand in each other's way.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // WORKERS if parallel else cores)))
+    workers = 1 if arguments else min(cores, WORKERS)
+    # In the order of their folders, those that start servers first: at the end no worker waits for another's long file.
+    parallel = ["-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"] if workers > 1 else []
+    # Workers that each start a thread for every core would stand in each other's way.
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores // workers))
     slowest = [] if arguments else ["--durations=20"]  # whoever waits for all of them is told where the time goes
     code, lines = run_and_keep([python, "-m", "pytest", *parallel, *slowest, *arguments], "stdout")
     codes["pytest"] = code
