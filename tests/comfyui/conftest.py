@@ -1,10 +1,9 @@
-"""One ComfyUI for all tests of this folder."""
+"""One ComfyUI for all tests of this folder that a worker runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from comfy_host import BrokenHostError, Host, find_comfyui, start, stop
@@ -18,21 +17,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker("comfyui")
             item.add_marker(pytest.mark.timeout(600))  # the first one starts ComfyUI
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep these tests on one worker when files run side by side: they share a host and its queue."""
-    if config.getvalue("dist") != "loadfile":
-        return None
-    from xdist.scheduler import LoadFileScheduling
-
-    class OneHost(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.split("::", 1)[0]
-            return "tests/comfyui" if file.startswith("tests/comfyui/") else file
-
-    return OneHost(config, log)
 
 
 @pytest.fixture(scope="session")
