@@ -73,6 +73,7 @@ def generate(arguments: argparse.Namespace, store: Path) -> int:
     """
     _require(arguments)
     # What can be refused at once is refused before a model is loaded.
+    _require_settings(arguments)
     whose = from_files(arguments)
     from ..adapters.files.writing import write_bytes_atomically
     from ..adapters.steering import Generator
@@ -121,6 +122,23 @@ def _require(arguments: argparse.Namespace) -> None:
         raise GenerateError(
             f"Cannot paint at --user-strength {arguments.user_strength:g}: for nobody; expected --user or --for."
         )
+
+
+def _require_settings(arguments: argparse.Namespace) -> None:
+    """Refuse what no model can do; what wasn't said is the model's own, and right."""
+    from ..adapters.ppd.user import require_use
+    from ..adapters.steering import SteeringSettings
+    from ..adapters.steering.sampling import Look
+
+    steps, guidance, strength, user_strength = (
+        1.0 if value is None else value
+        for value in (arguments.steps, arguments.guidance, arguments.strength, arguments.user_strength)
+    )
+    best = arguments.best or (1 if arguments.person is None else BEST)
+    last = arguments.seed + arguments.count * best - 1
+    Look(int(steps), guidance, *(arguments.size or (8, 8))).require([arguments.seed, last])
+    SteeringSettings(strength=strength)
+    require_use(user_strength, arguments.user_start, arguments.user_end)
 
 
 def _cannot(what: str) -> GenerateError:

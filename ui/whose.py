@@ -184,10 +184,7 @@ def _ppd(arguments: argparse.Namespace, user: User) -> PPD:
     from ..adapters.files import describe_ppd, load_ppd
     from ..adapters.places import ppd_folder
     from ..adapters.playground import playground_folder
-    from ..adapters.ppd.user import require_use
 
-    strength = 1.0 if arguments.user_strength is None else arguments.user_strength
-    require_use(strength, arguments.user_start, arguments.user_end)
     if arguments.ppd:
         ppd = ppd_named(arguments.ppd)
         ppd.takes(user)

@@ -37,18 +37,17 @@ class Look:
         Raises:
             SteeringError: no steps, guidance that is NaN, a size that isn't a multiple of 8, or seeds beyond 64 bits.
         """
-        sizes = all(side >= 8 and side % 8 == 0 for side in (self.width, self.height))
-        if (
-            self.steps < 1
-            or not sizes
-            or not math.isfinite(self.guidance)
-            or any(not 0 <= seed < 2**64 for seed in seeds)
-        ):
-            raise SteeringError(
-                f"Cannot generate: {self.steps} steps, guidance {self.guidance:g}, {self.width}x{self.height} pixels, "
-                f"seeds {list(seeds)}; expected at least one step, a number, multiples of 8, and seeds from 0 to "
-                "2^64 - 1. Change them."
-            )
+        faults = []
+        if self.steps < 1:
+            faults.append(f"{self.steps} steps; expected 1 or more")
+        if not math.isfinite(self.guidance):
+            faults.append(f"guidance {self.guidance:g}; expected a number")
+        if any(side < 8 or side % 8 for side in (self.width, self.height)):
+            faults.append(f"{self.width}x{self.height} pixels; expected multiples of 8")
+        if wrong := [seed for seed in seeds if not 0 <= seed < 2**64]:
+            faults.append(f"seed {wrong[0]}; expected 0 to 2^64 - 1")
+        if faults:
+            raise SteeringError(f"Cannot generate: {'; '.join(faults)}. Change that.")
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,14 @@ def test_without_a_ppd_that_fits_a_persons_taste_steers(folder: Path, home: Path
         (["--user-strength", "0.5"], "--user-strength 0.5: for nobody; expected --user or --for"),
         (["--for", "Mara", "--user", "{mara}"], "for 'Mara' and by files at once"),
         (["--for", "Mara"], "found no store there"),
+        (["--guidance", "nan"], "Cannot generate: guidance nan; expected a number"),
+        (["--steps", "0"], "Cannot generate: 0 steps; expected 1 or more"),
+        (["--size", "17"], "Cannot generate: 17x17 pixels; expected multiples of 8"),
+        (["--seed", "-1"], "Cannot generate: seed -1; expected 0 to 2^64 - 1"),
+        (["--seed", str(2**64 - 2), "--count", "3"], f"seed {2**64}; expected 0 to 2^64 - 1"),
+        (["--for", "Mara", "--seed", str(2**64 - 1)], f"seed {2**64 + 1}; expected 0 to 2^64 - 1"),
+        (["--for", "Mara", "--strength", "3"], "strength 3.0; expected 0 to 2"),
+        (["--for", "Mara", "--user-strength", "9"], "strength 9; expected -5 to 5"),
         (["--user", "{mara}"], "found no PPD"),
         (["--user", "{mara}", "--user-strength", "100"], "strength 100; expected -5 to 5"),
         (["--user", "{mara}", "--user-start", "0.8", "--user-end", "0.2"], "from 0.8 to 0.2 of the schedule"),
@@ -259,12 +267,3 @@ def test_a_size_that_is_none_is_refused(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         cli.main(["generate", "x", "--size", "large"])
     assert "expected 512 or 768x512" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("more", "said"), [(["--guidance", "nan"], "2 steps, guidance nan"), (["--steps", "0"], "0 steps")]
-)
-def test_what_makes_no_picture_is_told(folder: Path, home: Path, capsys, more: list[str], said: str) -> None:
-    assert cli.main(words(folder, *more, "-o", "one")) == 2
-    assert f"Cannot generate: {said}" in capsys.readouterr().err
-    assert not (home / "one.png").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import steering_models as tiny
@@ -187,12 +189,19 @@ def test_a_generator_without_encoder_says_what_fits(generator: Generator) -> Non
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"steps": 0}, {"size": 17}, {"seeds": [-1]}, {"seeds": [2**64]}, {"size": (0, 16)}, {"guidance": float("nan")}],
-    ids=["steps", "size", "seed", "large", "empty", "guidance"],
+    ("wrong", "said"),
+    [
+        ({"steps": 0}, "0 steps; expected 1 or more"),
+        ({"size": 17}, "17x17 pixels; expected multiples of 8"),
+        ({"size": (0, 16)}, "0x16 pixels; expected multiples of 8"),
+        ({"seeds": [3, -1]}, "seed -1; expected 0 to 2^64 - 1"),
+        ({"seeds": [2**64]}, f"seed {2**64}; expected 0 to 2^64 - 1"),
+        ({"guidance": float("nan")}, "guidance nan; expected a number"),
+        ({"steps": -2, "size": 4}, "-2 steps; expected 1 or more; 4x4 pixels; expected multiples of 8"),
+    ],
 )
-def test_settings_that_make_no_picture_are_named(fresh: Generator, wrong: dict) -> None:
-    with pytest.raises(SteeringError, match="expected at least one step, a number, multiples of 8, and seeds from 0"):
+def test_settings_that_make_no_picture_are_named_alone(fresh: Generator, wrong: dict, said: str) -> None:
+    with pytest.raises(SteeringError, match=f"^Cannot generate: {re.escape(said)}. Change that.$"):
         fresh.images(**({"prompt": PROMPT, "seeds": [1]} | wrong))
 
 
