@@ -34,7 +34,7 @@ TORCH_INDEX = {"cpu": "https://download.pytorch.org/whl/cpu", "cuda": "https://d
 HOST_MODULES = ("torch", "safetensors", "PIL", "aiohttp", "transformers")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ROOMY_BYTES = 30 << 30  # free; below it pip's cache, which is as much again as it downloads, is left out
-WORKERS = 3  # pytest processes at most, one for a core; each runs whole files and takes up to 5 GB with what it starts
+WORKERS = 4  # pytest processes at most, one for a core; each runs whole files and takes up to 4 GB with what it starts
 LOADS = "import torchvision, diffusers, peft"  # which fails where builds of PyTorch were mixed
 
 # A word in pip's complaint, and what to do about it.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..adapters.places import typed_path
-from .tastes import TasteCommandError, encoder_of, taste_of, taste_options
+from .tastes import TasteCommandError, taste_of, taste_options
 from .terminal import progress_line
 
 if TYPE_CHECKING:
@@ -53,8 +53,6 @@ def next_prompts(arguments: argparse.Namespace, store: Path) -> int:
         EncoderError: prompts of a file, and this encoder has no text side.
         EncoderMismatchError, NotEnoughAnswersError, FileFormatError, StoreError: as for the taste.
     """
-    from ..adapters.taste import worth_asking
-
     if arguments.count < 1:
         raise TasteCommandError(f"Cannot name {arguments.count} prompts; expected --count of 1 or more.")
     if arguments.seeds is not None and (arguments.prompts is not None or arguments.among < 2):
@@ -64,8 +62,9 @@ def next_prompts(arguments: argparse.Namespace, store: Path) -> int:
     if arguments.seeds is not None and not arguments.seeds.strip():
         raise TasteCommandError("Cannot name seeds: the prompt is empty; expected at least one word. Say what to show.")
     texts = None if arguments.prompts is None else _lines(arguments.prompts)
-    encoder = encoder_of(arguments)
-    taste = taste_of(arguments, encoder, store)
+    encoder, taste = taste_of(arguments, store)
+    from ..adapters.taste import worth_asking
+
     if arguments.seeds is not None:
         options = _quick_pictures(arguments, encoder)
     elif texts is None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..adapters.errors import PreferenceError
 from .rank import PICTURES
+from .tastes import encoder_of, taste_of
 
 __all__ = ["add_evaluate_command", "evaluate"]
 
@@ -55,16 +56,16 @@ def evaluate(arguments: argparse.Namespace, store: Path) -> int:
     Raises:
         EvaluateError: no picture, no judge, or no names in common.
     """
-    from ..adapters.exchange.judges import contest
-    from .terminal import silence
-
-    silence()
+    if not (arguments.taste or arguments.person or arguments.judge):
+        raise EvaluateError("Cannot evaluate: found no judge; expected --taste, --person or --judge. Give one.")
     folders = [Path(folder).expanduser() for folder in arguments.folders]
     pictures = {str(folder): _pictures(folder) for folder in folders}
     scores = {
         name: {folder: _scored(judge, files) for folder, files in pictures.items()}
         for name, judge in _judges(arguments, store).items()
     }
+    from ..adapters.exchange.judges import contest
+
     means = {name: {folder: _mean(list(found.values())) for folder, found in by.items()} for name, by in scores.items()}
     wins = []
     for name, by in scores.items():
@@ -102,14 +103,9 @@ def _mean(values: Sequence[float]) -> dict[str, float]:
 
 
 def _judges(arguments: argparse.Namespace, store: Path) -> dict[str, Judge]:
-    from ..adapters.encoders import load_encoder
-
-    def encoder() -> Any:
-        return load_encoder(arguments.encoder or "playground", arguments.device)
-
     found: dict[str, Judge] = {}
     if arguments.taste or arguments.person:
-        found["taste"] = _by_taste(arguments, store, encoder())
+        found["taste"] = _by_taste(arguments, store)
     for word in arguments.judge:
         name, _, spec = word.partition("=")
         if name not in ("clip", "pickscore", "hps", "aesthetic", "imagereward") or not spec:
@@ -118,26 +114,16 @@ def _judges(arguments: argparse.Namespace, store: Path) -> dict[str, Judge]:
                 "imagereward=FILE."
             )
         if name == "aesthetic":
-            found[name] = _by_head(spec, encoder())
+            found[name] = _by_head(spec, encoder_of(arguments))
         elif name == "imagereward":
             found[name] = _by_image_reward(spec, arguments.device)
         else:
-            found[name] = _by_clip(load_encoder(spec, arguments.device))
-    if not found:
-        raise EvaluateError("Cannot evaluate: found no judge; expected --taste, --person or --judge. Give one.")
+            found[name] = _by_clip(encoder_of(arguments, spec))
     return found
 
 
-def _by_taste(arguments: argparse.Namespace, store: Path, encoder: Any) -> Judge:
-    from ..adapters.comparisons import PreferenceStore
-    from ..adapters.files import load_taste
-    from ..adapters.taste import fit_taste
-
-    if arguments.taste:
-        taste = load_taste(arguments.taste, encoder)
-    else:
-        with PreferenceStore.existing(store) as answers:
-            taste = fit_taste(answers, encoder, arguments.person)
+def _by_taste(arguments: argparse.Namespace, store: Path) -> Judge:
+    encoder, taste = taste_of(arguments, store)
     return lambda pictures, prompts: taste.utility(encoder.encode_images(list(pictures)))
 
 

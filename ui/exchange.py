@@ -129,10 +129,11 @@ def export_answers_command(arguments: argparse.Namespace, store: Path) -> int:
         ExchangeError: nobody of a name answered.
     """
     from ..adapters.comparisons import PreferenceStore
-    from ..adapters.exchange import export_answers
-    from ..adapters.places import typed_path
 
-    with PreferenceStore.existing(store) as answers:
+    with PreferenceStore.existing(store) as answers:  # before PyTorch is loaded, for seconds
+        from ..adapters.exchange import export_answers
+        from ..adapters.places import typed_path
+
         known = answers.people()
         if strangers := [name for name in arguments.person or [] if name not in known]:
             raise ExchangeError(

@@ -32,12 +32,16 @@ def export_embedding(arguments: argparse.Namespace, store: Path) -> int:
         arguments: person, name, model, encoder, taste, vectors, steps, output, device, private, json; as in `cli.py`.
         store: Folder of the answers.
     """
+    from ..adapters.comparisons import PreferenceStore
+
+    if not arguments.person and not arguments.taste:
+        arguments.person = "me"  # as in the panel
+    if not arguments.taste:
+        PreferenceStore.existing(store).close()  # refused before a model is loaded, for seconds
     from ..adapters.files import check_embedding_name, require_replaceable, save_embedding
     from ..adapters.steering import Generator
     from ..adapters.steering.inversion import towers_of, train_embedding
 
-    if not arguments.person and not arguments.taste:
-        arguments.person = "me"  # as in the panel
     path = _path(arguments)
     check_embedding_name(path.name.removesuffix(ENDING))
     silence()

@@ -73,15 +73,15 @@ def generate(arguments: argparse.Namespace, store: Path) -> int:
     """
     _require(arguments)
     # What can be refused at once is refused before a model is loaded.
-    _require_settings(arguments)
-    whose = from_files(arguments)
-    from ..adapters.files.writing import write_bytes_atomically
-    from ..adapters.steering import Generator
-    from .devices import best_device
-
-    silence()
     with contextlib.ExitStack() as opened:
         answers = None if arguments.person is None else opened.enter_context(answers_of(arguments.person, store))
+        _require_settings(arguments)
+        whose = from_files(arguments)
+        from ..adapters.files.writing import write_bytes_atomically
+        from ..adapters.steering import Generator
+        from .devices import best_device
+
+        silence()
         generator = Generator(arguments.model, arguments.device or best_device(), arguments.encoder, arguments.offload)
         generator.use_ppd(whose.ppd)
         if answers is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..adapters.errors import ImageError
 from ..adapters.places import typed_path
-from .tastes import TasteCommandError, encoder_of, taste_of, taste_options
+from .tastes import TasteCommandError, taste_of, taste_options
 from .terminal import progress_line
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ def rank(arguments: argparse.Namespace, store: Path) -> int:
         EncoderMismatchError: the taste was learned with another encoder.
     """
     files = _pictures(typed_path(arguments.folder))
-    encoder = encoder_of(arguments)
-    taste = taste_of(arguments, encoder, store)
+    encoder, taste = taste_of(arguments, store)
     found, lost = _rated(files, encoder, taste)
     found.sort(key=lambda one: -one[1])
     if arguments.json:

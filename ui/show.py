@@ -45,14 +45,15 @@ def show_taste(arguments: argparse.Namespace, store: Path, tools: Tools | None =
     if arguments.person.lower().endswith(_ENDINGS) or _is_file(arguments.person):
         return _show_file(arguments)
     from ..adapters.comparisons import PreferenceStore
+
+    with PreferenceStore.existing(store) as answers:  # before PyTorch is loaded, for seconds
+        _require(arguments.person, answers.people())
     from ..adapters.places import typed_path
     from .panel.studio import Studio
     from .panel.taste_learned import Looks
     from .panel.taste_pages import Pages, write_page
     from .panel.tools import real_tools
 
-    with PreferenceStore.existing(store) as answers:
-        _require(arguments.person, answers.people())
     made = tools or real_tools(arguments.model, arguments.encoder or [], arguments.device)
     studio = Studio(store, made, arguments.person)
     try:

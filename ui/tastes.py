@@ -95,15 +95,16 @@ def fit(arguments: argparse.Namespace, store: Path) -> int:
         NotEnoughAnswersError, StoreError, EncoderError: as `fit_taste`, the store and `load_encoder` say.
     """
     from ..adapters.comparisons import PreferenceStore
-    from ..adapters.encoders import encode_readable
     from ..adapters.places import safe_name, tastes_folder
-    from ..adapters.taste import measured_taste
     from .terminal import progress_line
 
-    default = tastes_folder() / f"{safe_name(arguments.person)}{ENDING}"
-    path = file_to_save(arguments.output) if arguments.output else default
-    encoder = encoder_of(arguments)
-    with PreferenceStore.existing(store) as answers:
+    with PreferenceStore.existing(store) as answers:  # before PyTorch is loaded, for seconds: there may be none
+        from ..adapters.encoders import encode_readable
+        from ..adapters.taste import measured_taste
+
+        default = tastes_folder() / f"{safe_name(arguments.person)}{ENDING}"
+        path = file_to_save(arguments.output) if arguments.output else default
+        encoder = encoder_of(arguments)
         images = [side for one in answers.comparisons(arguments.person) for side in (one.left, one.right)]
         encode_readable(answers, encoder, images, on_batch=progress_line("Looking at pictures", sys.stderr))
         taste = measured_taste(answers, encoder, arguments.person, arguments.base, arguments.half_life)
@@ -184,27 +185,31 @@ def _save(taste: Taste, path: Path, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def taste_of(arguments: argparse.Namespace, encoder: ImageTextEncoder, store: Path) -> Taste:
-    """Return the taste of the file that was named, else what the person's answers teach.
+def taste_of(arguments: argparse.Namespace, store: Path) -> tuple[ImageTextEncoder, Taste]:
+    """Return the encoder, and the taste of the file that was named, else what the person's answers teach.
 
     Raises:
         EncoderMismatchError: the file was learned with another encoder.
         NotEnoughAnswersError, StoreError, FileFormatError: there is no such taste.
     """
     from ..adapters.comparisons import PreferenceStore
-    from ..adapters.files import load_taste
-    from ..adapters.taste import fit_taste
 
     if arguments.taste:
-        return load_taste(arguments.taste, encoder)
-    with PreferenceStore.existing(store) as answers:
-        return fit_taste(answers, encoder, arguments.person)
+        from ..adapters.files import load_taste
+
+        encoder = encoder_of(arguments)
+        return encoder, load_taste(arguments.taste, encoder)
+    with PreferenceStore.existing(store) as answers:  # as in `fit`
+        from ..adapters.taste import fit_taste
+
+        encoder = encoder_of(arguments)
+        return encoder, fit_taste(answers, encoder, arguments.person)
 
 
-def encoder_of(arguments: argparse.Namespace) -> ImageTextEncoder:
-    """Return the encoder that was named, else the playground's."""
+def encoder_of(arguments: argparse.Namespace, named: str = "") -> ImageTextEncoder:
+    """Return the encoder of this name, else the one that was asked for, else the playground's."""
     from ..adapters.encoders import load_encoder
     from .terminal import silence
 
     silence()
-    return load_encoder(arguments.encoder or "playground", arguments.device)
+    return load_encoder(named or arguments.encoder or "playground", arguments.device)

@@ -48,14 +48,15 @@ def user(arguments: argparse.Namespace, store: Path) -> int:
             `user_from_profiles` say.
     """
     from ..adapters.comparisons import PreferenceStore
-    from ..adapters.encoders import load_encoder
-    from ..adapters.files import describe_user, save_user
-    from ..adapters.places import safe_name, users_folder
-    from ..adapters.ppd.model import encode_user
-    from .tastes import file_to_save
 
-    output = file_to_save(arguments.output) if arguments.output else users_folder() / safe_name(arguments.person)
-    with PreferenceStore.existing(store) as answers:
+    with PreferenceStore.existing(store) as answers:  # before PyTorch is loaded, for seconds: there may be none
+        from ..adapters.encoders import load_encoder
+        from ..adapters.files import describe_user, save_user
+        from ..adapters.places import safe_name, users_folder
+        from ..adapters.ppd.model import encode_user
+        from .tastes import file_to_save
+
+        output = file_to_save(arguments.output) if arguments.output else users_folder() / safe_name(arguments.person)
         ppd = ppd_named(arguments.ppd)
         kind = getattr(ppd.encoder, "kind", "")
         if arguments.vlm or (kind == "vlm" and arguments.four_bit):

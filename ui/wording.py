@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .tastes import encoder_of, taste_of, taste_options
+from .tastes import taste_of, taste_options
 
 __all__ = ["add_prompt_command", "prompt"]
 
@@ -31,11 +31,10 @@ def prompt(arguments: argparse.Namespace, store: Path) -> int:
         NotEnoughAnswersError, FileFormatError: there is no such taste.
         ShapeError: more words than fit a prompt.
     """
+    encoder, taste = taste_of(arguments, store)
     from ..adapters.playground import words_known_by
     from ..adapters.taste import prompt_in_words
 
-    encoder = encoder_of(arguments)
-    taste = taste_of(arguments, encoder, store)
     words = words_known_by(encoder.name)
     found = prompt_in_words(arguments.prompt, taste, encoder, words, arguments.words, arguments.avoid)
     if arguments.json:

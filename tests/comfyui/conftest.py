@@ -1,14 +1,16 @@
-"""One ComfyUI for all tests of this folder that a worker runs."""
+"""One ComfyUI for the tests of this folder; two where files run side by side, one for those of the page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from comfy_host import BrokenHostError, Host, find_comfyui, start, stop
 
 HERE = Path(__file__).parent
+PAGES = {"test_browser", "test_browser_collect", "test_compare_anywhere", "test_drop", "test_examples", "test_sidebar"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -17,6 +19,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker("comfyui")
             item.add_marker(pytest.mark.timeout(600))  # the first one starts ComfyUI
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Two workers get these tests, each with a host: one would take as long as all others, four would fill memory."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class TwoHosts(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = Path(nodeid.split("::", 1)[0])
+            return f"{file.parent} {file.stem in PAGES}" if file.parent.name == HERE.name else str(file)
+
+    return TwoHosts(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -211,3 +211,17 @@ def test_threads_do_not_spin_where_others_compute_unless_that_is_asked_for(given
     own |= {} if given is None else {"GOMP_SPINCOUNT": given}
     command = [sys.executable, "-c", code + "cli.main(['people'])"]
     assert subprocess.run(command, env=own, capture_output=True, text=True, timeout=60).stdout == f"{told} False\n"
+
+
+def test_a_store_that_is_not_there_is_told_before_torch_is_loaded(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "pictures" / "one.png")
+    commands = ["people", "show", "fit", "rank pictures", "user", "prompt star", "next", "export answers -o out"]
+    commands += ["export embedding", "evaluate pictures --person me", "generate star --for me"]
+    look = (
+        "import sys; from palate.ui import cli\n"
+        f"print([cli.main([*one.split(), '--store', 'none']) for one in {commands}], 'torch' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert ran.stdout == f"{[2] * len(commands)} False\n"
+    assert ran.stderr.count("found no store there") == ran.stderr.count("\n") == len(commands)

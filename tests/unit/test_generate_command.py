@@ -199,9 +199,6 @@ def test_without_a_ppd_that_fits_a_persons_taste_steers(folder: Path, home: Path
         (["--size", "17"], "Cannot generate: 17x17 pixels; expected multiples of 8"),
         (["--seed", "-1"], "Cannot generate: seed -1; expected 0 to 2^64 - 1"),
         (["--seed", str(2**64 - 2), "--count", "3"], f"seed {2**64}; expected 0 to 2^64 - 1"),
-        (["--for", "Mara", "--seed", str(2**64 - 1)], f"seed {2**64 + 1}; expected 0 to 2^64 - 1"),
-        (["--for", "Mara", "--strength", "3"], "strength 3.0; expected 0 to 2"),
-        (["--for", "Mara", "--user-strength", "9"], "strength 9; expected -5 to 5"),
         (["--user", "{mara}"], "found no PPD"),
         (["--user", "{mara}", "--user-strength", "100"], "strength 100; expected -5 to 5"),
         (["--user", "{mara}", "--user-start", "0.8", "--user-end", "0.2"], "from 0.8 to 0.2 of the schedule"),
@@ -216,6 +213,23 @@ def test_what_does_not_fit_is_told_in_one_line_before_the_model_loads(
     other = save_ppd(PPD(UserAttention(ppd.attention.layers, ppd.width, seed=9), None, "custom"), home / "other")
     files = {"mara": mara(ppd, home), "other": other}
     assert cli.main(words(home / "no model", *(word.format(**files) for word in more))) == 2
+    told = capsys.readouterr().err
+    assert said in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--seed", str(2**64 - 1)], f"seed {2**64 + 1}; expected 0 to 2^64 - 1"),  # the best of three seeds
+        (["--strength", "3"], "strength 3.0; expected 0 to 2"),
+        (["--user-strength", "9"], "strength 9; expected -5 to 5"),
+    ],
+)
+def test_settings_for_a_person_are_looked_at_before_the_model_loads(
+    home: Path, more: list[str], said: str, capsys: pytest.CaptureFixture
+) -> None:
+    answered(home)
+    assert cli.main(words(home / "no model", "--for", "Mara", *more)) == 2
     told = capsys.readouterr().err
     assert said in told and told.count("\n") == 1
 
