@@ -67,13 +67,13 @@ def kept_for_backward(
     if type(denoiser).__name__ == UNET_CLASS:
         denoiser.set_attn_processor(_Processor())
     denoiser.train()
-    if forgetful:
-        forget_inputs(denoiser)
     given = _given(denoiser, images, size // 8, dtype)
     own = {value.untyped_storage()._cdata for value in [*denoiser.parameters(), *denoiser.buffers()]}
     held = _Held(own)
     if checkpointing:
         denoiser.enable_gradient_checkpointing(_Again(held if outcomes else None))
+    if forgetful:
+        forget_inputs(denoiser)
     with _JointlyAttended(), torch.autograd.graph.saved_tensors_hooks(held.take, lambda kept: kept.tensor):
         torch.autograd.backward(predicted(denoiser, *given).square().mean())
     return held.most

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .recomputed import compute_cheap_again
+from .recomputed import compute_cheap_again, require_the_same, version_of
 
 __all__ = ["forget_inputs", "hold_in_bytes", "in_bytes"]
 
@@ -148,14 +148,14 @@ class _Convolved(torch.autograd.Function):
         ctx.how = (layer.stride, padding, layer.dilation, False, [0, 0], layer.groups, (True, False, False))
         ctx.shape, ctx.dtype, ctx.biases = given.shape, given.dtype, None if bias is None else list(bias.shape)
         # Not by `save_for_backward`: a checkpoint would compute this layer again only to find its own weights.
-        ctx.layer, ctx.version = layer, _version(layer)
+        ctx.layer, ctx.version = layer, version_of(layer)
         # Autocast does its part in here.
         return F.conv2d(given, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        _require_the_same(ctx)
+        require_the_same(ctx)
         weight = ctx.layer.weight.to(gradient.dtype)  # as autocast did
         nothing = gradient.new_empty(1).expand(ctx.shape)
         found = torch.ops.aten.convolution_backward(gradient, nothing, weight, ctx.biases, *ctx.how)[0]
@@ -167,25 +167,11 @@ class _Projected(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, given: Tensor, layer: _HeldLinear) -> Tensor:
-        ctx.layer, ctx.version, ctx.dtype = layer, _version(layer), given.dtype
+        ctx.layer, ctx.version, ctx.dtype = layer, version_of(layer), given.dtype
         return F.linear(given, layer.weight, layer.bias)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        _require_the_same(ctx)
+        require_the_same(ctx)
         return (gradient @ ctx.layer.weight.to(gradient.dtype)).to(ctx.dtype), None
-
-
-def _version(layer: nn.Module) -> int:
-    """Which changes in place to its weights count up."""
-    tensor = layer.weight_bytes if isinstance(layer, _Held) else layer.weight
-    assert isinstance(tensor, Tensor)
-    return tensor._version
-
-
-def _require_the_same(ctx: Any) -> None:
-    if _version(ctx.layer) != ctx.version:
-        raise RuntimeError(
-            "Cannot go backwards through a frozen layer: its weights were changed since the forward pass."
-        )

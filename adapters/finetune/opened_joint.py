@@ -39,9 +39,9 @@ def trained_of(denoiser: Any, settings: TrainSettings, pairs: int) -> list[torch
         parameters = all_parameters(denoiser)
     else:
         parameters = add_lora(denoiser, settings.settled(pairs).rank or 4, settings.seed)
-    forget_inputs(denoiser)
     if settings.checkpointing:
         spare_memory(denoiser)
+    forget_inputs(denoiser)
     return parameters
 
 

@@ -86,10 +86,10 @@ def train_ppd(
     several = several or Several()
     device = next(unet.parameters()).device
     unet.requires_grad_(False)
-    forget_inputs(unet)
-    ppd.to(device, torch.float32)
     if settings.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
+    forget_inputs(unet)
+    ppd.to(device, torch.float32)
     unet.train(settings.gradient_checkpointing)  # some of diffusers' checkpoint in this mode only
     for module in unet.modules():
         if isinstance(module, nn.Dropout):  # as Stable Cascade has it: the reference would drop others than the model

@@ -75,7 +75,8 @@ class Passes:
 
     Attributes:
         forward: The denoiser's forward pass on both. backward: With a LoRA. full_backward: With all weights.
-        again: Of the forward pass what `spare_memory` computes once more on a processor, for a LoRA's backward pass.
+        lean: Of the forward pass what `forget_inputs` has computed once more for a LoRA's backward pass. again: What
+            `spare_memory` has on a processor.
         images: Both pictures through the autoencoder. text: The prompt through the text encoders.
         held: Bytes that wait for the backward pass with a LoRA. plain_held: The same where frozen convolutions keep
             what comes in. full_held: The same with all weights trained. spared: With a LoRA and `spare_memory`.
@@ -85,6 +86,7 @@ class Passes:
     forward: float
     backward: float
     full_backward: float
+    lean: float
     again: float
     images: float
     text: float
@@ -116,14 +118,15 @@ def count_passes(shape: Shape, rank: int) -> Passes:
     lora = sum(parameter.numel() for parameter in [*add_lora(adapted, rank), *add_lora(other, rank)]) // 2
     with torch.device("meta"):
         adapted_passes = _trained(adapted, shape)
-    plain_held = _held(adapted, shape, False, False, False)[0]
-    held, once = _held(adapted, shape)
-    spared, twice = _held(other, shape, True, True)
+    plain_held, once = _held(adapted, shape, False, False, False)
+    held, some_twice = _held(adapted, shape)
+    spared, most_twice = _held(other, shape, True, True)
     return Passes(
         forward=full[0],
         backward=adapted_passes[1],
         full_backward=full[1],
-        again=twice - once,
+        lean=some_twice - once,
+        again=most_twice - once,
         images=images,
         text=text,
         held=held,

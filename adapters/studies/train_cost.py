@@ -47,19 +47,20 @@ def costs(passes: Passes) -> dict[str, tuple[float, float]]:
     """
     p = passes
     step, full = p.forward + p.backward, p.forward + p.full_backward
+    lean, spared = step + p.lean, step + p.again
     at_work = 2.0 * p.unet + 16.0 * p.lora + p.held
     # All weights: in 32 bits with gradient and averages; a second model in 16 bits is the reference.
     whole = 16.0 * p.unet + p.full_held
     every_step, with_encoders = p.images + p.text, 2.0 * (p.vae + p.texts)
     scripts = 2.0 * p.unet + 16.0 * p.lora + p.plain_held + with_encoders
     return {
-        "Palate: sft, mapo": (step, at_work),
-        "Palate: sft, mapo, checkpointing": (step + p.again, 2.0 * p.unet + 16.0 * p.lora + p.spared),
-        "Palate: sft, mapo, int8": (step, at_work - 2.0 * p.unet + p.in_bytes),
-        "Palate: sft, mapo, checkpointing, int8": (step + p.again, p.in_bytes + 16.0 * p.lora + p.spared),
-        "Palate: dpo, cdpo, rdpo, ipo, kto, rpo": (step + p.forward, at_work),
-        "Palate: the same with fixed noise": (step, at_work),
-        "Palate: adaptive_dpo": (step + 3.0 * p.forward, at_work + 8.0 * p.lora),
+        "Palate: sft, mapo": (lean, at_work),
+        "Palate: sft, mapo, checkpointing": (spared, 2.0 * p.unet + 16.0 * p.lora + p.spared),
+        "Palate: sft, mapo, int8": (lean, at_work - 2.0 * p.unet + p.in_bytes),
+        "Palate: sft, mapo, checkpointing, int8": (spared, p.in_bytes + 16.0 * p.lora + p.spared),
+        "Palate: dpo, cdpo, rdpo, ipo, kto, rpo": (lean + p.forward, at_work),
+        "Palate: the same with fixed noise": (lean, at_work),
+        "Palate: adaptive_dpo": (lean + 3.0 * p.forward, at_work + 8.0 * p.lora),
         _RIVALS[0]: (step + every_step, scripts),
         _RIVALS[1]: (step + p.forward + every_step, scripts),
         "script: Adaptive-DPO, LoRA": (step + 3.0 * p.forward + every_step, scripts + 8.0 * p.lora),

@@ -11,9 +11,9 @@ import steering_models as tiny
 import torch
 from finetune_small import CPU, QUICK, prepared
 from palate.adapters.errors import CancelledError
-from palate.adapters.finetune import opened_joint, sparing
+from palate.adapters.finetune import opened_joint, recomputed, sparing
 from palate.adapters.finetune.activations import kept_for_backward, without_weights
-from palate.adapters.finetune.frozen import forget_inputs
+from palate.adapters.finetune.frozen import forget_inputs, hold_in_bytes
 from palate.adapters.finetune.loop import train_lora
 from palate.adapters.finetune.lora import add_lora
 from palate.adapters.finetune.noising import Noising
@@ -67,10 +67,10 @@ def both(family: str, half: bool, checkpointing: bool, full: bool = False):
             with torch.no_grad():
                 for parameter in parameters:
                     parameter.copy_(0.1 * torch.randn(parameter.shape, generator=draw))
-        if forgetful:
-            forget_inputs(denoiser)
         if checkpointing:
             spare_memory(denoiser)
+        if forgetful:
+            forget_inputs(denoiser)
         found.append(one_pass(denoiser, parameters, half))
     return found
 
@@ -283,22 +283,60 @@ def test_what_is_changed_between_norm_and_silu_counts() -> None:
     assert torch.equal(*found)
 
 
-def test_a_gated_feed_forward_keeps_one_of_three_to_the_same_bits() -> None:
+def gated(
+    layer: nn.Module, given: torch.Tensor, half: bool = False
+) -> tuple[torch.Tensor, torch.Tensor, list[torch.Size]]:
+    """What comes out, the gradient of what goes in, and the shapes that waited for it, but for weights."""
+    kept = dict[int, torch.Tensor]()
+    asked = given.clone().requires_grad_()
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one),
+        torch.autocast("cpu", torch.bfloat16, enabled=half),
+    ):
+        out = layer(2 * asked)
+    out.float().square().sum().backward()
+    return out.detach(), asked.grad, [one.shape for one in kept.values() if one.dim() == 3]
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("how", "waits"), [("narrow", 6), ("held", 6), ("wide", 20), ("trained", 20), ("checkpointing", 20)]
+)
+def test_a_gated_feed_forward_keeps_what_makes_its_halves_or_the_halves_to_the_same_bits(
+    how: str, waits: int, half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from diffusers.models.activations import GEGLU
 
     torch.manual_seed(0)
-    plain = nn.Sequential(nn.Identity(), GEGLU(6, 10)).requires_grad_(False)
+    if how == "wide":
+        monkeypatch.setattr(recomputed, "_NARROW", 5)
+    plain = nn.Sequential(nn.Identity(), GEGLU(6, 10)).requires_grad_(how == "trained")
     lean = copy.deepcopy(plain)
+    if how == "held":
+        hold_in_bytes(lean)
+        plain[1].proj.weight.data = lean[1].proj.weight
+    lean.is_gradient_checkpointing = how == "checkpointing"
     forget_inputs(lean)
-    given, found = torch.randn(3, 7, 6), []
-    for one in (plain, lean, copy.deepcopy(lean)):
-        kept = dict[int, int]()
-        asked = given.clone().requires_grad_()
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda tensor, kept=kept: kept.setdefault(tensor.untyped_storage().data_ptr(), 0) or tensor, lambda one: one
-        ):
-            out = one(asked)
-        out.square().sum().backward()
-        found.append((out.detach(), asked.grad, len(kept)))
-    for out, gradient, waits in found[1:]:
-        assert torch.equal(out, found[0][0]) and torch.equal(gradient, found[0][1]) and waits < found[0][2]
+    given = torch.randn(3, 7, 6)
+    out, gradient, theirs = gated(plain, given, half)
+    for one in (lean, copy.deepcopy(lean)):
+        again, other, ours = gated(one, given, half)
+        assert torch.equal(out, again) and torch.equal(gradient, other) and gradient.dtype == other.dtype
+        assert {shape[-1] for shape in ours} == {waits}
+        assert len(ours) < len(theirs)
+
+
+def test_halves_of_a_layer_that_changed_before_the_backward_pass_are_not_made_again() -> None:
+    from diffusers.models.activations import GEGLU
+
+    layer = GEGLU(6, 10).requires_grad_(False)
+    forget_inputs(holder := nn.Sequential(layer))
+    out = holder(torch.randn(1, 6, requires_grad=True))
+    layer.proj.weight.mul_(2.0)
+    with pytest.raises(RuntimeError, match="its weights were changed since the forward pass"):
+        out.sum().backward()
