@@ -37,29 +37,30 @@ def test_a_tiny_shape_is_counted_without_memory() -> None:
     assert 1.6 * found.forward < found.full_backward < 2.2 * found.forward
     assert 0.8 * found.forward < found.backward < 1.5 * found.forward
     assert 0 < found.spared < found.held < found.plain_held < found.full_held and 0 < found.again < found.forward
+    assert 0 < found.lean < 0.5 * found.again
     assert 0 < found.lora < found.unet
     assert found.unet < found.in_bytes < 1.2 * found.unet  # a byte each; biases, norms and rows' scales in two
 
 
 def test_costs_by_hand() -> None:
-    """Forward 2, backward 3, all weights 4, pictures 5, text 1: our dpo 2 + 2 + 3, its script's 2 + 2 + 3 + 6."""
+    """Forward 2, backward 3, all weights 4, again 0.25, pictures 5, text 1: our dpo 2 + 2 + 3 + 0.25, its script's 2 + 2 + 3 + 6."""
     bytes_ = {"held": 80, "plain_held": 100, "full_held": 90, "spared": 7, "in_bytes": 11}
-    found = train_cost.costs(Passes(2, 3, 4, 0.5, 5, 1, unet=10, vae=2, texts=3, lora=1, **bytes_))
-    assert found["Palate: sft, mapo"] == (5, 116)  # 2 * 10 + 16 + 80
+    found = train_cost.costs(Passes(2, 3, 4, 0.25, 0.5, 5, 1, unet=10, vae=2, texts=3, lora=1, **bytes_))
+    assert found["Palate: sft, mapo"] == (5.25, 116)  # 2 * 10 + 16 + 80
     assert found["Palate: sft, mapo, checkpointing"] == (5.5, 43)
-    assert found["Palate: sft, mapo, int8"] == (5, 107)  # 11 + 16 + 80
+    assert found["Palate: sft, mapo, int8"] == (5.25, 107)  # 11 + 16 + 80
     assert found["Palate: sft, mapo, checkpointing, int8"] == (5.5, 34)
-    assert found["Palate: dpo, cdpo, rdpo, ipo, kto, rpo"][0] == 7
+    assert found["Palate: dpo, cdpo, rdpo, ipo, kto, rpo"][0] == 7.25
     assert found["script: Diffusion-DPO, LoRA"] == (13, 146)
     assert found["script: Diffusion-DPO, all weights"] == (14, 280)  # 160 + 90 + 20 + 10
 
 
 def test_it_prints_both_tables(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_cost, "count_passes", lambda shape, rank: Passes(*[1.0] * 10, 1, 1, 1, 1, 1))
+    monkeypatch.setattr(train_cost, "count_passes", lambda shape, rank: Passes(*[1.0] * 11, 1, 1, 1, 1, 1))
     monkeypatch.setattr(train_cost, "measure_alone", lambda name, setup, repeats: Measured((len(name),), len(name)))
     assert train_cost.run(["--shapes", "sd15", "--pairs", "1", "--repeats", "1", "--rank", "2"]) == 0
     printed = capsys.readouterr().out
-    assert "| Palate: sft, mapo | 0.00 | 50 % | 40 % | 0.0 | 83 % |" in printed  # 19 bytes of 23
+    assert "| Palate: sft, mapo | 0.00 | 75 % | 60 % | 0.0 | 83 % |" in printed  # 19 bytes of 23
     assert "| playground, 128 pixels, 1 pair a step, float32 |" in printed
     assert "| Palate, mapo | 12.00 | 0.48 (0.48 to 0.48) | 0.0 |" in printed and "Medians of 1" in printed
     assert train_cost.run(["--shapes", "", "--repeats", "1", "--arms", "Palate, mapo, checkpointing"]) == 0
