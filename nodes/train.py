@@ -16,9 +16,9 @@ from server import PromptServer
 
 from ..adapters.files.lora_file import require_replaceable_lora
 from ..adapters.finetune.losses import LOSSES
+from ..adapters.finetune.names import FROZEN
 from ..adapters.finetune.process import TrainingProcess
 from ..adapters.finetune.protocol import Event, Finished, LeftOut, Prepared, Sampled, Stepped
-from ..adapters.finetune.settings import FROZEN
 from ..adapters.places import safe_name
 from .learning import answers_mark
 from .sockets import CATEGORY, advanced, person_input, schema

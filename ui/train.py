@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..adapters.errors import CancelledError, FineTuneError
 from ..adapters.finetune.protocol import STOPPED, Event, Finished, LeftOut, Prepared, Sampled, Stepped
 from .devices import training_device
-from .train_options import model_of, pairs_for, settings_of, whose
+from .train_options import answered, model_of, pairs_for, require_model, settings_of, whose
 from .training import Ending, minutes, run_told, stepped
 
 if TYPE_CHECKING:
@@ -51,18 +51,20 @@ def _train(
     arguments: argparse.Namespace, store: Path, folder: Path, asked: Ending, tell: Callable[[Event], None]
 ) -> int:
     """Do it; `tell` hears of everything, and everything else that is printed is for people."""
-    from ..adapters.finetune.checkpoint import begin_training
-    from ..adapters.finetune.several import several
-
     # What can be said at once is said before libraries are imported that take many seconds.
     settings = settings_of(arguments)
+    require_model(arguments.model)
+    known = answered(arguments, store)
+    from ..adapters.finetune.checkpoint import begin_training, has_checkpoint
+    from ..adapters.finetune.several import several
+
     arguments.model = model_of(arguments)
     if getattr(arguments, "liked", None):
         _require_peft()  # before minutes of sampling
     among = several()
     begin_training(folder, arguments.anew, among)
     try:
-        pairs, vectors = pairs_for(arguments, store, folder, asked.asked)
+        pairs, vectors = pairs_for(arguments, store, folder, asked.asked, known)
     except CancelledError as error:
         print(error, file=sys.stderr)
         return STOPPED
@@ -70,7 +72,9 @@ def _train(
     try:
         found = _made(arguments, pairs, vectors, settings, folder, asked, tell)
     except CancelledError:
-        print("Training stopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        kept = has_checkpoint(folder)
+        where = "goes on from the last checkpoint" if kept else "begins again: no step was done yet"
+        print(f"Training stopped. The same command {where}.", file=sys.stderr)
         return STOPPED
     if among.first:
         trained = found.trained
@@ -93,6 +97,8 @@ def _made(
     from .terminal import silence
 
     silence()
+    if asked.asked():
+        raise CancelledError("Stopped before the training began.")
     encoder = _encoder(arguments, settings, bool(vectors))
     return train_personal_lora(
         arguments.model,
@@ -151,21 +157,31 @@ class _Told:
     """Says how the training goes: at every look at the held-out pairs, and on a terminal each second."""
 
     def __init__(self, terminal: bool) -> None:
-        self._terminal, self._last = terminal, 0.0
+        self._terminal, self._last, self._steps = terminal, 0.0, 0
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Stepped):
+            if not self._steps and event.step > 1:
+                print(f"{self._over}Going on after step {event.step - 1} of {event.steps}.", file=sys.stderr)
+            self._steps += 1
             self._step(event)
+        elif isinstance(event, Prepared):
+            if self._terminal:
+                print(f"{self._over}pictures read: {event.done} of {event.all}", end="", file=sys.stderr, flush=True)
         elif isinstance(event, Sampled):
-            print(
-                f"{chr(13) if self._terminal else ''}after {event.step} steps: {', '.join(event.files)}",
-                file=sys.stderr,
-            )
+            print(f"{self._over}after {event.step} steps: {', '.join(event.files)}", file=sys.stderr)
         elif isinstance(event, LeftOut):
             listed = f" Which: {event.file}" if event.count else ""
             print(f"{event.text}{listed}", file=sys.stderr)
         elif isinstance(event, Finished):
+            if not self._steps:
+                print(f"{self._over}It had come to its end before: no step was left to do.", file=sys.stderr)
             _finished(event)
+
+    @property
+    def _over(self) -> str:
+        """Goes before a line, and wipes out on a terminal what is to be written over."""
+        return "\r\033[K" if self._terminal else ""
 
     def _step(self, step: Stepped) -> None:
         look = step.judgement
@@ -176,10 +192,10 @@ class _Told:
         loss = float("nan") if step.loss is None else step.loss
         line = f"step {step.step}/{step.steps}  loss {loss:.4f}  {minutes(step.seconds_left or 0.0)} left"
         if look is None:
-            print(f"\r{line}\033[K", end="", file=sys.stderr, flush=True)
+            print(f"{self._over}{line}", end="", file=sys.stderr, flush=True)
             return
         judged = f"  unseen pairs: {100 * look['accuracy']:.0f} % right, surprise {look['log_loss']:.3f} (a coin 0.693)"
-        print(f"{chr(13) if self._terminal else ''}{line}{judged}", file=sys.stderr, flush=True)
+        print(f"{self._over}{line}{judged}", file=sys.stderr, flush=True)
 
 
 def _finished(found: Finished) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from ..adapters.finetune.vectors import Vectors
     from ..adapters.steering.joint_files import JointFiles
 
-__all__ = ["add_train_options", "model_of", "pairs_for", "settings_of", "whose"]
+__all__ = ["add_train_options", "answered", "model_of", "pairs_for", "require_model", "settings_of", "whose"]
 
 _NAMES = ("steps", "rank", "learning_rate", "batch", "accumulate", "beta", "seed", "size", "warmup", "ema")
 _MORE = (
@@ -113,9 +115,56 @@ def settings_of(arguments: argparse.Namespace) -> TrainSettings:
     from ..adapters.finetune.settings import TrainSettings
 
     *stages, loss = [name.strip() for name in arguments.loss.split(",")]
+    _require_of_use(arguments, {*stages, loss})
     given = {name: getattr(arguments, name, None) for name in (*_NAMES, *_MORE, *_OF_LOSSES)}
     known: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return TrainSettings(loss=loss, stages=tuple(stages), **known)
+
+
+def _require_of_use(arguments: argparse.Namespace, losses: set[str]) -> None:
+    """Refuse what was asked for and would do nothing: whoever typed it believes that it does."""
+    said = vars(arguments)
+    for name in ("data", "liked"):  # of a script's variable that isn't set
+        if said.get(name) == "":
+            raise FineTuneError(f"Cannot train: --{name} is empty; expected a path. Name it, or leave --{name} out.")
+    if said.get("limit") is not None and said["limit"] < 1:
+        raise FineTuneError(f"Cannot train: --limit is {said['limit']}; expected 1 or more.")
+    idle = {
+        "merge": (not said.get("full"), "without --full, which saves the whole model by itself (-o names it)"),
+        "rank": (not said.get("full"), "without --full, which trains all weights"),
+        "flip_rate": (bool(losses & {"cdpo", "rdpo"}), "with --loss cdpo or rdpo"),
+        "temperature": ("rpo" in losses, "with --loss rpo"),
+        "limit": (bool(said.get("data")), "with --data"),
+    }
+    for name, (used, needed) in idle.items():
+        if said.get(name) is not None and not used:
+            raise FineTuneError(
+                f"Cannot train: --{name.replace('_', '-')} would do nothing; expected it {needed}. Leave it out."
+            )
+
+
+def require_model(model: str) -> None:
+    """Refuse a model that isn't there, before libraries are imported that take seconds.
+
+    Raises:
+        SteeringError: there is no such file or folder, or a folder of something else.
+    """
+    from ..adapters.errors import SteeringError
+    from ..adapters.places import named_on_hub, not_there, typed_path
+
+    where = typed_path(model)
+    if not model.strip():
+        found = "no name"
+    elif os.path.isdir(where):
+        found = "" if os.path.isfile(where / "model_index.json") else "a folder without model_index.json"
+    else:
+        there = model == "playground" or os.path.isfile(where) or named_on_hub(model)
+        found = "" if there else not_there(model)
+    if found:
+        raise SteeringError(
+            f"Cannot train the model {model[:200]!r}: {found}; expected a diffusers folder or a .safetensors file of "
+            "SD 1.5, SDXL, SD3, SD3.5 or FLUX.1. Give its path, or 'playground'."
+        )
 
 
 def model_of(arguments: argparse.Namespace) -> str | JointFiles:
@@ -135,6 +184,7 @@ def model_of(arguments: argparse.Namespace) -> str | JointFiles:
             if found.said:
                 print(found.said, file=sys.stderr)
             return found
+        _require_checkpoint(arguments.model)
     if given:
         raise SteeringError(
             f"Cannot train {arguments.model!r} with files beside it: it is no single file of SD3 or Flux. Leave --with "
@@ -143,23 +193,61 @@ def model_of(arguments: argparse.Namespace) -> str | JointFiles:
     return str(arguments.model)
 
 
+def _require_checkpoint(model: str) -> None:
+    """Refuse a single file that is no whole model by its header, before anything of it is read."""
+    from ..adapters.places import typed_path
+    from ..adapters.steering.checkpoint_kind import checkpoint_family, read_shapes
+
+    if os.path.isfile(file := typed_path(model)):
+        checkpoint_family(file, read_shapes(file))
+
+
 def whose(arguments: argparse.Namespace) -> str:
     """What a training is called where no name is given: by its person, or by its source."""
     source = getattr(arguments, "data", None) or getattr(arguments, "liked", None)
     return Path(source).stem if source else str(arguments.person)
 
 
+def answered(arguments: argparse.Namespace, store: Path) -> list[LabelledPair] | None:
+    """A person's pairs, before libraries are imported that take seconds; None where they come from elsewhere.
+
+    Says how many on the error stream.
+
+    Raises:
+        NotEnoughAnswersError: no answer prefers one picture over another.
+        StoreError: there is no store.
+    """
+    if getattr(arguments, "data", None) or getattr(arguments, "liked", None):
+        return None
+    from ..adapters.comparisons import PreferenceStore
+    from ..adapters.finetune.pairs import pairs_of, turned_over
+
+    with PreferenceStore.existing(store) as answers:
+        pairs, turned = pairs_of(answers, arguments.person), turned_over(answers, arguments.person)
+    both = f" {turned} of them were answered both ways: the last answer counts." if turned else ""
+    count = f"{len(pairs)} comparison{'' if len(pairs) == 1 else 's'}"
+    print(f"{count} of {arguments.person!r}, loss {arguments.loss}.{both}", file=sys.stderr)
+    return [replace(pair, prompt=pair.prompt or arguments.prompt) for pair in pairs]
+
+
 def pairs_for(
-    arguments: argparse.Namespace, store: Path, folder: Path, asked: Callable[[], bool]
+    arguments: argparse.Namespace,
+    store: Path,
+    folder: Path,
+    asked: Callable[[], bool],
+    pairs: list[LabelledPair] | None = None,
 ) -> tuple[list[LabelledPair], Vectors]:
-    """The pairs, from the store or from elsewhere, and the store's vectors; says how many on the error stream.
+    """The pairs, and what the store knows of their pictures; of those from elsewhere it says how many.
 
     Args:
         folder: Of the training, where pictures are kept that come with tables or are sampled.
         asked: Whether somebody asked it to end.
+        pairs: What `answered` found.
     """
     from ..adapters.places import typed_path
 
+    if pairs is not None:
+        return pairs, {} if arguments.drop_doubted is False else _known_vectors(arguments.person, store, pairs)
     if getattr(arguments, "data", None):
         from ..adapters.finetune.inputs import read_pairs
 
@@ -167,24 +255,21 @@ def pairs_for(
         left_out = f", {found.left_out} left out{f' ({found.why})' if found.why else ''}" if found.left_out else ""
         print(f"{len(found.pairs)} pairs of {arguments.data}{left_out}.", file=sys.stderr)
         return list(found.pairs), {}
-    if getattr(arguments, "liked", None):
-        from ..adapters.finetune.liked import against_samples, paints_of
-        from .terminal import progress_line, silence
+    from ..adapters.finetune.liked import against_samples, paints_of
+    from .terminal import progress_line, silence
 
-        if arguments.each < 1:
-            raise FineTuneError(f"Cannot sample: --each is {arguments.each}; expected 1 or more.")
-        silence()
-        generator = paints_of(arguments.model, arguments.device or training_device())
-        tell = progress_line("sample", sys.stderr)
-        where = typed_path(arguments.liked), folder, arguments.prompt
-        return against_samples(generator, *where, arguments.each, arguments.seed or 0, tell, asked), {}
+    if arguments.each < 1:
+        raise FineTuneError(f"Cannot sample: --each is {arguments.each}; expected 1 or more.")
+    silence()
+    generator = paints_of(arguments.model, arguments.device or training_device())
+    tell = progress_line("sample", sys.stderr)
+    where = typed_path(arguments.liked), folder, arguments.prompt
+    return against_samples(generator, *where, arguments.each, arguments.seed or 0, tell, asked), {}
+
+
+def _known_vectors(person: str, store: Path, pairs: list[LabelledPair]) -> Vectors:
     from ..adapters.comparisons import PreferenceStore
-    from ..adapters.finetune.pairs import pairs_of, turned_over
     from ..adapters.finetune.vectors import stored_vectors
 
     with PreferenceStore.existing(store) as answers:
-        pairs, turned = pairs_of(answers, arguments.person), turned_over(answers, arguments.person)
-        vectors = stored_vectors(answers, arguments.person, pairs) if arguments.drop_doubted is not False else {}
-    both = f" {turned} of them were answered both ways: the last answer counts." if turned else ""
-    print(f"{len(pairs)} comparisons of {arguments.person!r}, loss {arguments.loss}.{both}", file=sys.stderr)
-    return pairs, vectors
+        return stored_vectors(answers, person, pairs)

@@ -99,6 +99,8 @@ class _Handler:
         self._asked.now()
         if self._times > 1:
             raise KeyboardInterrupt
+        with contextlib.suppress(OSError):  # not by print: a signal may come in the middle of one
+            os.write(2, b"\nStopping, once what was reached is kept. Ctrl-C again ends it on the spot.\n")
 
 
 def _watch(asked: Ending) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "begin_training",
     "checkpoint_of",
     "forget_checkpoint",
+    "has_checkpoint",
     "of_another_version",
     "only_training",
     "read_checkpoint",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 STAGE = "stage "  # folders in a training's begin so, one for each stage before the last
+_OR_ANEW = "begin anew (--anew; Begin anew in the panel, begin_anew of the node), or choose another name"
 _FILE, _LOCK, _DRAFT = "checkpoint.pt", "lock.sqlite", ".checkpoint-"
 
 
@@ -115,6 +117,11 @@ def forget_checkpoint(folder: Path) -> None:
         raise FineTuneError(f"Cannot begin anew in {folder}: {error}. Choose another name.") from error
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a training in this folder has kept where it stands, in whichever stage."""
+    return (folder / _FILE).is_file() or any(folder.glob(f"{STAGE}*/{_FILE}"))
+
+
 def read_checkpoint(folder: Path) -> dict[str, Any] | None:
     """Return where a training stood, None where there is none.
 
@@ -168,14 +175,23 @@ def checkpoint_of(folder: Path, identity: dict[str, Any], state: Collection[str]
     if not whole or not isinstance(settings, dict) or settings.keys() != identity.keys():
         raise of_another_version(folder)
     raise FineTuneError(
-        f"Cannot go on with the training in {folder}: it was begun with another model, other settings or other pairs, "
-        "and stopped. Choose another name, or delete it."
+        f"Cannot go on with the training in {folder}: it was begun with {_otherwise(settings, identity)}, and stopped. "
+        f"Go on with the same, {_OR_ANEW}."
     )
+
+
+def _otherwise(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What differs, in words; which model and which pairs it was can't be told of their hashes."""
+    named = [name for name in now if before[name] != now[name] and name not in ("about", "pairs")]
+    found = [f"{name} {before[name]} (now {now[name]})" for name in named[:4]]
+    if before["about"] != now["about"] or before["pairs"] != now["pairs"]:
+        found.append("another model or other pairs")
+    return ", ".join(found)
 
 
 def of_another_version(folder: Path) -> FineTuneError:
     """What to say of a checkpoint that this version can't go on from."""
     return FineTuneError(
-        f"Cannot go on with the training in {folder}: another version of Palate began it and stopped. Begin it anew "
-        "(--anew; Begin anew in the panel, begin_anew of the node), choose another name, or end it with that version."
+        f"Cannot go on with the training in {folder}: another version of Palate began it and stopped. End it with "
+        f"that version, {_OR_ANEW}."
     )

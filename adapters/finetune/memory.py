@@ -27,7 +27,8 @@ from .activations import UNET_CLASS, class_of, kept_for_backward, without_weight
 from .frozen import hold_in_bytes
 from .lora import add_lora
 from .losses import REFERENCE_FREE
-from .settings import FROZEN, TrainSettings
+from .names import FROZEN
+from .settings import TrainSettings
 
 __all__ = ["Need", "denoiser_of", "free_bytes", "need_of", "require_memory", "side_of", "text_of"]
 

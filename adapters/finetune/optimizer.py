@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from ..errors import FineTuneError
+from .names import OPTIMIZERS
 
-__all__ = ["OPTIMIZERS", "make_optimizer"]
+__all__ = ["make_optimizer"]
 
-OPTIMIZERS = ("adamw", "adamw8bit", "adafactor")
 _DECAY = 0.01  # weight decay of all the papers
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ..encoders import ImageTextEncoder
+from ..errors import CancelledError
 from ..files.lora_file import save_lora
 from .checkpoint import only_training
 from .doubts import doubts_of
@@ -107,6 +108,8 @@ def train_personal_lora(
         on_dropped(dropped, dropped.write(folder))
     room = _room(model, settings.settled(len(kept), among.count), device)
     at_once = among.least(room)  # all have as many, or they would wait for each other's parts
+    if cancelled is not None and cancelled():  # a large model takes minutes to load
+        raise CancelledError("Stopped before the training began.")
     opened = open_model(model, settings, device)
     watching = _Watching(on_prepared, on_step, cancelled, samples if among.first else 0, on_sample)
     with _shelf(folder, model, settings.precision or "", among) as shelf:

@@ -8,15 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import FineTuneError
-from .losses import BETAS, LOSSES, MAPO_VARIANTS
-from .optimizer import OPTIMIZERS
+from .names import BETAS, FROZEN, MAPO_VARIANTS, OPTIMIZERS, PRECISIONS
 from .usual import USUAL_LOSS
 
-__all__ = ["FROZEN", "TrainSettings", "lora_rate"]
+__all__ = ["TrainSettings", "lora_rate"]
 
 LARGEST_BATCH = 8
-PRECISIONS = ("float32", "bfloat16")
-FROZEN = ("int8",)
 FULL_RATE = 1e-8  # learning rate of full fine-tuning for each pair of a step
 LORA_RATE, WIDE = 1e-4, 320  # learning rate of a LoRA, and channels of the first block of what it was set on
 NARROW_RATE, NARROW = 3e-3, 64  # the same of a small model
@@ -105,7 +102,7 @@ class TrainSettings:
     drop_doubted: bool | None = None
 
     def __post_init__(self) -> None:
-        choices = [("loss", loss, tuple(LOSSES)) for loss in (*self.stages, self.loss)]
+        choices = [("loss", loss, tuple(BETAS)) for loss in (*self.stages, self.loss)]
         choices += [
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("precision", self.precision or PRECISIONS[0], PRECISIONS),

@@ -112,7 +112,8 @@ class Training:
                 saved = time.monotonic()
         best = None if self.best is None else self.best[0]
         held_out = 0 if self.judge is None else len(self.judge)
-        return Trained(self._result(), self.settings, self.done, best, tuple(self.looks), stopped, held_out)
+        early = stopped if self.done < self.steps else ""
+        return Trained(self._result(), self.settings, self.done, best, tuple(self.looks), early, held_out)
 
     def _due(self, seconds: float) -> bool:
         if self.settings.save_every is not None:

@@ -125,7 +125,7 @@ def test_what_goes_wrong_is_said_and_the_checkpoint_stays(denoiser: Denoiser, tm
         broken = replace(prepared(), chosen=tuple(torch.full((4, 8, 8), math.nan) for _ in range(6)))
     with pytest.raises(FineTuneError, match="loss is nan at step 3"):
         train_lora(denoiser, parameters, broken, None, QUICK, tmp_path)
-    with pytest.raises(FineTuneError, match="other settings or other pairs"):
+    with pytest.raises(FineTuneError, match=r"begun with seed 0 \(now 1\), and .*--anew"):
         train_lora(denoiser, parameters, prepared(), None, replace(QUICK, seed=1), tmp_path)
     with only_training(tmp_path), pytest.raises(FineTuneError, match="another training is at work"):
         train_lora(denoiser, parameters, prepared(), None, QUICK, tmp_path)
@@ -143,6 +143,9 @@ def test_it_stops_when_the_chosen_side_gets_worse(denoiser: Denoiser, tmp_path: 
     found = trained(denoiser, tmp_path, replace(QUICK, steps=30))
     assert "worse at the chosen pictures" in found.stopped and found.steps == 15
     assert found.best.step == 3 and found.better is False and "no better than none" in found.summary
+    monkeypatch.setattr(Judge, "look", lambda _, step: Judgement(step, 0.5, 0.7, 1.3))
+    denoiser.unet.delete_adapters("palate")
+    assert trained(denoiser, tmp_path / "whole", QUICK).stopped == ""  # all of its steps were done
 
 
 def test_of_looks_that_few_pairs_cannot_tell_apart_the_last_is_kept(denoiser: Denoiser, tmp_path: Path, monkeypatch):
@@ -170,7 +173,7 @@ def test_what_ended_is_told_again_and_makes_room_for_a_training_of_other_pairs(f
     asked = iter([False, False, True])
     with pytest.raises(CancelledError):
         run(cancelled=lambda: next(asked))
-    with pytest.raises(FineTuneError, match="another model, other settings or other pairs, and stopped"):
+    with pytest.raises(FineTuneError, match="begun with another model or other pairs, and stopped"):
         run(about="second")
     whole, steps = run(), []
     again = run(on_step=steps.append)

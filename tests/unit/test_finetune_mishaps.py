@@ -119,7 +119,7 @@ def test_a_stage_that_was_stopped_is_not_gone_on_with_by_another_training(tmp_pa
     stop: Iterator[bool] = iter([False, False, False, True])
     with pytest.raises(CancelledError):
         train(tmp_path, settings=staged, cancelled=lambda: next(stop))
-    with pytest.raises(FineTuneError, match="other settings or other pairs, and stopped"):
+    with pytest.raises(FineTuneError, match=r"begun with seed 0 \(now 1\), and stopped"):
         train(tmp_path, settings=replace(staged, seed=1))
     assert train(tmp_path, settings=staged).steps == 6
 
@@ -253,5 +253,5 @@ def test_both_commands_wait_for_each_other_before_they_read_anything(
     monkeypatch.setenv("PALATE_HOME", str(tmp_path))
     among = Among(1, stop)
     monkeypatch.setattr(several, "several", lambda: among)
-    assert cli.main(["train", command, "--anew"]) == 2
+    assert cli.main(["train", command, "--anew", "--data", "none.jsonl"]) == 2
     assert "waited" in capsys.readouterr().err

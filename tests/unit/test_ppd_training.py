@@ -301,7 +301,7 @@ def test_two_trainings_in_one_folder(unet, tmp_path: Path) -> None:
 def test_a_stopped_training_is_not_taken_for_another(unet, tmp_path: Path) -> None:
     with pytest.raises(CancelledError):
         trained(unet, tmp_path, cancelled=lambda: True)
-    with pytest.raises(FineTuneError, match="begun with another model"):
+    with pytest.raises(FineTuneError, match=r"begun with seed 0 \(now 1\)"):
         trained(unet, tmp_path, replace(QUICK, seed=1))
 
 

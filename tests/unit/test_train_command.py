@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,8 +15,10 @@ from palate.adapters.errors import StoreError
 from palate.adapters.files.lora_file import load_lora_file, require_replaceable_lora, save_lora
 from palate.adapters.finetune.protocol import STOP, STOPPED, Event, Finished, Prepared, Stepped, read_line
 from palate.ui.cli import main
+from palate.ui.train import _Told
 from palate.ui.training import Lines
 from PIL import Image
+from safetensors.torch import save_file
 
 
 @pytest.fixture
@@ -56,6 +60,53 @@ def test_mistakes_are_one_sentence(command: list[str], monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "peft", None)
     assert main(command) == 2
     assert "python install.py train" in capsys.readouterr().err
+
+
+def test_mistakes_are_told_before_torch_is_loaded(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    wrong = [["--loss", "dop"], ["--person", "nobody"], ["--model", "nothing"], ["--model", str(tmp_path / "folder")]]
+    wrong += [["--full", "--merge", "all"], ["--rank", "0"]]
+    look = (
+        "import sys; from palate.ui import cli\n"
+        f"print([cli.main([*{command[:4]}, *one]) for one in {wrong}], 'torch' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert ran.stdout == f"{[2] * len(wrong)} False\n"
+    assert "'nothing': no such folder or file" in ran.stderr and "a folder without model_index.json" in ran.stderr
+    assert not (tmp_path / "home" / "training").exists()
+
+
+def test_a_file_that_is_no_model_is_told_by_its_header(command: list[str], tmp_path, monkeypatch, capsys) -> None:
+    save_file({"a.lora_up.weight": torch.zeros(2, 4)}, tmp_path / "lora.safetensors")
+    monkeypatch.setitem(sys.modules, "peft", None)
+    assert main([*command, "--model", str(tmp_path / "lora.safetensors")]) == 2
+    assert "found a LoRA" in capsys.readouterr().err
+
+
+def test_it_says_where_it_goes_on_and_that_nothing_was_left_to_do(tmp_path, capsys) -> None:
+    (tmp_path / "mine").write_bytes(b"lora")
+    done = Finished(str(tmp_path / "mine"), "Good.", True, 4)
+    told = _Told(terminal=True)
+    for event in (Prepared(2, 2), Stepped(3, 4, 0.5), Stepped(4, 4, 0.5), done):
+        told(event)
+    said = capsys.readouterr().err
+    assert "pictures read: 2 of 2" in said and "Going on after step 2 of 4." in said and "no step was left" not in said
+    told = _Told(terminal=False)
+    told(Prepared(2, 2))
+    told(done)
+    assert capsys.readouterr().err == "It had come to its end before: no step was left to do.\n"
+
+
+def test_stopped_before_the_first_step_it_says_so_and_loads_nothing(command, tmp_path, monkeypatch, capsys) -> None:
+    import palate.adapters.finetune.personal as personal
+
+    def begun(file: Path, anew: bool, among: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("palate.adapters.finetune.checkpoint.begin_training", begun)
+    monkeypatch.setattr(personal, "open_model", None)
+    assert main(command) == STOPPED
+    assert "begins again: no step was done yet" in capsys.readouterr().err
 
 
 def test_another_program_reads_lines_and_nothing_else(command: list[str], tmp_path, capsys) -> None:

@@ -70,6 +70,12 @@ def test_mistakes_are_said_before_anything_is_loaded(command: list[str], tmp_pat
         (["--loss", "dpo", "--variant", "released"], "with dpo: variant 'released'; expected none"),
         (["--loss", "cdpo", "--flip-rate", "0.5"], "flip_rate is 0.5"),
         (["--loss", "rpo", "--temperature", "0"], "temperature is 0"),
+        (["--full", "--merge", "all.safetensors"], "--merge would do nothing; expected it without --full"),
+        (["--flip-rate", "0.2"], "--flip-rate would do nothing; expected it with --loss cdpo or rdpo"),
+        (["--temperature", "1"], "--temperature would do nothing"),
+        (["--limit", "5"], "--limit would do nothing"),
+        (["--limit", "0", "--data", "pairs"], "--limit is 0"),
+        (["--data", ""], "--data is empty"),
     ):
         assert main([*command, *more]) == 2
         assert said in capsys.readouterr().err

@@ -65,11 +65,11 @@ def test_a_file_asks_it_to_end_and_an_old_one_does_not(tmp_path: Path) -> None:
     assert not (tmp_path / STOP).exists()
 
 
-def test_the_first_ctrl_c_asks_and_the_second_one_ends(tmp_path: Path) -> None:
+def test_the_first_ctrl_c_asks_and_the_second_one_ends(tmp_path: Path, capfd) -> None:
     before = signal.getsignal(signal.SIGINT)
     with ending(tmp_path) as asked:
         signal.raise_signal(signal.SIGINT)
-        assert asked.asked()
+        assert asked.asked() and "Ctrl-C again ends it on the spot" in capfd.readouterr().err
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from ..names import BETAS, MAPO_VARIANTS
 from .adaptive_dpo import Minority, adaptive_dpo, minority
 from .cdpo import cdpo
 from .dpo import dpo
 from .errors_of_pairs import PairErrors, PairLoss
 from .ipo import ipo
 from .kto import kto
-from .mapo import VARIANTS as MAPO_VARIANTS
 from .mapo import mapo
 from .rdpo import rdpo
 from .rpo import contrast_weights, pair_embedding, rpo
@@ -59,19 +59,5 @@ LOSSES: Mapping[str, Callable[..., PairLoss]] = MappingProxyType(
         "adaptive_dpo": adaptive_dpo,
     }
 )
-BETAS: Mapping[str, float] = MappingProxyType(
-    {
-        "sft": 0.0,
-        "dpo": 5000.0,
-        "cdpo": 5000.0,
-        "rdpo": 5000.0,
-        "ipo": 5000.0,
-        "kto": 2000.0,
-        "mapo": 0.1,
-        "rpo": 5000.0,
-        "adaptive_dpo": 2000.0,
-    }
-)
-"""The papers' betas, in this room's units."""
 REFERENCE_FREE = frozenset({"sft", "mapo"})
 """Losses that need no reference model."""

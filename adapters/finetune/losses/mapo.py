@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...errors import FineTuneError
+from ..names import MAPO_VARIANTS
 from .errors_of_pairs import PairErrors, PairLoss, require_number
 
-__all__ = ["VARIANTS", "mapo"]
+__all__ = ["mapo"]
 
-VARIANTS = ("code", "paper_exponent", "paper_prefactor")
 SNR = 0.5  # the released code's scale of an error before the link
 TIMESTEPS = 1000.0  # and of the logit after it
 
@@ -32,7 +32,7 @@ def mapo(errors: PairErrors, *, beta: float, variant: str = "code") -> PairLoss:
         errors: (B,) each; no reference needed.
         beta: > 0. `code`: weight of the pull, 0.1 in the release. Others: 8 (general) to 1024 (personalisation); larger
             is closer to plain training.
-        variant: one of `VARIANTS`.
+        variant: one of `MAPO_VARIANTS`.
 
     Source: Hong et al. 2024, MaPO, arXiv:2406.06424, equations 9 to 11, which can be read in two ways, and the authors'
     code, which computes neither.
@@ -46,7 +46,7 @@ def mapo(errors: PairErrors, *, beta: float, variant: str = "code") -> PairLoss:
     elif variant == "paper_prefactor":
         margin, weight = beta * (link(chosen) - link(rejected)), 1.0 / beta
     else:
-        raise FineTuneError(f"Cannot compute MaPO: variant {variant!r}; expected one of {', '.join(VARIANTS)}.")
+        raise FineTuneError(f"Cannot compute MaPO: variant {variant!r}; expected one of {', '.join(MAPO_VARIANTS)}.")
     return PairLoss(chosen - weight * F.logsigmoid(margin), margin)
 
 
