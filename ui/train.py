@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..adapters.errors import CancelledError, FineTuneError
+from ..adapters.errors import CancelledError, FineTuneError, StoreError
 from ..adapters.finetune.protocol import STOPPED, Event, Finished, LeftOut, Prepared, Sampled, Stepped
 from .devices import training_device
 from .train_options import answered, model_of, pairs_for, require_model, settings_of, whose
@@ -54,6 +55,8 @@ def _train(
     # What can be said at once is said before libraries are imported that take many seconds.
     settings = settings_of(arguments)
     require_model(arguments.model)
+    for file in (_file(arguments, folder, settings.full), *([arguments.merge] if arguments.merge else [])):
+        _require_place(file)
     known = answered(arguments, store)
     from ..adapters.finetune.checkpoint import begin_training, has_checkpoint
     from ..adapters.finetune.several import several
@@ -79,6 +82,8 @@ def _train(
     if among.first:
         trained = found.trained
         tell(Finished(str(found.file), trained.summary, trained.better, trained.steps, trained.stopped))
+        if arguments.merge:
+            print(f"The model with the LoRA merged in: {arguments.merge}", file=sys.stderr)
     return 0
 
 
@@ -137,8 +142,23 @@ def _file(arguments: argparse.Namespace, folder: Path, full: bool) -> Path:
     from ..adapters.places import palate_home, typed_path
 
     if arguments.output:
-        return typed_path(arguments.output)
+        path = typed_path(arguments.output)
+        return path / f"{folder.name}.safetensors" if path.is_dir() and not full else path
     return palate_home() / "models" / folder.name if full else palate_home() / "loras" / f"{folder.name}.safetensors"
+
+
+def _require_place(file: str | Path) -> None:
+    """Refuse a file that can't be saved before hours of training rather than after."""
+    from ..adapters.places import typed_path
+
+    path = typed_path(file).absolute()
+    place = next(parent for parent in path.parents if parent.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        found = "nothing can be written there" if place.is_dir() else f"{place} is no folder"
+        raise StoreError(
+            f"Cannot save {path.name!r} in {path.parent}: {found}; expected a folder that can be written. Choose "
+            "another."
+        )
 
 
 def _left_out(dropped: Dropped, listed: Path) -> LeftOut:
@@ -190,7 +210,7 @@ class _Told:
             return
         self._last = now
         loss = float("nan") if step.loss is None else step.loss
-        line = f"step {step.step}/{step.steps}  loss {loss:.4f}  {minutes(step.seconds_left or 0.0)} left"
+        line = f"step {step.step}/{step.steps}  loss {loss:.4g}  {minutes(step.seconds_left or 0.0)} left"
         if look is None:
             print(f"{self._over}{line}", end="", file=sys.stderr, flush=True)
             return

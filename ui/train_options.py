@@ -127,8 +127,9 @@ def _require_of_use(arguments: argparse.Namespace, losses: set[str]) -> None:
     for name in ("data", "liked"):  # of a script's variable that isn't set
         if said.get(name) == "":
             raise FineTuneError(f"Cannot train: --{name} is empty; expected a path. Name it, or leave --{name} out.")
-    if said.get("limit") is not None and said["limit"] < 1:
-        raise FineTuneError(f"Cannot train: --limit is {said['limit']}; expected 1 or more.")
+    for name in ("limit", "each"):
+        if said.get(name) is not None and said[name] < 1:
+            raise FineTuneError(f"Cannot train: --{name} is {said[name]}; expected 1 or more.")
     idle = {
         "merge": (not said.get("full"), "without --full, which saves the whole model by itself (-o names it)"),
         "rank": (not said.get("full"), "without --full, which trains all weights"),
@@ -255,11 +256,10 @@ def pairs_for(
         left_out = f", {found.left_out} left out{f' ({found.why})' if found.why else ''}" if found.left_out else ""
         print(f"{len(found.pairs)} pairs of {arguments.data}{left_out}.", file=sys.stderr)
         return list(found.pairs), {}
-    from ..adapters.finetune.liked import against_samples, paints_of
+    from ..adapters.finetune.liked import against_samples, paints_of, pictures_and_prompts
     from .terminal import progress_line, silence
 
-    if arguments.each < 1:
-        raise FineTuneError(f"Cannot sample: --each is {arguments.each}; expected 1 or more.")
+    pictures_and_prompts(typed_path(arguments.liked), arguments.prompt)  # what is wrong is said before a model loads
     silence()
     generator = paints_of(arguments.model, arguments.device or training_device())
     tell = progress_line("sample", sys.stderr)

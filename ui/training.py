@@ -76,9 +76,11 @@ def ending(folder: Path, starter: bool = False) -> Iterator[Ending]:
         (folder / STOP).unlink()
     before = {}
     if threading.current_thread() is threading.main_thread():
-        names = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last one is Windows' own
+        names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # the last one is Windows' own
         for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
-            before[number] = signal.signal(number, _Handler(asked))
+            # Whoever starts it by nohup wants it to go on when the terminal closes.
+            if number != getattr(signal, "SIGHUP", None) or signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, _Handler(asked))
     if starter:
         threading.Thread(target=_watch, args=(asked,), name="palate-starter", daemon=True).start()
     try:
@@ -165,13 +167,21 @@ def run_told(
     """
     with ending(folder, arguments.starter) as asked:
         if not arguments.json:
-            return train(asked, people)
+            return train(asked, lambda event: _said(event, people, asked))
         with lines(asked) as tell:
             try:
                 return train(asked, tell)
             except PreferenceError as error:
                 tell(Failed(" ".join(str(error).split())))
                 return 2
+
+
+def _said(event: Event, people: Callable[[Event], None], asked: Ending) -> None:
+    """Tell people; where nobody is left who reads it, as a terminal was closed, the checkpoint is kept all the same."""
+    try:
+        people(event)
+    except OSError:
+        asked.now()
 
 
 def minutes(seconds: float) -> str:

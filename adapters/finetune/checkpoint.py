@@ -97,9 +97,10 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         safe = (folder / _FILE).is_file()
+        why = "the disk is full, or fails" if "enforce fail" in str(error) else error  # how that writer puts it
         before = "The last checkpoint is safe; make" if safe else "There was no checkpoint before it: make"
         raise FineTuneError(
-            f"Cannot keep where the training stands in {folder}: {error}. {before} room and start again with the same "
+            f"Cannot keep where the training stands in {folder}: {why}. {before} room and start again with the same "
             f"name{' to go on from it' if safe else ''}."
         ) from error
 

@@ -19,7 +19,7 @@ from ..errors import CancelledError, FineTuneError, NotEnoughAnswersError
 from ..exchange.sources import caption_of, pictures_of
 from .pairs import LabelledPair
 
-__all__ = ["Paints", "against_samples", "paints_of"]
+__all__ = ["Paints", "against_samples", "paints_of", "pictures_and_prompts"]
 
 SAMPLED = "sampled"  # folder of a training
 
@@ -87,20 +87,7 @@ def against_samples(
         ImageError: a picture can't be read; before anything is sampled.
         NotEnoughAnswersError: no picture there.
     """
-    pictures = pictures_of(liked) if liked.is_dir() else []
-    if not pictures:
-        raise NotEnoughAnswersError(
-            f"Cannot train on liked pictures: found none in {liked}; expected a folder of pictures. Put some in."
-        )
-    prompts = [caption_of(picture.stem, (liked,)) or prompt for picture in pictures]
-    if not all(prompts):
-        bare = pictures[prompts.index("")].name
-        raise FineTuneError(
-            f"Cannot train on liked pictures: {bare} has no prompt; expected one to sample its opposite with. Give "
-            f"--prompt, or write it into {Path(bare).stem}.txt beside it."
-        )
-    for picture in pictures:
-        read_image(picture)  # one that is broken would end it after minutes of sampling
+    pictures, prompts = pictures_and_prompts(liked, prompt)
     pairs: list[LabelledPair] = []
     for number, (picture, said) in enumerate(zip(pictures, prompts, strict=True)):
         for turn in range(each):
@@ -111,6 +98,29 @@ def against_samples(
             if on_picture is not None:
                 on_picture(len(pairs), each * len(pictures))
     return pairs
+
+
+def pictures_and_prompts(liked: Path, prompt: str = "") -> tuple[list[Path], list[str]]:
+    """Return the liked pictures and what each is sampled with; to know of mistakes before a model is loaded.
+
+    Raises:
+        FineTuneError, ImageError, NotEnoughAnswersError: see `against_samples`.
+    """
+    pictures = pictures_of(liked) if liked.is_dir() else []
+    if not pictures:
+        raise NotEnoughAnswersError(
+            f"Cannot train on liked pictures: found none in {liked}; expected a folder of pictures. Put some in."
+        )
+    prompts = [caption_of(picture.stem, (liked,)) or prompt.strip() for picture in pictures]
+    if not all(prompts):
+        bare = pictures[prompts.index("")].name
+        raise FineTuneError(
+            f"Cannot train on liked pictures: {bare} has no prompt; expected one to sample its opposite with. Give "
+            f"--prompt, or write it into {Path(bare).stem}.txt beside it."
+        )
+    for picture in pictures:
+        read_image(picture)  # one that is broken would end it after minutes of sampling
+    return pictures, prompts
 
 
 def _sampled(generator: Paints, prompt: str, seed: int, folder: Path) -> Path:

@@ -79,10 +79,11 @@ class Trained:
         if self.best is None:
             return "There were too few comparisons to hold some back, so nobody knows whether it is better than none."
         if self.better is False:
-            return (
-                "On comparisons it did not see, this LoRA is no better than none "
-                f"({100 * self.best.accuracy:.0f} % right). Answer more pairs, or train with another loss."
-            )
+            what = "this model is no better than it was" if self.settings.full else "this LoRA is no better than none"
+            right = f"{100 * self.best.accuracy:.0f} % right"
+            if self.best.accuracy > 0.5:  # the wrong ones weigh as much
+                right += f", with a surprise of {self.best.log_loss:.3f}, where a coin has {math.log(2):.3f}"
+            return f"On comparisons it did not see, {what} ({right}). Answer more pairs, or train with another loss."
         found = (
             f"On {self.held_out} comparisons it did not see, it moved towards the chosen picture in "
             f"{100 * self.best.accuracy:.0f} % (best after {self.best.step} of {self.steps} steps)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,9 @@ def test_better_than_none_is_said_where_it_is_sure() -> None:
     assert told(0.8).better is None and "too few to be sure" in told(0.8).summary
     assert told(1.0, held_out=3).better is None
     assert told(0.9, log_loss=0.7).better is False and told(0.5).better is False
+    assert "none (90 % right, with a surprise of 0.700, where a coin has 0.693)" in told(0.9, log_loss=0.7).summary
+    whole = replace(told(0.5), settings=replace(QUICK, full=True)).summary
+    assert "this model is no better than it was (50 % right)" in whole
 
 
 def test_surprise_asks_which_side_and_not_how_far() -> None:

@@ -46,8 +46,8 @@ def test_answers_become_a_lora_and_it_says_how_good_it_is(loss: str, command: li
 
 def test_private_leaves_the_name_out_and_a_second_run_is_at_once(command: list[str], tmp_path, capsys) -> None:
     for _ in range(2):
-        assert main([*command, "--private"]) == 0
-    (file,) = (tmp_path / "home" / "loras").glob("*.safetensors")
+        assert main([*command, "--private", "-o", str(tmp_path / "home")]) == 0
+    (file,) = (tmp_path / "home").glob("*.safetensors")
     assert "palate.person" not in load_lora_file(file)[1]
     assert "step 4/4" not in capsys.readouterr().err.split("comparisons of")[2]
 
@@ -76,6 +76,14 @@ def test_mistakes_are_told_before_torch_is_loaded(command: list[str], tmp_path: 
     assert not (tmp_path / "home" / "training").exists()
 
 
+def test_where_nothing_can_be_saved_is_told_before_it_trains(command: list[str], tmp_path, capsys) -> None:
+    (tmp_path / "file").write_text("no folder")
+    for option in ("-o", "--merge"):
+        assert main([*command, option, str(tmp_path / "file" / "mine")]) == 2
+        assert "file is no folder; expected a folder that can be written" in capsys.readouterr().err
+    assert not (tmp_path / "home" / "training").exists()
+
+
 def test_a_file_that_is_no_model_is_told_by_its_header(command: list[str], tmp_path, monkeypatch, capsys) -> None:
     save_file({"a.lora_up.weight": torch.zeros(2, 4)}, tmp_path / "lora.safetensors")
     monkeypatch.setitem(sys.modules, "peft", None)
@@ -87,9 +95,10 @@ def test_it_says_where_it_goes_on_and_that_nothing_was_left_to_do(tmp_path, caps
     (tmp_path / "mine").write_bytes(b"lora")
     done = Finished(str(tmp_path / "mine"), "Good.", True, 4)
     told = _Told(terminal=True)
-    for event in (Prepared(2, 2), Stepped(3, 4, 0.5), Stepped(4, 4, 0.5), done):
+    for event in (Prepared(2, 2), Stepped(3, 4, 4e-8), Stepped(4, 4, 0.5), done):
         told(event)
     said = capsys.readouterr().err
+    assert "loss 4e-08" in said  # IPO's are as small as that
     assert "pictures read: 2 of 2" in said and "Going on after step 2 of 4." in said and "no step was left" not in said
     told = _Told(terminal=False)
     told(Prepared(2, 2))

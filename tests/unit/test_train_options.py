@@ -56,8 +56,15 @@ def test_liked_pictures_alone(command: list[str], tmp_path: Path, capsys) -> Non
     _, about = load_lora_file(tmp_path / "home" / "loras" / "cat.safetensors")
     kept = [about[f"palate.{name}"] for name in ("variant", "check_every", "caption_dropout")]
     assert kept == ["paper_prefactor", "1", "0.5"]
-    assert main([*command, "--liked", str(liked), "--loss", "mapo"]) == 2
-    assert "has no prompt" in capsys.readouterr().err
+
+
+def test_liked_pictures_without_a_prompt_are_told_before_a_model_is_loaded(
+    command, tmp_path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr("palate.adapters.finetune.liked.paints_of", None)
+    liked = ["--liked", str(folders(tmp_path, "mine") / "mine")]
+    assert main([*command, *liked]) == main([*command, *liked, "--prompt", "  "]) == 2
+    assert capsys.readouterr().err.count("has no prompt") == 2
 
 
 def test_mistakes_are_said_before_anything_is_loaded(command: list[str], tmp_path: Path, capsys, monkeypatch) -> None:
@@ -76,6 +83,7 @@ def test_mistakes_are_said_before_anything_is_loaded(command: list[str], tmp_pat
         (["--limit", "5"], "--limit would do nothing"),
         (["--limit", "0", "--data", "pairs"], "--limit is 0"),
         (["--data", ""], "--data is empty"),
+        (["--each", "0"], "--each is 0"),
     ):
         assert main([*command, *more]) == 2
         assert said in capsys.readouterr().err

@@ -7,6 +7,8 @@ import json
 import math
 import signal
 import sys
+from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from palate.adapters.finetune.protocol import (
     read_line,
     write_line,
 )
-from palate.ui.training import Lines, ending, lines
+from palate.ui.training import Ending, Lines, ending, lines, run_told
 
 EVENTS = [
     Prepared(2, 8),
@@ -73,6 +75,32 @@ def test_the_first_ctrl_c_asks_and_the_second_one_ends(tmp_path: Path, capfd) ->
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
+def test_a_closed_terminal_asks_and_one_that_may_close_does_not(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ending(tmp_path) as asked:  # as nohup starts it
+            signal.raise_signal(signal.SIGHUP)
+            assert not asked.asked()
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with ending(tmp_path) as asked:
+            signal.raise_signal(signal.SIGHUP)
+            assert asked.asked()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_what_nobody_reads_any_more_asks_to_end(tmp_path: Path) -> None:
+    def gone(event: object) -> None:
+        raise BrokenPipeError
+
+    def train(asked: Ending, tell: Callable[[Event], None]) -> int:
+        tell(Prepared(1, 2))
+        return 130 if asked.asked() else 0
+
+    assert run_told(Namespace(json=False, starter=False), tmp_path, train, gone) == 130
 
 
 def test_only_events_are_printed_and_a_cut_pipe_asks_to_end(tmp_path: Path, capsys) -> None:
