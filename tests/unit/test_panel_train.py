@@ -158,10 +158,14 @@ def test_stopped_it_goes_on_where_it_was_also_in_a_new_panel(client, studio, tra
     again = opened(studio)
     assert again.get("train").json()["training"]["points"] == stopped["points"]
     assert again.get("train/plan").json()["stopped"]["step"] == stopped["step"]
-    again.post("train", json={"rank": 5})  # goes on with the settings that it was begun with
+    refused = again.post("train", json={"rank": 5, "frozen": "int8"}).json()["error"]
+    assert (
+        "Cannot go on with rank 5 and frozen int8" in refused and "after step 2 was begun with the usual one" in refused
+    )
+    again.post("train", json={})
     done = until(again, "done")
     assert [point[0] for point in done["points"]] == list(range(1, 21)) and stopped["step"] == 2
-    assert "--anew" not in trainer.asked[-1] and "--rank=5" not in trainer.asked[-1]
+    assert "--anew" not in trainer.asked[-1]
 
 
 def test_after_new_answers_or_on_wish_it_begins_anew(client, studio, trainer):

@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ...adapters.errors import FineTuneError
 from ...adapters.finetune.protocol import Stepped
 from .jobs import STOPPED, WORKING
 
-__all__ = ["KEPT", "begun", "by_time", "keep", "read", "stepped"]
+__all__ = ["KEPT", "begun", "by_time", "keep", "read", "require_same", "stepped"]
 
 KEPT = "panel.json"  # in a training's folder
 POINTS = 400  # of each curve; from twice as many on every other one is dropped
@@ -67,6 +68,24 @@ def begun(person: str, loss: str, given: dict[str, Any], before: dict[str, Any])
         "per_step": before.get("per_step"),
         **kept,
     }
+
+
+def require_same(given: dict[str, Any], before: dict[str, Any] | None) -> None:
+    """Refuse to go on with other settings than a training was begun with, rather than without a word with those.
+
+    Raises:
+        FineTuneError: one that was typed differs; what wasn't typed is as it was.
+    """
+    known = {} if before is None else before["settings"]
+    other = [name for name in given if before is not None and given[name] != known.get(name)]
+    if before is None or not other:
+        return
+    found = " and ".join(f"{name.replace('_', ' ')} {given[name]}" for name in other)
+    was = ", ".join(str(known.get(name, "the usual one")) for name in other)
+    raise FineTuneError(
+        f"Cannot go on with {found}: the training that was stopped after step {before['step']} was begun with {was}. "
+        "Empty the field to go on, or begin anew."
+    )
 
 
 def stepped(event: Stepped, now: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from ...adapters.finetune.protocol import Event, Finished, LeftOut, Prepared, Sa
 from ...adapters.places import palate_home, safe_name
 from .jobs import DONE, FAILED, STOPPED, WORKING, Job, Jobs
 from .training_plan import plan_of
-from .training_record import KEPT, begun, by_time, keep, read, stepped
+from .training_record import KEPT, begun, by_time, keep, read, require_same, stepped
 
 if TYPE_CHECKING:
     from .studio import Studio
@@ -102,6 +102,7 @@ class Trainings:
             self._studio.store, person, loss, self._studio.tools.model, bool(given.get("drop_doubted", True))
         )
         before = None if anew else self._stopped(person, loss)
+        require_same(given, before)
         with self._lock:
             if self._job is not None and self._now.get("state") == WORKING:
                 raise FineTuneError("Cannot train: a training is at work already. Stop it first, or wait for its end.")
