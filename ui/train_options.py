@@ -221,13 +221,15 @@ def answered(arguments: argparse.Namespace, store: Path) -> list[LabelledPair] |
     if getattr(arguments, "data", None) or getattr(arguments, "liked", None):
         return None
     from ..adapters.comparisons import PreferenceStore
-    from ..adapters.finetune.pairs import pairs_of, turned_over
+    from ..adapters.finetune.pairs import lost_answers, pairs_of, turned_over
 
     with PreferenceStore.existing(store) as answers:
         pairs, turned = pairs_of(answers, arguments.person), turned_over(answers, arguments.person)
+        lost = lost_answers(answers, arguments.person)
     both = f" {turned} of them were answered both ways: the last answer counts." if turned else ""
+    gone = f" Left out: {lost} whose pictures are gone." if lost else ""
     count = f"{len(pairs)} comparison{'' if len(pairs) == 1 else 's'}"
-    print(f"{count} of {arguments.person!r}, loss {arguments.loss}.{both}", file=sys.stderr)
+    print(f"{count} of {arguments.person!r}, loss {arguments.loss}.{both}{gone}", file=sys.stderr)
     return [replace(pair, prompt=pair.prompt or arguments.prompt) for pair in pairs]
 
 

@@ -48,6 +48,11 @@ def _train(
 ) -> int:
     """Do it; `tell` hears of everything, and everything else that is printed is for people."""
     from ..adapters.comparisons import PreferenceStore
+
+    if not arguments.data:  # a store that isn't there is told before libraries are imported that take seconds
+        PreferenceStore.existing(store).close()
+    elif arguments.person:
+        raise PPDError("Cannot train on people of the store and on a data set; expected --person or --data.")
     from ..adapters.finetune.checkpoint import begin_training
     from ..adapters.finetune.several import several
     from ..adapters.places import ppd_folder, typed_path
@@ -57,8 +62,6 @@ def _train(
     begin_training(folder, arguments.anew, several())
     file = typed_path(arguments.output) if arguments.output else ppd_folder() / f"{folder.name.removeprefix('ppd-')}"
     if arguments.data:
-        if arguments.person:
-            raise PPDError("Cannot train on people of the store and on a data set; expected --person or --data.")
         return _run(arguments, DataSet(typed_path(arguments.data)), settings, folder, file, asked, tell)
     with PreferenceStore.existing(store) as answers:
         source = StoreAnswers(answers, tuple(arguments.person or ()))

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..comparisons import PreferenceStore
 from ..errors import NotEnoughAnswersError
 
-__all__ = ["LabelledPair", "pairs_of", "split_pairs", "turned_over"]
+__all__ = ["LabelledPair", "lost_answers", "pairs_of", "split_pairs", "turned_over"]
 
 HELD_OUT = 0.15  # share of the pairs that is never trained on
 FEWEST_HELD_OUT, MOST_HELD_OUT = 3, 60
@@ -62,6 +62,12 @@ def pairs_of(store: PreferenceStore, person: str) -> list[LabelledPair]:
             "pictures. Compare some pictures first; 20 are a start."
         )
     return list(latest.values())
+
+
+def lost_answers(store: PreferenceStore, person: str) -> int:
+    """How many of a person's answers prefer one of two pictures of which one is gone."""
+    sides = ((one.chosen, one.rejected) for one in store.comparisons(person))
+    return sum(not (store.has_image(a) and store.has_image(b)) for a, b in sides if a is not None and b is not None)
 
 
 def turned_over(store: PreferenceStore, person: str) -> int:

@@ -218,7 +218,7 @@ def test_a_store_that_is_not_there_is_told_before_torch_is_loaded(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "pictures" / "one.png")
     commands = ["people", "show", "fit", "rank pictures", "user", "prompt star", "next", "export answers -o out"]
     commands += ["export embedding", "evaluate pictures --person me", "generate star --for me"]
-    commands += ["train lora"]
+    commands += ["train lora", "train ppd"]
     look = (
         "import sys; from palate.ui import cli\n"
         f"print([cli.main([*one.split(), '--store', 'none']) for one in {commands}], 'torch' in sys.modules)"

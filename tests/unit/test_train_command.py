@@ -44,6 +44,13 @@ def test_answers_become_a_lora_and_it_says_how_good_it_is(loss: str, command: li
     assert about["palate.loss"] == loss and about["palate.person"] == "mara"
 
 
+def test_answers_whose_pictures_are_gone_are_counted(command: list[str], tmp_path: Path, capsys) -> None:
+    with PreferenceStore(tmp_path / "home" / "store") as store:
+        store.image_path(store.comparisons("mara")[0].left).unlink()
+    assert main(command) == 0
+    assert "7 comparisons of 'mara', loss mapo. Left out: 1 whose pictures are gone." in capsys.readouterr().err
+
+
 def test_private_leaves_the_name_out_and_a_second_run_is_at_once(command: list[str], tmp_path, capsys) -> None:
     for _ in range(2):
         assert main([*command, "--private", "-o", str(tmp_path / "home")]) == 0
