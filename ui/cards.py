@@ -6,6 +6,7 @@ import base64
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from os import PathLike
@@ -195,7 +196,7 @@ def _of_lora(file: Path) -> Card:
             ("Whose", about.get("person", "")),
             ("Pairs", about.get("pairs", "")),
             ("Left out as doubted", about.get("dropped", "")),
-            ("Loss", about.get("loss", "")),
+            ("Loss", ", ".join([*re.findall(r"'(\w+)'", about.get("stages", "")), about.get("loss", "")])),
             ("Unseen pairs right", f"{100 * float(right):.0f} %" if _number(right) else ""),
             ("For", f"{said.get('modelspec.architecture', '')} ({about.get('model', 'model not named')})"),
             ("Made", said.get("modelspec.date", "")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def test_stages_on_folders_with_samples_and_a_merged_model(command: list[str], t
     assert all(Path(file).is_file() for one in told if one["event"] == "sample" for file in one["files"])
     assert told[-1]["event"] == "done" and (tmp_path / "merged" / "model_index.json").is_file()
     _, about = load_lora_file(tmp_path / "mine.safetensors")
+    assert main(["show", str(tmp_path / "mine.safetensors")]) == 0
+    assert re.search(r"Loss +sft, dpo\n", capsys.readouterr().out)
     assert "sft" in about["palate.stages"] and "palate.person" not in about and about["palate.pairs"] == "7"
     file = str(tmp_path / "mine.safetensors")
     export = ["export", "checkpoint", "--model", str(tmp_path / "tiny"), "--lora", file, "--strength", "0.5"]
