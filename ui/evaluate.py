@@ -140,7 +140,9 @@ def _by_clip(encoder: Any) -> Judge:
 
 def _by_image_reward(file: str, device: str) -> Judge:
     from ..adapters.exchange import load_image_reward
+    from .terminal import silence
 
+    silence()
     reward = load_image_reward(file, device)
 
     def judge(pictures: Sequence[Any], prompts: Sequence[str]) -> Any:

@@ -15,7 +15,7 @@ from ..adapters.places import typed_path
 from .made import Made
 from .png_settings import png_with_text
 from .terminal import progress_line, silence
-from .whose import BEST, USER_STRENGTH, WORDS, GenerateError, Whose, answers_of, for_person, from_files
+from .whose import BEST, USER_STRENGTH, WORDS, GenerateError, Whose, answers_of, best_of, for_person, from_files
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -134,8 +134,7 @@ def _require_settings(arguments: argparse.Namespace) -> None:
         1.0 if value is None else value
         for value in (arguments.steps, arguments.guidance, arguments.strength, arguments.user_strength)
     )
-    best = arguments.best or (1 if arguments.person is None else BEST)
-    last = arguments.seed + arguments.count * best - 1
+    last = arguments.seed + arguments.count * best_of(arguments) - 1
     Look(int(steps), guidance, *(arguments.size or (8, 8))).require([arguments.seed, last])
     SteeringSettings(strength=strength)
     require_use(user_strength, arguments.user_start, arguments.user_end)

@@ -154,13 +154,14 @@ def require_model(model: str) -> None:
     from ..adapters.places import named_on_hub, not_there, typed_path
 
     where = typed_path(model)
+    if model == "playground":  # whatever folder of that name there is here
+        return
     if not model.strip():
         found = "no name"
     elif os.path.isdir(where):
         found = "" if os.path.isfile(where / "model_index.json") else "a folder without model_index.json"
     else:
-        there = model == "playground" or os.path.isfile(where) or named_on_hub(model)
-        found = "" if there else not_there(model)
+        found = "" if os.path.isfile(where) or named_on_hub(model) else not_there(model)
     if found:
         raise SteeringError(
             f"Cannot train the model {model[:200]!r}: {found}; expected a diffusers folder or a .safetensors file of "

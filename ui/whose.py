@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..adapters.steering import Generator
     from ..adapters.taste import Taste
 
-__all__ = ["GenerateError", "Whose", "answers_of", "for_person", "from_files"]
+__all__ = ["GenerateError", "Whose", "answers_of", "best_of", "for_person", "from_files"]
 
 # What `--for` takes where nothing is said: what study `bt-generation` found best of all that keeps the prompt.
 WORDS, BEST = 2, 3
@@ -72,8 +72,13 @@ def from_files(arguments: argparse.Namespace) -> Whose:
         1.0 if arguments.strength is None else arguments.strength,
         1.0 if arguments.user_strength is None else arguments.user_strength,
         arguments.words or 0,
-        arguments.best or 1,
+        best_of(arguments),
     )
+
+
+def best_of(arguments: argparse.Namespace) -> int:
+    """Of how many pictures the best is kept."""
+    return arguments.best or (1 if arguments.person is None else BEST)
 
 
 def answers_of(person: str, store: Path) -> PreferenceStore:
@@ -123,7 +128,7 @@ def for_person(arguments: argparse.Namespace, generator: Generator, answers: Pre
     strength = arguments.strength if arguments.strength is not None else PROMPT_STRENGTH if user is None else 0.0
     told = USER_STRENGTH if arguments.user_strength is None else arguments.user_strength
     words = WORDS if arguments.words is None else arguments.words
-    best = BEST if arguments.best is None else arguments.best
+    best = best_of(arguments)
     parts = ((person, 1.0),)
     known = "no PPD that fits" if user is None else f"a denoiser told of {user.pairs} comparisons, at {told:g}"
     moved = f"the prompt moved at strength {strength:g}" if strength else "the prompt not moved"

@@ -25,7 +25,8 @@ def forget_inputs(denoiser: nn.Module) -> None:
     they must (`compute_cheap_again`). Outcomes and gradients are the same.
 
     Which of them that are is seen at each call, so it may be asked for before or after what is trained is known, and
-    nothing has to be undone. Convolutions that carry an adapter of peft's stay as they are.
+    nothing has to be undone. Gradient checkpointing is asked for before, or some layers are computed once more.
+    Convolutions that carry an adapter of peft's stay as they are.
 
     Args:
         denoiser: Any model of diffusers; it is changed in place.

@@ -32,12 +32,13 @@ def compute_cheap_again(denoiser: nn.Module) -> None:
     from diffusers.models.activations import GEGLU
 
     gated = _gated_class(not getattr(denoiser, "is_gradient_checkpointing", False))
+    kinds = (GEGLU, _gated_class(True), _gated_class(False))
     for module in denoiser.modules():
         if type(module) is nn.GroupNorm:
             module.__class__ = _Norm
         elif type(module) is nn.SiLU:
             module.__class__ = _AfterNorm
-        elif type(module) is GEGLU:
+        elif type(module) in kinds:
             module.__class__ = gated
 
 
@@ -150,12 +151,11 @@ class _GatedFrom(torch.autograd.Function):
         return (_gate_backward(gradient, both) @ weight).to(ctx.dtype), None
 
 
-def version_of(layer: nn.Module) -> int:
-    """Which changes in place to a layer's weights, or to their bytes, count up."""
+def version_of(layer: nn.Module) -> tuple[int, ...]:
+    """Which changes in place to a layer's weights, or to their bytes, or to its bias count up."""
     held = getattr(layer, "weight_bytes", None)
-    tensor = layer.weight if held is None else held
-    assert isinstance(tensor, Tensor)
-    return tensor._version
+    tensors = (layer.weight if held is None else held, layer.bias)
+    return tuple(one._version for one in tensors if isinstance(one, Tensor))
 
 
 def require_the_same(ctx: Any) -> None:

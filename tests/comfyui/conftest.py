@@ -10,7 +10,6 @@ import pytest
 from comfy_host import BrokenHostError, Host, find_comfyui, start, stop
 
 HERE = Path(__file__).parent
-PAGES = {"test_browser", "test_browser_collect", "test_compare_anywhere", "test_drop", "test_examples", "test_sidebar"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,10 +27,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         return None
     from xdist.scheduler import LoadFileScheduling
 
+    pages = {file.name for file in HERE.glob("test_*.py") if "browser: Any" in file.read_text(encoding="utf-8")}
+
     class TwoHosts(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = Path(nodeid.split("::", 1)[0])
-            return f"{file.parent} {file.stem in PAGES}" if file.parent.name == HERE.name else str(file)
+            return f"{file.parent} {file.name in pages}" if file.parent.name == HERE.name else str(file)
 
     return TwoHosts(config, log)
 

@@ -19,6 +19,7 @@ from palate.adapters.finetune.lora import add_lora
 from palate.adapters.finetune.noising import Noising
 from palate.adapters.finetune.opened_joint import trained_of
 from palate.adapters.finetune.predicting import predicted
+from palate.adapters.finetune.settings import TrainSettings
 from palate.adapters.finetune.sparing import spare_memory
 from palate.adapters.finetune.step import Denoiser
 from palate.adapters.finetune.weights import all_parameters
@@ -331,12 +332,31 @@ def test_a_gated_feed_forward_keeps_what_makes_its_halves_or_the_halves_to_the_s
         assert len(ours) < len(theirs)
 
 
-def test_halves_of_a_layer_that_changed_before_the_backward_pass_are_not_made_again() -> None:
+@pytest.mark.parametrize("changed", ["weight", "bias"])
+def test_halves_of_a_layer_that_changed_before_the_backward_pass_are_not_made_again(changed: str) -> None:
     from diffusers.models.activations import GEGLU
 
     layer = GEGLU(6, 10).requires_grad_(False)
     forget_inputs(holder := nn.Sequential(layer))
     out = holder(torch.randn(1, 6, requires_grad=True))
-    layer.proj.weight.mul_(2.0)
+    getattr(layer.proj, changed).add_(2.0)
     with pytest.raises(RuntimeError, match="its weights were changed since the forward pass"):
         out.sum().backward()
+
+
+def test_with_checkpointing_no_feed_forward_is_computed_three_times() -> None:
+    """Asked for first, or again after it was: blocks keep the halves while they are computed again."""
+    from diffusers.models.activations import GEGLU
+
+    def shapes(settings: TrainSettings, first: bool) -> set[int]:
+        unet, kept = model(), list[torch.Tensor]()
+        if first:
+            forget_inputs(unet)
+        trained_of(unet, settings, 6)
+        layer = next(one for one in unet.modules() if isinstance(one, GEGLU))
+        with torch.autograd.graph.saved_tensors_hooks(lambda one: kept.append(one) or one, lambda one: one):
+            layer(torch.randn(1, 3, layer.proj.in_features, requires_grad=True))
+        return {one.shape[-1] // layer.proj.in_features for one in kept if one.dim() == 3}
+
+    for first in (False, True):
+        assert shapes(QUICK, first) == {1} and shapes(replace(QUICK, checkpointing=True), first) == {8}

@@ -43,7 +43,7 @@ def test_a_tiny_shape_is_counted_without_memory() -> None:
 
 
 def test_costs_by_hand() -> None:
-    """Forward 2, backward 3, all weights 4, again 0.25, pictures 5, text 1: our dpo 2 + 2 + 3 + 0.25, its script's 2 + 2 + 3 + 6."""
+    """Forward 2, backward 3, of all 4, again 0.25, pictures 5, text 1: dpo 2 + 2 + 3.25, its script 2 + 2 + 3 + 6."""
     bytes_ = {"held": 80, "plain_held": 100, "full_held": 90, "spared": 7, "in_bytes": 11}
     found = train_cost.costs(Passes(2, 3, 4, 0.25, 0.5, 5, 1, unet=10, vae=2, texts=3, lora=1, **bytes_))
     assert found["Palate: sft, mapo"] == (5.25, 116)  # 2 * 10 + 16 + 80

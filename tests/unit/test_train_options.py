@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import steering_models as tiny
 from palate.adapters.comparisons import Comparison, PreferenceStore
+from palate.adapters.errors import SteeringError
 from palate.adapters.files.lora_file import load_lora_file
 from palate.ui.cli import main
+from palate.ui.train_options import require_model
 from PIL import Image
 
 
@@ -59,6 +61,14 @@ def test_liked_pictures_alone(command: list[str], tmp_path: Path, capsys) -> Non
     _, about = load_lora_file(tmp_path / "home" / "loras" / "cat.safetensors")
     kept = [about[f"palate.{name}"] for name in ("variant", "check_every", "caption_dropout")]
     assert kept == ["paper_prefactor", "1", "0.5"]
+
+
+def test_a_folder_of_the_playgrounds_name_is_not_the_playground(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "playground").mkdir()
+    monkeypatch.chdir(tmp_path)
+    require_model("playground")
+    with pytest.raises(SteeringError, match="a folder without model_index"):
+        require_model("./playground")
 
 
 def test_liked_pictures_without_a_prompt_are_told_before_a_model_is_loaded(
