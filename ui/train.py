@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -77,13 +78,15 @@ def _train(
     except CancelledError:
         kept = has_checkpoint(folder)
         where = "goes on from the last checkpoint" if kept else "begins again: no step was done yet"
-        print(f"Training stopped. The same command {where}.", file=sys.stderr)
+        with contextlib.suppress(OSError):  # perhaps it stopped because nobody reads any more
+            print(f"Training stopped. The same command {where}.", file=sys.stderr)
         return STOPPED
     if among.first:
         trained = found.trained
         tell(Finished(str(found.file), trained.summary, trained.better, trained.steps, trained.stopped))
         if arguments.merge:
-            print(f"The model with the LoRA merged in: {arguments.merge}", file=sys.stderr)
+            with contextlib.suppress(OSError):
+                print(f"The model with the LoRA merged in: {arguments.merge}", file=sys.stderr)
     return 0
 
 
@@ -102,8 +105,6 @@ def _made(
     from .terminal import silence
 
     silence()
-    if asked.asked():
-        raise CancelledError("Stopped before the training began.")
     encoder = _encoder(arguments, settings, bool(vectors))
     return train_personal_lora(
         arguments.model,
@@ -152,9 +153,12 @@ def _require_place(file: str | Path) -> None:
     from ..adapters.places import typed_path
 
     path = typed_path(file).absolute()
-    place = next(parent for parent in path.parents if parent.exists())
-    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
-        found = "nothing can be written there" if place.is_dir() else f"{place} is no folder"
+    place = next(
+        (parent for parent in path.parents if os.path.exists(parent)), path
+    )  # a root, a drive that isn't there
+    is_folder = os.path.isdir(place)
+    if place == path or not (is_folder and os.access(place, os.W_OK | os.X_OK)):
+        found = "nothing can be written there" if is_folder else f"{place} is no folder"
         raise StoreError(
             f"Cannot save {path.name!r} in {path.parent}: {found}; expected a folder that can be written. Choose "
             "another."

@@ -64,7 +64,8 @@ class Ending:
 def ending(folder: Path, starter: bool = False) -> Iterator[Ending]:
     """Listen for everything that asks a training to end.
 
-    The first ctrl-C asks, a second one ends it on the spot.
+    The first ctrl-C asks, a second one ends it on the spot. Other signals ask, however often they come: for a terminal
+    that closes both the system and the shell may send one.
 
     Args:
         folder: Of the training; a file STOP that was left there is removed.
@@ -93,16 +94,20 @@ def ending(folder: Path, starter: bool = False) -> Iterator[Ending]:
 
 
 class _Handler:
+    """One for each signal: they don't count each other's."""
+
     def __init__(self, asked: Ending) -> None:
         self._asked, self._times = asked, 0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        self._times += 1
         self._asked.now()
-        if self._times > 1:
+        by_hand = number in (signal.SIGINT, getattr(signal, "SIGBREAK", None))
+        self._times += 1
+        if by_hand and self._times > 1:
             raise KeyboardInterrupt
+        more = b" Ctrl-C again ends it on the spot." if by_hand else b""
         with contextlib.suppress(OSError):  # not by print: a signal may come in the middle of one
-            os.write(2, b"\nStopping, once what was reached is kept. Ctrl-C again ends it on the spot.\n")
+            os.write(2, b"\nStopping, once what was reached is kept." + more + b"\n")
 
 
 def _watch(asked: Ending) -> None:

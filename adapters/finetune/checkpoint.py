@@ -184,7 +184,8 @@ def checkpoint_of(folder: Path, identity: dict[str, Any], state: Collection[str]
 def _otherwise(before: dict[str, Any], now: dict[str, Any]) -> str:
     """What differs, in words; which model and which pairs it was can't be told of their hashes."""
     named = [name for name in now if before[name] != now[name] and name not in ("about", "pairs")]
-    found = [f"{name} {before[name]} (now {now[name]})" for name in named[:4]]
+    found = [f"{name.replace('_', ' ')} {before[name]} (now {now[name]})" for name in named[:4]]
+    found += [f"{len(named) - 4} more"] if len(named) > 4 else []
     if before["about"] != now["about"] or before["pairs"] != now["pairs"]:
         found.append("another model or other pairs")
     return ", ".join(found)

@@ -108,7 +108,7 @@ def train_personal_lora(
         on_dropped(dropped, dropped.write(folder))
     room = _room(model, settings.settled(len(kept), among.count), device)
     at_once = among.least(room)  # all have as many, or they would wait for each other's parts
-    if cancelled is not None and cancelled():  # a large model takes minutes to load
+    if among.any(cancelled is not None and cancelled()):  # a large model takes minutes to load
         raise CancelledError("Stopped before the training began.")
     opened = open_model(model, settings, device)
     watching = _Watching(on_prepared, on_step, cancelled, samples if among.first else 0, on_sample)

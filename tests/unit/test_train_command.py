@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from palate.adapters.errors import StoreError
 from palate.adapters.files.lora_file import load_lora_file, require_replaceable_lora, save_lora
 from palate.adapters.finetune.protocol import STOP, STOPPED, Event, Finished, Prepared, Stepped, read_line
 from palate.ui.cli import main
-from palate.ui.train import _Told
+from palate.ui.train import _require_place, _Told
 from palate.ui.training import Lines
 from PIL import Image
 from safetensors.torch import save_file
@@ -123,6 +124,32 @@ def test_stopped_before_the_first_step_it_says_so_and_loads_nothing(command, tmp
     monkeypatch.setattr(personal, "open_model", None)
     assert main(command) == STOPPED
     assert "begins again: no step was done yet" in capsys.readouterr().err
+
+
+def test_stopped_as_nobody_reads_any_more_is_not_done(command, tmp_path, monkeypatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            if "Training stopped" in text:
+                raise BrokenPipeError
+            return super().write(text)
+
+    def begun(file: Path, anew: bool, among: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("palate.adapters.finetune.checkpoint.begin_training", begun)
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert main(command) == STOPPED
+
+
+def test_no_place_for_a_file_is_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place, found in (
+        (Path(tmp_path.anchor), "is no folder|nothing can"),
+        (tmp_path / "file" / "x", "is no folder"),
+    ):
+        with pytest.raises(StoreError, match=f"Cannot save .*({found})"):
+            _require_place(place)
+    _require_place(tmp_path / "new" / "mine.safetensors")
 
 
 def test_another_program_reads_lines_and_nothing_else(command: list[str], tmp_path, capsys) -> None:
