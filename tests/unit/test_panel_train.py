@@ -160,7 +160,8 @@ def test_stopped_it_goes_on_where_it_was_also_in_a_new_panel(client, studio, tra
     assert again.get("train/plan").json()["stopped"]["step"] == stopped["step"]
     refused = again.post("train", json={"rank": 5, "frozen": "int8"}).json()["error"]
     assert (
-        "Cannot go on with rank 5 and frozen int8" in refused and "after step 2 was begun with the usual one" in refused
+        "Cannot go on with rank 5 and the model held in bytes: the training" in refused
+        and "after step 2 was begun with rank as it chose and the model as it is. Empty the field" in refused
     )
     again.post("train", json={})
     done = until(again, "done")

@@ -80,12 +80,20 @@ def require_same(given: dict[str, Any], before: dict[str, Any] | None) -> None:
     other = [name for name in given if before is not None and given[name] != known.get(name)]
     if before is None or not other:
         return
-    found = " and ".join(f"{name.replace('_', ' ')} {given[name]}" for name in other)
-    was = ", ".join(str(known.get(name, "the usual one")) for name in other)
+    found, was = (" and ".join(_said(name, settings) for name in other) for settings in (given, known))
     raise FineTuneError(
         f"Cannot go on with {found}: the training that was stopped after step {before['step']} was begun with {was}. "
-        "Empty the field to go on, or begin anew."
+        "Empty the field, or set the box as it was, to go on; or begin anew."
     )
+
+
+def _said(name: str, settings: dict[str, Any]) -> str:
+    """One setting in words: what was ticked, or typed."""
+    if name == "frozen":
+        return "the model held in bytes" if settings.get(name) else "the model as it is"
+    if name == "drop_doubted":
+        return "all answers" if settings.get(name) is False else "doubted answers left out"
+    return f"{name.replace('_', ' ')} {settings.get(name, 'as it chose')}"
 
 
 def stepped(event: Stepped, now: dict[str, Any]) -> None:
