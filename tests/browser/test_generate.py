@@ -347,6 +347,22 @@ def test_a_deleted_picture_can_be_brought_back(page):
     expect(tiles).to_have_count(count)
 
 
+def test_what_is_looked_at_stays_when_the_one_before_is_deleted_late(page):
+    paint(page, "one that goes")
+    page.keyboard.press("f")
+    viewer, held = part(page, "viewer"), []
+    expect(viewer).to_be_visible()
+    page.route("**/gallery/*/delete", lambda route: held.append(route))
+    viewer.locator('[data-act="delete"]').click()
+    while not held:
+        page.wait_for_timeout(20)
+    page.keyboard.press("ArrowLeft")
+    expect(viewer.locator('[data-act="next"]')).to_be_enabled()
+    held[0].continue_()
+    expect(page.locator(".pl-say")).to_contain_text("Deleted.")
+    expect(viewer).to_be_visible()
+
+
 def test_painting_can_be_stopped(page, house):
     house.painter.gate.clear()
     part(page, "prompt").fill("never mind")

@@ -225,6 +225,12 @@ def test_full_size_zooms_both_together_flips_and_answers(host: Host, browser: An
     assert [panes.nth(n).is_visible() for n in (0, 1)] == [True, False]
     page.keyboard.press("Space")
     assert [panes.nth(n).is_visible() for n in (0, 1)] == [False, True]
+    page.keyboard.down("Space")  # held while the answer is given: the next question begins with its own first picture
+    page.keyboard.press("ArrowRight")
+    counts(page, answers=1, open=2)
+    page.wait_for_timeout(400)
+    page.keyboard.up("Space")
+    assert [panes.nth(n).is_visible() for n in (0, 1)] == [True, False]
     page.keyboard.press("v")
     assert [panes.nth(n).is_visible() for n in (0, 1)] == [True, True]
     for _ in range(20):  # the focus stays inside
@@ -233,8 +239,6 @@ def test_full_size_zooms_both_together_flips_and_answers(host: Host, browser: An
             "() => ['DIALOG', 'BODY'].includes((document.activeElement.closest('dialog') ?? document.body).tagName)"
         )
         assert page.evaluate(inside)
-    page.keyboard.press("ArrowRight")
-    counts(page, answers=1, open=2)
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog.palate-viewer", state="detached", timeout=WAIT)
     page.keyboard.press("f")  # the focus is where it was

@@ -56,7 +56,7 @@ def test_lines_for_another_program_and_stopping(command: list[str], tmp_path: Pa
     assert isinstance(stopped[0], Prepared) and isinstance(stopped[-1], Stepped) and stopped[-1].step == 1
     assert main([*command, "--json", "--held-out", "0.3"]) == 2
     failed = read_line(capsys.readouterr().out.splitlines()[-1])
-    assert isinstance(failed, Failed) and "begun with held_out " in failed.text
+    assert isinstance(failed, Failed) and "begun with held out " in failed.text
     assert main([*command, "--json", "--sample-every", "2", "--anew"]) == 0
     events = [read_line(line) for line in capsys.readouterr().out.splitlines()]
     assert isinstance(events[-1], Finished) and Path(events[-1].file).is_file()

@@ -72,15 +72,17 @@
         kit.useSettings(shot);
       },
       star: kit.trying(async () => {
-        Object.assign(shot, await kit.ask(`gallery/${shot.id}/star`, { starred: !shot.starred }));
-        star();
-        gone(shot.id);
+        const kept = shot; // by the time of the answer another one may be shown
+        Object.assign(kept, await kit.ask(`gallery/${kept.id}/star`, { starred: !kept.starred }));
+        if (shot === kept) star();
+        gone(kept.id);
       }),
       download: () => kit.download(`palate/api/gallery/${shot.id}/download`),
       delete: kit.trying(async () => {
-        const id = shot.id;
+        const deleted = shot;
+        const { id } = deleted;
         await kit.ask(`gallery/${id}/delete`, {});
-        viewer.close();
+        if (shot === deleted) viewer.close();
         gone(id);
         kit.say("Deleted.", "Undo", kit.trying(async () => (await kit.ask(`gallery/${id}/restore`, {}), gone(id))));
       }),

@@ -55,7 +55,7 @@ export class Viewer {
     this.dialog.focus();
     this.sizes = new ResizeObserver(() => this.layOut());
     this.sizes.observe(this.stage);
-    [this.view, this.alone, this.question] = [WHOLE, null, null];
+    [this.view, this.alone, this.question, this.heldSince] = [WHOLE, null, null, 0];
     this.hadOpen = this.answering.deck.current !== null;
     this.draw();
   }
@@ -108,6 +108,7 @@ export class Viewer {
     this.question = question;
     this.view = WHOLE;
     if (this.alone !== null) this.alone = 0;
+    if (this.before) this.before = 0; // Space may be held: where it goes back to is of this question, too
     const pair = question.images.length === 2;
     this.stage.replaceChildren(
       ...this.answering.pictures.load(question).images.map((image, index) => {
